@@ -1,0 +1,1 @@
+"""Data of the embedded model jina-rerank-mini, and no code."""

@@ -1,0 +1,59 @@
+"""Reranking for retrieval-augmented generation: put the chunks that answer the query first.
+
+    >>> from jina_rerank import Reranker
+    >>> ranking = Reranker().rank("capital of France?", ["Rome is in Italy.", "Paris is."], top_n=1)
+    >>> ranking[0].text
+    'Paris is.'
+
+Importing this loads neither torch nor any framework; a model's libraries are loaded with the
+model.
+"""
+
+from .errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailedError,
+    InputError,
+    InsufficientBalanceError,
+    ModelLoadError,
+    RateLimitError,
+    RequestTimeoutError,
+    RerankError,
+    ResponseError,
+    ScoringError,
+    ServerError,
+    ServiceError,
+)
+from .ranking import RankedDocument, Ranking, Usage
+from .reranker import Reranker
+from .scorers.base import DocumentScore, Scorer, ScoreRequest, ScoreResponse
+from .scorers.cross_encoder import CrossEncoderScorer
+from .scorers.local import LocalScorer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuthenticationError",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "CrossEncoderScorer",
+    "DocumentScore",
+    "InputError",
+    "InsufficientBalanceError",
+    "LocalScorer",
+    "ModelLoadError",
+    "RankedDocument",
+    "Ranking",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "RerankError",
+    "Reranker",
+    "ResponseError",
+    "ScoreRequest",
+    "ScoreResponse",
+    "Scorer",
+    "ScoringError",
+    "ServerError",
+    "ServiceError",
+    "Usage",
+]

@@ -1,0 +1,118 @@
+"""Every error this library raises on purpose.
+
+::
+
+    RerankError
+    ├── ConfigurationError          a wrong or contradictory setting, a missing extra
+    ├── InputError (ValueError)     a query, document or number that cannot be used
+    ├── ModelLoadError              a checkpoint that is absent, incomplete or not ours
+    ├── ScoringError                the model ran and its answer cannot be trusted
+    └── ServiceError                a remote service; carries status, code, request_id
+        ├── AuthenticationError
+        ├── InsufficientBalanceError
+        ├── RateLimitError
+        ├── ServerError
+        ├── RequestTimeoutError
+        ├── ConnectionFailedError
+        └── ResponseError           an answer that breaks the contract
+
+Catch `RerankError` for all of them. Every one survives pickling, and none ever holds an
+API key.
+"""
+
+from __future__ import annotations
+
+
+class RerankError(Exception):
+    """Base of every error raised by this library."""
+
+
+class ConfigurationError(RerankError):
+    """A setting is wrong, two settings contradict each other, or an extra is missing."""
+
+
+class InputError(RerankError, ValueError):
+    """A query, a document or a number given to a call cannot be used.
+
+    Args:
+        argument: The argument at fault, as the caller wrote it: `"documents[3]"`.
+        problem: What is wrong with it, and what to do about it.
+
+    Attributes:
+        argument: The argument at fault.
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(argument, problem)
+        self.argument = argument
+        self._problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self._problem}"
+
+
+class ModelLoadError(RerankError):
+    """A model cannot be loaded: files absent, tensors missing or left over, not a JinaBERT."""
+
+
+class ScoringError(RerankError):
+    """Scores could not be computed, or what was computed cannot be trusted (NaN)."""
+
+
+class ServiceError(RerankError):
+    """A remote service failed to answer, or refused to.
+
+    Args:
+        message: What happened and what to do about it.
+        status: The HTTP status, or None where there was no answer.
+        code: The service's own error code, such as `"AUTHZ_INSUFFICIENT_BALANCE"`.
+        request_id: The service's name for this request, for its support desk.
+
+    Attributes:
+        status: As given.
+        code: As given.
+        request_id: As given.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, status, code, request_id)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class AuthenticationError(ServiceError):
+    """The key is missing, malformed or not accepted."""
+
+
+class InsufficientBalanceError(ServiceError):
+    """The account behind the key has no tokens left."""
+
+
+class RateLimitError(ServiceError):
+    """The service asks to slow down."""
+
+
+class ServerError(ServiceError):
+    """The service failed on its side."""
+
+
+class RequestTimeoutError(ServiceError):
+    """The deadline passed before an answer came."""
+
+
+class ConnectionFailedError(ServiceError):
+    """No connection could be made, or it broke."""
+
+
+class ResponseError(ServiceError):
+    """The answer breaks the contract: a wrong count, an index twice, a NaN."""

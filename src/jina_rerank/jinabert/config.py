@@ -1,0 +1,102 @@
+"""The fields of a checkpoint's `config.json` that the forward pass depends on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from ..errors import ModelLoadError
+
+FeedForward = Literal["geglu", "reglu"]
+Slopes = Literal["reranker", "paper"]
+Quantization = Literal["int8_rows"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JinaBertConfig:
+    """The shape of a JinaBERT reranker; the defaults are jina-reranker-v1-turbo-en's.
+
+    Attributes:
+        vocab_size: Rows of the word embedding.
+        hidden_size: Width of every token's vector.
+        num_hidden_layers: Transformer blocks.
+        num_attention_heads: Divides `hidden_size`.
+        intermediate_size: Width of the gated feed-forward after the gate.
+        type_vocab_size: Rows of the token type embedding.
+        layer_norm_eps: Added to the variance in every layer norm.
+        max_position_embeddings: Longest pair in tokens. ALiBi needs no table of this size: it
+            is the length up to which the model was trained to be used.
+        feed_forward_type: The gate's activation: erf GELU, or ReLU.
+        alibi_slopes: Which variant of the slopes (see `alibi_slopes`) where the number of
+            heads is no power of two.
+        quantization: How `model.safetensors` stores its matrices; None as they are.
+    """
+
+    vocab_size: int = 61056
+    hidden_size: int = 384
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 12
+    intermediate_size: int = 1536
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    max_position_embeddings: int = 8192
+    feed_forward_type: FeedForward = "geglu"
+    alibi_slopes: Slopes = "reranker"
+    quantization: Quantization | None = None
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read a checkpoint's `config.json`; fields that the model does not use are ignored.
+
+        Raises:
+            ModelLoadError: It cannot be read, or describes another kind of model.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelLoadError(f"{path}: cannot be read as JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ModelLoadError(f"{path}: is not a JSON object")
+        _check_kind(values, path)
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        config = cls(**known)
+        config._check(path)
+        return config
+
+    def _check(self, path: Path) -> None:
+        for name, value in self._sizes().items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ModelLoadError(f"{path}: {name} must be a positive integer, not {value!r}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ModelLoadError(
+                f"{path}: hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        for name, value, allowed in (
+            ("feed_forward_type", self.feed_forward_type, get_args(FeedForward)),
+            ("alibi_slopes", self.alibi_slopes, get_args(Slopes)),
+            ("quantization", self.quantization, (None, *get_args(Quantization))),
+        ):
+            if value not in allowed:
+                raise ModelLoadError(f"{path}: {name} must be one of {allowed}, not {value!r}")
+
+    def _sizes(self) -> dict[str, object]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.type == "int"}
+
+
+def _check_kind(values: dict[str, Any], path: Path) -> None:
+    """Refuse what is not a JinaBERT, before its tensors give a less helpful message.
+
+    `model_type` says `bert` in Jina's own checkpoints, so it cannot tell the two apart: the
+    position and feed-forward fields do.
+    """
+    position = values.get("position_embedding_type")
+    feed_forward = values.get("feed_forward_type")
+    if position != "alibi" or feed_forward not in get_args(FeedForward):
+        raise ModelLoadError(
+            f"{path}: not a JinaBERT reranker (position_embedding_type {position!r}, "
+            f"feed_forward_type {feed_forward!r}; expected 'alibi' and 'geglu' or 'reglu'). "
+            "For any other cross-encoder use Reranker(CrossEncoderScorer(model))."
+        )

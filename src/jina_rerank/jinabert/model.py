@@ -1,0 +1,273 @@
+"""The forward pass of a JinaBERT reranker, computed without padding.
+
+The tokens of all sequences lie one after another in one (tokens, hidden) matrix. Everything
+but attention works token by token and never sees where a sequence ends; attention runs once
+for each run of sequences of equal length. So nothing is computed for padding, and a logit
+cannot depend on it.
+
+The module tree and its parameter names are those of the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from os import PathLike
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .alibi import alibi_slopes, reversed_bias
+from .config import JinaBertConfig
+
+BIAS_ELEMENTS = 16 * 1024 * 1024
+"""Most elements of the bias that are ever written out at once, 64 MB, on devices whose
+attention kernels cannot read it as an overlapping view."""
+
+
+class JinaBert(nn.Module):
+    """A JinaBERT cross-encoder with one output: the logit of a pair.
+
+    Built from a configuration it has random weights; `from_pretrained` reads a checkpoint.
+
+    Args:
+        config: The shape.
+    """
+
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bert = _Bert(config)
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        slopes = torch.tensor(alibi_slopes(config.num_attention_heads, config.alibi_slopes))
+        self.register_buffer("slopes", slopes, persistent=False)
+        self.slopes: Tensor
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_hub_id: str | PathLike[str],
+        *,
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+    ) -> Self:
+        """Read a checkpoint: config.json and weights. No tokenizer file is needed.
+
+        Args:
+            folder_or_hub_id: A folder, or a model's name on the Hugging Face hub.
+            dtype: What to compute in, whatever the file stores: float32 or bfloat16. fp16
+                overflows in these models.
+            revision: A branch, tag or commit of the hub's repository.
+
+        Returns:
+            The model in evaluation mode, on the CPU.
+
+        Raises:
+            ModelLoadError: Files are missing, or do not hold exactly this model.
+        """
+        from .checkpoint import load_weights
+        from .files import find_checkpoint
+
+        files = find_checkpoint(folder_or_hub_id, revision=revision, tokenizer=False)
+        config = JinaBertConfig.from_file(files.config)
+        # Meta tensors take no memory and no random numbers; the file's are put in their place.
+        with torch.device("meta"):
+            model = cls(config)
+        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        state = load_weights(files, expected, dtype, config.quantization)
+        model.load_state_dict(state, strict=True, assign=True)
+        model.slopes = torch.tensor(alibi_slopes(config.num_attention_heads, config.alibi_slopes))
+        return model.eval().requires_grad_(False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The logits of a padded batch.
+
+        Args:
+            input_ids: Shape (batch, length), integers.
+            attention_mask: Same shape; nonzero for tokens, zero for the padding, which must
+                stand at the end of a row. None for no padding.
+            token_type_ids: Same shape; None for all zero.
+
+        Returns:
+            Shape (batch,), float32.
+
+        Raises:
+            InputError: A row is all padding, or has tokens after its padding.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        mask = attention_mask != 0
+        lengths = mask.sum(dim=1)
+        if bool((lengths == 0).any()) or bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+            raise InputError("attention_mask", "each row must be tokens first, then padding")
+        types = None if token_type_ids is None else token_type_ids[mask]
+        return self.forward_packed(input_ids[mask], lengths.tolist(), types)
+
+    def forward_packed(
+        self,
+        input_ids: Tensor,
+        lengths: Sequence[int],
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The logits of sequences that lie one after another.
+
+        Fastest where sequences of equal length are neighbours; right in any order.
+
+        Args:
+            input_ids: Shape (tokens,), integers.
+            lengths: Tokens in each sequence, each at least 1; they add up to `tokens`.
+            token_type_ids: Shape (tokens,); None for all zero.
+
+        Returns:
+            Shape (sequences,), float32.
+        """
+        first = torch.tensor([0, *lengths[:-1]], device=input_ids.device).cumsum(0)
+        hidden = self.bert.embeddings(input_ids, token_type_ids)
+        runs = [(length, len(list(run))) for length, run in groupby(lengths)]
+        for layer in self.bert.encoder.layer:
+            hidden = layer(hidden, runs, self.slopes)
+        pooled = self.bert.pooler(hidden[first])
+        # The head is one row of numbers: in fp32 it costs nothing and keeps what is left.
+        weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
+        return F.linear(pooled.float(), weight, bias).squeeze(-1)
+
+
+class _Bert(nn.Module):
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.embeddings = _Embeddings(config)
+        self.encoder = _Encoder(config)
+        self.pooler = _Pooler(config)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        types = self.token_type_embeddings
+        typed = types.weight[0] if token_type_ids is None else types(token_type_ids)
+        normed: Tensor = self.LayerNorm(self.word_embeddings(input_ids) + typed)
+        return normed
+
+
+class _Pooler(nn.Module):
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, first_tokens: Tensor) -> Tensor:
+        return torch.tanh(self.dense(first_tokens))
+
+
+class _Layer(nn.Module):
+    """A post-norm block: attention, then the gated feed-forward, each added and normed."""
+
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.attention = _Attention(config)
+        self.mlp = _GatedFeedForward(config)
+
+    def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
+        out: Tensor = self.mlp(self.attention(hidden, runs, slopes))
+        return out
+
+
+class _Attention(nn.Module):
+    """`self` and `output` are the checkpoint's names for the two halves."""
+
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.self = nn.ModuleDict(
+            {
+                name: nn.Linear(config.hidden_size, config.hidden_size)
+                for name in ("query", "key", "value")
+            }
+        )
+        self.output = nn.ModuleDict(
+            {
+                "dense": nn.Linear(config.hidden_size, config.hidden_size),
+                "LayerNorm": nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
+            }
+        )
+
+    def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
+        query, key, value = (self.self[name](hidden) for name in ("query", "key", "value"))
+        context = torch.empty_like(query)
+        start = 0
+        for length, count in runs:
+            rows = slice(start, start + length * count)
+            shape = (count, length, self.heads, -1)
+            q, k, v = (t[rows].view(shape).transpose(1, 2) for t in (query, key, value))
+            context[rows] = attend(q, k, v, slopes).transpose(1, 2).reshape(length * count, -1)
+            start = rows.stop
+        normed: Tensor = self.output["LayerNorm"](hidden + self.output["dense"](context))
+        return normed
+
+
+class _GatedFeedForward(nn.Module):
+    """wo(activation(first half) * second half): the activation is on the FIRST half."""
+
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.activation = F.gelu if config.feed_forward_type == "geglu" else F.relu
+        self.gated_layers = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.wo = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        gate, value = self.gated_layers(hidden).chunk(2, dim=-1)
+        normed: Tensor = self.layernorm(hidden + self.wo(self.activation(gate) * value))
+        return normed
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, *, written_out: bool = False) -> Tensor:
+    """Softmax attention with the symmetric ALiBi bias, over sequences of one length.
+
+    Args:
+        q: Shape (count, heads, length, head size); so are `k` and `v`.
+        k: The keys.
+        v: The values.
+        slopes: Shape (heads,), float32.
+        written_out: Write the bias out, some rows at a time, as every device but the CPU needs.
+
+    Returns:
+        Shape (count, heads, length, head size).
+    """
+    length = q.shape[2]
+    bias = reversed_bias(slopes, length)
+    # Attention does not care in which order the keys come, so long as the values come along.
+    k, v = k.flip(2), v.flip(2)
+    if q.device.type == "cpu" and not written_out:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    step = max(1, BIAS_ELEMENTS // (q.shape[1] * length))
+    return torch.cat(
+        [
+            F.scaled_dot_product_attention(
+                q[:, :, row : row + step],
+                k,
+                v,
+                attn_mask=bias[:, :, row : row + step].to(q.dtype, copy=True).contiguous(),
+            )
+            for row in range(0, length, step)
+        ],
+        dim=2,
+    )

@@ -1,0 +1,291 @@
+"""`Reranker`: check the input, let a scorer score it, order, cut."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from types import TracebackType
+from typing import Self
+
+from ._inputs import check_request, check_threshold, check_top_n
+from .errors import ConfigurationError, InputError, ScoringError
+from .ranking import RankedDocument, Ranking, Usage
+from .scorers.base import OnScored, Scorer, ScoreRequest, ScoreResponse
+from .scorers.local import LocalScorer
+
+
+class Reranker:
+    """Puts the documents that answer a query first.
+
+    Building one is cheap; the model is loaded by `warm_up` or by the first call, once for all
+    rerankers in the process that use the same one. Safe to share between threads and between
+    event loops.
+
+    Args:
+        model: None for the embedded model (offline, no key); a string or a path for a local
+            JinaBERT reranker, a hub id or a folder; or any `Scorer`.
+
+    Raises:
+        ConfigurationError: `model` is none of these.
+    """
+
+    def __init__(self, model: str | PathLike[str] | Scorer | None = None) -> None:
+        if model is None or isinstance(model, str | PathLike):
+            self._scorer: Scorer = LocalScorer(model)
+        elif isinstance(model, Scorer):
+            self._scorer = model
+        else:
+            raise ConfigurationError(
+                "model must be a hub id, a folder or a scorer such as LocalScorer(...), "
+                f"not {type(model).__name__}"
+            )
+
+    def __repr__(self) -> str:
+        return f"Reranker({self._scorer!r})"
+
+    @property
+    def scorer(self) -> Scorer:
+        """What does the scoring."""
+        return self._scorer
+
+    @property
+    def model(self) -> str:
+        """The name of the model: a hub id, a folder, or `"jina-rerank-mini"`."""
+        return self._scorer.model
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        progress: bool = False,
+    ) -> Ranking:
+        """The documents most relevant to the query, best first.
+
+        Args:
+            query: The question; not blank.
+            documents: The candidates. None at all gives an empty ranking.
+            top_n: How many to keep, at least 1; None, or more than there are, keeps all.
+            threshold: Keep only scores of at least this much.
+            progress: Show a progress bar on standard error.
+
+        Returns:
+            The ranking. Equal scores keep the order of `documents`.
+
+        Raises:
+            InputError: An argument cannot be used; it names which one and what to do.
+            ModelLoadError: The model cannot be loaded.
+            ScoringError: A score came out as NaN, or the process was forked.
+        """
+        top_n, threshold = check_top_n(top_n), check_threshold(threshold)
+        (ranking,) = self._rank([check_request(query, documents)], top_n, threshold, progress)
+        return ranking
+
+    async def arank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        progress: bool = False,
+    ) -> Ranking:
+        """`rank` without blocking the event loop; cancelling it stops the work."""
+        top_n, threshold = check_top_n(top_n), check_threshold(threshold)
+        request = await asyncio.to_thread(check_request, query, documents)
+        (ranking,) = await self._arank([request], top_n, threshold, progress)
+        return ranking
+
+    def rank_many(
+        self,
+        pairs: Iterable[tuple[str, Sequence[str]]],
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        progress: bool = False,
+    ) -> list[Ranking]:
+        """`rank` for many queries at once, faster than one by one: they share batches.
+
+        Args:
+            pairs: Each query with its own documents.
+            top_n: As for `rank`, for each query.
+            threshold: As for `rank`.
+            progress: As for `rank`.
+
+        Returns:
+            One ranking for each query, in the same order.
+
+        Raises:
+            InputError: As for `rank`; it names the pair, as in `"pairs[2].query"`.
+            ModelLoadError: As for `rank`.
+            ScoringError: As for `rank`.
+        """
+        top_n, threshold = check_top_n(top_n), check_threshold(threshold)
+        return self._rank(_check_pairs(pairs), top_n, threshold, progress)
+
+    async def arank_many(
+        self,
+        pairs: Iterable[tuple[str, Sequence[str]]],
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        progress: bool = False,
+    ) -> list[Ranking]:
+        """`rank_many` without blocking the event loop; cancelling it stops the work."""
+        top_n, threshold = check_top_n(top_n), check_threshold(threshold)
+        # In a thread, as in arank: reading 100,000 documents would hold up the loop.
+        requests = await asyncio.to_thread(_check_pairs, pairs)
+        return await self._arank(requests, top_n, threshold, progress)
+
+    def score(self, query: str, documents: Sequence[str]) -> list[float]:
+        """The score of every document, in the order given; errors as for `rank`."""
+        ranking = self.rank(query, documents)
+        return [hit.score for hit in sorted(ranking, key=lambda hit: hit.index)]
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> list[float]:
+        """`score` without blocking the event loop."""
+        ranking = await self.arank(query, documents)
+        return [hit.score for hit in sorted(ranking, key=lambda hit: hit.index)]
+
+    def warm_up(self) -> None:
+        """Load the model now instead of at the first call. Idempotent."""
+        self._scorer.warm_up()
+
+    async def awarm_up(self) -> None:
+        """`warm_up` without blocking the event loop."""
+        await self._scorer.awarm_up()
+
+    def close(self) -> None:
+        """Let go of the model; a model that nobody else uses is freed. Idempotent."""
+        self._scorer.close()
+
+    async def aclose(self) -> None:
+        """`close` without blocking the event loop."""
+        await self._scorer.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _rank(
+        self,
+        requests: Sequence[ScoreRequest],
+        top_n: int | None,
+        threshold: float | None,
+        progress: bool,
+    ) -> list[Ranking]:
+        with _progress(requests, progress) as on_scored:
+            responses = self._scorer.score(_without_empty(requests), on_scored)
+        return self._order(requests, responses, top_n, threshold)
+
+    async def _arank(
+        self,
+        requests: Sequence[ScoreRequest],
+        top_n: int | None,
+        threshold: float | None,
+        progress: bool,
+    ) -> list[Ranking]:
+        with _progress(requests, progress) as on_scored:
+            responses = await self._scorer.ascore(_without_empty(requests), on_scored)
+        return await asyncio.to_thread(self._order, requests, responses, top_n, threshold)
+
+    def _order(
+        self,
+        requests: Sequence[ScoreRequest],
+        responses: Sequence[ScoreResponse],
+        top_n: int | None,
+        threshold: float | None,
+    ) -> list[Ranking]:
+        """One ranking for each request; `responses` are those of the requests not empty."""
+        expected = len(_without_empty(requests))
+        if len(responses) != expected:
+            raise ScoringError(f"{self.model} answered {len(responses)} of {expected} requests")
+        answers = iter(responses)
+        return [
+            _order_one(request, next(answers), self.model, top_n, threshold)
+            if request.documents
+            else Ranking(hits=(), model=self.model, usage=Usage(documents=0, tokens=0))
+            for request in requests
+        ]
+
+
+def _check_pairs(pairs: Iterable[tuple[str, Sequence[str]]]) -> list[ScoreRequest]:
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise InputError("pairs", "must be a list of (query, documents) pairs")
+    requests = []
+    for i, pair in enumerate(pairs):
+        if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise InputError(f"pairs[{i}]", "must be a pair of (query, documents)")
+        requests.append(check_request(*pair, name=f"pairs[{i}]."))
+    return requests
+
+
+def _without_empty(requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+    return [request for request in requests if request.documents]
+
+
+def _order_one(
+    request: ScoreRequest,
+    response: ScoreResponse,
+    model: str,
+    top_n: int | None,
+    threshold: float | None,
+) -> Ranking:
+    scores = response.scores
+    if len(scores) != len(request.documents):
+        raise ScoringError(
+            f"{model} answered {len(scores)} scores for {len(request.documents)} documents"
+        )
+    for i, document in enumerate(scores):
+        # One NaN among the keys and sorted() returns an order that means nothing.
+        if not math.isfinite(document.score):
+            raise ScoringError(f"{model} scored documents[{i}] as {document.score}")
+    kept = [i for i, d in enumerate(scores) if threshold is None or d.score >= threshold]
+    # sorted is stable, so equal scores keep the order of the documents.
+    kept = sorted(kept, key=lambda i: scores[i].score, reverse=True)[:top_n]
+    hits = tuple(
+        RankedDocument(
+            index=i,
+            score=scores[i].score,
+            text=request.documents[i],
+            logit=scores[i].logit,
+            tokens=scores[i].tokens,
+            truncated_tokens=scores[i].truncated_tokens,
+        )
+        for i in kept
+    )
+    return Ranking(hits, model, response.usage, response.degraded)
+
+
+@contextmanager
+def _progress(requests: Sequence[ScoreRequest], show: bool) -> Iterator[OnScored | None]:
+    if not show:
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=sum(len(r.documents) for r in requests), unit="doc", desc="rerank") as bar:
+        yield bar.update

@@ -1,0 +1,60 @@
+"""Where to compute, and in which numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+"""bfloat16 keeps float32's range; float16 is not offered, since these models overflow it."""
+
+
+def check_dtype(dtype: Dtype) -> Dtype:
+    """The dtype, if it is one of the three.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if dtype not in get_args(Dtype):
+        raise ConfigurationError(f"dtype must be one of {get_args(Dtype)}, not {dtype!r}")
+    return dtype
+
+
+def choose_device(device: str) -> str:
+    """The device that `"auto"` stands for, or the one named, if torch knows it.
+
+    Apple's GPU is used only if named: torch's support for it leaks and aborts under load.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=device).device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ConfigurationError(f"device {device!r} cannot be used: {error}") from error
+
+
+def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
+    """Torch's dtype for ours; `"auto"` is the fastest that keeps the ranking."""
+    import torch
+
+    if dtype == "auto":
+        dtype = "bfloat16" if _computes_bfloat16(device) else "float32"
+    return torch.float32 if dtype == "float32" else torch.bfloat16
+
+
+def _computes_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster here, and not emulated."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu":
+        return False
+    # Torch has no public question for this; these two have been stable since 2.4 and 2.6.
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,152 @@
+"""What all scorers that run a model in this process share: load once, run on the owner thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from typing import Any, get_args
+from weakref import WeakValueDictionary
+
+from ..errors import ConfigurationError
+from ._pairs import LongDocuments, PairModel, score_in_steps
+from ._worker import refuse_after_fork, worker_for
+from .base import OnScored, ScoreRequest, ScoreResponse
+
+
+class InProcessScorer(ABC):
+    """A scorer whose model lives in this process, shared with all scorers of the same key.
+
+    Args:
+        model: The name to show.
+        max_length: Longest pair in tokens; the model's own limit applies if it is lower.
+        long_documents: What to do with longer ones.
+
+    Raises:
+        ConfigurationError: A setting is out of range.
+    """
+
+    def __init__(self, model: str, *, max_length: int, long_documents: LongDocuments) -> None:
+        if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 16:
+            raise ConfigurationError(f"max_length must be a number from 16, not {max_length!r}")
+        if long_documents not in get_args(LongDocuments):
+            raise ConfigurationError(
+                f"long_documents must be one of {get_args(LongDocuments)}, not {long_documents!r}"
+            )
+        self._model = model
+        self._max_length = max_length
+        self._long_documents = long_documents
+        self._closed = False
+        self._slot: _Slot | None = None
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return self._model
+
+    @abstractmethod
+    def _key(self) -> Hashable:
+        """What tells this scorer's model from all others in the process."""
+
+    @abstractmethod
+    def _load(self) -> PairModel:
+        """Load the model; on a thread of its own, never twice at a time for one key."""
+
+    def warm_up(self) -> None:
+        """Load the model now. Idempotent.
+
+        Raises:
+            ModelLoadError: It cannot be loaded.
+            ConfigurationError: The scorer is closed, or an extra is missing.
+        """
+        self._loading().result()
+
+    async def awarm_up(self) -> None:
+        """`warm_up` without blocking the event loop."""
+        await _wait(self._loading())
+
+    def score(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """Score every document of every request; see `Scorer.score`."""
+        future = self._submit(self._loading().result(), requests, on_scored)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C here must stop the work there
+            raise
+
+    async def ascore(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """`score` without blocking the event loop; cancelling it stops the work."""
+        model = await _wait(self._loading())
+        return await asyncio.wrap_future(self._submit(model, requests, on_scored))
+
+    def close(self) -> None:
+        """Let go of the model; the last scorer to do so frees it. Idempotent."""
+        self._closed = True
+        self._slot = None
+
+    async def aclose(self) -> None:
+        """`close`; it never blocks."""
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_slot": None}
+
+    def _loading(self) -> Future[PairModel]:
+        if self._closed:
+            raise ConfigurationError(f"the scorer of {self._model} is closed; make a new one")
+        refuse_after_fork()
+        slot = self._slot
+        if slot is None:
+            with _slots_lock:
+                slot = self._slot = _slots.setdefault(self._key(), _Slot())
+        return slot.loading(self._load)
+
+    def _submit(
+        self, model: PairModel, requests: Sequence[ScoreRequest], on_scored: OnScored | None
+    ) -> Future[list[ScoreResponse]]:
+        return worker_for(model.device).submit(
+            lambda: score_in_steps(
+                model, requests, self._max_length, self._long_documents, on_scored
+            )
+        )
+
+
+class _Slot:
+    """A model that is loaded once, however many ask at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._future: Future[PairModel] | None = None
+
+    def loading(self, load: Callable[[], PairModel]) -> Future[PairModel]:
+        with self._lock:
+            failed = self._future is not None and self._future.done() and self._future.exception()
+            # A failure is told to all who waited for it; the next call tries again.
+            if self._future is None or failed:
+                self._future = Future()
+                threading.Thread(
+                    target=_fill, args=(self._future, load), name="jina-rerank-load", daemon=True
+                ).start()
+            return self._future
+
+
+_slots: WeakValueDictionary[Hashable, _Slot] = WeakValueDictionary()
+_slots_lock = threading.Lock()
+
+
+def _fill(future: Future[PairModel], load: Callable[[], PairModel]) -> None:
+    try:
+        future.set_result(load())
+    except BaseException as error:  # noqa: BLE001 - every kind goes to those who wait
+        future.set_exception(error)
+
+
+async def _wait(future: Future[PairModel]) -> PairModel:
+    # Shielded: others wait for the same model, and one who gives up must not take it from them.
+    return await asyncio.shield(asyncio.wrap_future(future))

@@ -1,0 +1,190 @@
+"""Scoring in steps: cut to fit, pack by length across all queries, run, report."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from ..errors import InputError
+from ..ranking import Usage
+from .base import DocumentScore, OnScored, ScoreRequest, ScoreResponse
+
+if TYPE_CHECKING:
+    from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
+    from ._worker import Steps
+
+logger = logging.getLogger(__name__)
+
+LongDocuments = Literal["truncate", "chunk", "error"]
+
+TOKENS_PER_BATCH = 8192
+"""Most tokens computed at once. Enough to keep two to sixteen cores busy, and one pair of
+8,192 tokens needs as much anyway."""
+
+CHARACTERS_PER_WINDOW = 500_000
+"""How much text is tokenized before its pairs are scored. What a call holds in memory beside
+its documents depends on this and not on their number."""
+
+
+class PairModel(Protocol):
+    """A loaded cross-encoder.
+
+    Attributes:
+        tokenizer: Its tokenizer.
+        max_length: Longest pair it reads, in tokens.
+        device: Where it runs; its worker has the same name.
+    """
+
+    tokenizer: PairTokenizer
+    max_length: int
+    device: str
+
+    def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
+        """The logit of each pair, in order; neighbours are of similar length."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    ids: TokenIds
+    truncated_tokens: int
+    room: int
+
+
+def score_in_steps(
+    model: PairModel,
+    requests: Sequence[ScoreRequest],
+    max_length: int,
+    long_documents: LongDocuments,
+    on_scored: OnScored | None,
+) -> Steps[list[ScoreResponse]]:
+    """Score every document of every request, one batch a step.
+
+    The longest come first over all requests together. How long a text is, is first taken from
+    its characters, so that the texts need not be tokenized all at once; then, within a window,
+    from its tokens.
+    """
+    max_length = min(max_length, model.max_length)
+    queries = _tokenize_queries(model.tokenizer, requests, max_length, long_documents)
+    scores = [[_UNSCORED] * len(request.documents) for request in requests]
+    computed = [0] * len(requests)
+    for window in _windows(requests):
+        found = model.tokenizer.encode([requests[r].documents[d] for r, d in window])
+        pairs: list[TokenPair] = []
+        parts_of: list[range] = []
+        for (r, d), ids in zip(window, found, strict=True):
+            if long_documents == "error" and len(ids) > queries[r].room:
+                raise InputError(
+                    f"{requests[r].name}documents[{d}]",
+                    f"has {len(ids):,} tokens and {queries[r].room:,} fit beside the query; "
+                    'split it, or use long_documents="truncate" or "chunk"',
+                )
+            parts = _cut(ids, queries[r].room, long_documents)
+            parts_of.append(range(len(pairs), len(pairs) + len(parts)))
+            pairs += [model.tokenizer.pair(queries[r].ids, part) for part in parts]
+        logits = yield from _run(model, pairs)
+        for (r, d), ids, own in zip(window, found, parts_of, strict=True):
+            computed[r] += sum(len(pairs[i]) for i in own)
+            read = len(ids) if len(own) > 1 else min(len(ids), queries[r].room)
+            logit = _best([logits[i] for i in own])
+            scores[r][d] = DocumentScore(_sigmoid(logit), logit, read, len(ids) - read)
+        if on_scored is not None:
+            on_scored(len(window))
+    return [
+        _respond(request, found, query, tokens)
+        for request, found, query, tokens in zip(requests, scores, queries, computed, strict=True)
+    ]
+
+
+_UNSCORED = DocumentScore(math.nan)
+
+
+def _tokenize_queries(
+    tokenizer: PairTokenizer,
+    requests: Sequence[ScoreRequest],
+    max_length: int,
+    long_documents: LongDocuments,
+) -> list[_Query]:
+    """Each query's tokens, once, cut to at most half of the room, and what is left of it."""
+    available = max_length - tokenizer.special_tokens
+    share = available // 2
+    queries = []
+    for request, ids in zip(requests, tokenizer.encode([r.query for r in requests]), strict=True):
+        if len(ids) > share:
+            problem = f"has {len(ids):,} tokens, and its share of {max_length:,} is {share:,}"
+            if long_documents == "error":
+                raise InputError(f"{request.name}query", f"{problem}; shorten it")
+            logger.warning("%squery %s: it is cut", request.name, problem)
+        kept = ids[:share]
+        queries.append(_Query(kept, len(ids) - len(kept), available - len(kept)))
+    return queries
+
+
+def _windows(requests: Sequence[ScoreRequest]) -> Iterator[list[tuple[int, int]]]:
+    """All documents, longest first, in groups of a bounded number of characters."""
+    everything = [
+        (r, d) for r, request in enumerate(requests) for d in range(len(request.documents))
+    ]
+    everything.sort(key=lambda rd: -len(requests[rd[0]].documents[rd[1]]))
+    window: list[tuple[int, int]] = []
+    characters = 0
+    for r, d in everything:
+        # The constant is for the objects that even an empty document takes.
+        size = len(requests[r].documents[d]) + 100
+        if window and characters + size > CHARACTERS_PER_WINDOW:
+            yield window
+            window, characters = [], 0
+        window.append((r, d))
+        characters += size
+    if window:
+        yield window
+
+
+def _cut(ids: TokenIds, room: int, long_documents: LongDocuments) -> list[TokenIds]:
+    """The parts of a document that are scored: one, unless it is long and to be chunked.
+
+    Chunks are as long as fits and overlap by a quarter, so that a passage on a border stands
+    whole in one of them; the last one ends with the document.
+    """
+    if len(ids) <= room or long_documents != "chunk":
+        return [ids[:room]]
+    step = max(1, room - room // 4)
+    starts = [*range(0, len(ids) - room, step), len(ids) - room]
+    return [ids[start : start + room] for start in starts]
+
+
+def _run(model: PairModel, pairs: Sequence[TokenPair]) -> Steps[list[float]]:
+    from ..jinabert.packing import pack
+
+    logits = [math.nan] * len(pairs)
+    for group in pack([len(pair) for pair in pairs], TOKENS_PER_BATCH):
+        yield
+        for position, logit in zip(group, model.logits([pairs[i] for i in group]), strict=True):
+            logits[position] = logit
+    return logits
+
+
+def _best(logits: Sequence[float]) -> float:
+    # max() would let a NaN pass or not, depending on where it stands.
+    return math.nan if any(map(math.isnan, logits)) else max(logits)
+
+
+def _sigmoid(logit: float) -> float:
+    """In Python's float64: in bf16 or fp32 the scores of good documents would tie at 1."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    return math.exp(logit) / (1 + math.exp(logit))
+
+
+def _respond(
+    request: ScoreRequest, scores: Sequence[DocumentScore], query: _Query, tokens: int
+) -> ScoreResponse:
+    truncated = sum(1 for score in scores if score.truncated_tokens)
+    if truncated:
+        logger.info("%d of %d documents were truncated", truncated, len(request.documents))
+    return ScoreResponse(
+        scores, Usage(len(request.documents), tokens, truncated, query.truncated_tokens)
+    )

@@ -1,0 +1,106 @@
+"""The one seam: what the reranker asks of anything that can score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from ..ranking import Usage
+
+OnScored = Callable[[int], object]
+"""Told, from whichever thread scores, how many more documents have been scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One query and the documents to score against it, already checked.
+
+    Attributes:
+        query: Not blank.
+        documents: At least one.
+        name: How errors name this request: empty, or a prefix such as `"pairs[2]."`.
+    """
+
+    query: str
+    documents: Sequence[str]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentScore:
+    """What a scorer says of one document; the fields are those of `RankedDocument`."""
+
+    score: float
+    logit: float | None = None
+    tokens: int | None = None
+    truncated_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResponse:
+    """The answer to one request.
+
+    Attributes:
+        scores: One for each document, in the order of the request.
+        usage: What it cost.
+        degraded: Why the answer is second best, or None.
+    """
+
+    scores: Sequence[DocumentScore]
+    usage: Usage
+    degraded: str | None = None
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores documents against queries, on this machine or elsewhere.
+
+    A scorer is safe to share between threads and event loops, and to pickle. Building one is
+    cheap: what is expensive waits for `warm_up` or the first call.
+    """
+
+    @property
+    def model(self) -> str:
+        """The name of the model, as shown in `Ranking.model`."""
+        ...
+
+    def warm_up(self) -> None:
+        """Make the first call as fast as the rest. Idempotent."""
+        ...
+
+    async def awarm_up(self) -> None:
+        """`warm_up` without blocking the event loop."""
+        ...
+
+    def score(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """Score every document of every request.
+
+        Args:
+            requests: The queries with their documents. Taken together, so that the pairs of
+                all of them can share batches.
+            on_scored: Called as documents are finished.
+
+        Returns:
+            One response for each request, in the same order.
+
+        Raises:
+            RerankError: And nothing else on purpose.
+        """
+        ...
+
+    async def ascore(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """`score` without blocking the event loop; cancelling it stops the work."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model or the connections. Idempotent."""
+        ...
+
+    async def aclose(self) -> None:
+        """`close` without blocking the event loop."""
+        ...

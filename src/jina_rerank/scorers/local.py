@@ -1,0 +1,146 @@
+"""`LocalScorer`: a JinaBERT reranker on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import time
+from collections.abc import Hashable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError, ScoringError
+from ._device import Dtype, check_dtype, choose_device, choose_dtype
+from ._in_process import InProcessScorer
+from ._pairs import LongDocuments, PairModel
+
+if TYPE_CHECKING:
+    from ..jinabert import JinaBert, PairTokenizer, TokenPair
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED_MODEL = "jina-rerank-mini"
+"""The distribution and the name of the model that ships with the package."""
+
+INSTALL_LOCAL = 'pip install "jina-rerank[local]"'
+
+
+class LocalScorer(InProcessScorer):
+    """Scores with a JinaBERT reranker: jina-reranker-v1-turbo-en, -tiny-en, -base-en, or ours.
+
+    Building one is cheap; the model is loaded at the first call or by `warm_up`, once for all
+    scorers in the process with the same model, dtype and device. No remote code is ever run.
+
+    Args:
+        model: None for the embedded model; otherwise a folder or a hub id.
+        dtype: What to compute in. `"auto"` is bfloat16 where the processor has units for it,
+            otherwise float32.
+        device: `"auto"` is the first CUDA device if there is one, otherwise the CPU;
+            or any name that torch knows.
+        max_length: Longest pair of query and document in tokens, special tokens included; the
+            model's own limit applies if it is lower. The query keeps up to half of it.
+        long_documents: What to do with a document that does not fit. `"truncate"` reads its
+            beginning; `"chunk"` reads it all in overlapping windows, and the best window's
+            score is the document's; `"error"` refuses. What was cut is reported per document.
+        revision: A branch, tag or commit on the hub.
+
+    Raises:
+        ConfigurationError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | None = None,
+        *,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        max_length: int = 8192,
+        long_documents: LongDocuments = "truncate",
+        revision: str | None = None,
+    ) -> None:
+        name = EMBEDDED_MODEL if model is None else fspath(model)
+        super().__init__(name, max_length=max_length, long_documents=long_documents)
+        if model is None and revision is not None:
+            raise ConfigurationError("revision: the embedded model has none; name a hub id")
+        self._source = model
+        self._dtype = check_dtype(dtype)
+        self._device = device
+        self._revision = revision
+
+    def __repr__(self) -> str:
+        return (
+            f"LocalScorer({self._source!r}, dtype={self._dtype!r}, device={self._device!r}, "
+            f"max_length={self._max_length}, long_documents={self._long_documents!r})"
+        )
+
+    def _key(self) -> Hashable:
+        source = self.model
+        if self._source is not None and Path(source).is_dir():
+            source = os.path.realpath(source)
+        return (LocalScorer, source, self._revision, self._dtype, self._device)
+
+    def _load(self) -> PairModel:
+        try:
+            from ..jinabert import JinaBert, PairTokenizer
+            from ..jinabert.files import find_checkpoint
+        except ImportError as error:
+            raise ConfigurationError(
+                f"a local model needs {error.name}, which is not installed: {INSTALL_LOCAL}"
+            ) from error
+        started = time.perf_counter()
+        device = choose_device(self._device)
+        dtype = choose_dtype(self._dtype, device)
+        source = embedded_model_folder() if self._source is None else self._source
+        files = find_checkpoint(source, revision=self._revision)
+        assert files.tokenizer is not None
+        tokenizer = PairTokenizer.from_file(files.tokenizer)
+        model = JinaBert.from_pretrained(files.config.parent, dtype=dtype).to(device)
+        logger.info(
+            "loaded %s on %s in %s, %.2f s",
+            self.model,
+            device,
+            dtype,
+            time.perf_counter() - started,
+        )
+        return _JinaBertPairs(model, tokenizer, device)
+
+
+class _JinaBertPairs:
+    """A JinaBERT as the engine sees it."""
+
+    def __init__(self, model: JinaBert, tokenizer: PairTokenizer, device: str) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = model.config.max_position_embeddings
+        self.device = device
+        self._model = model
+
+    def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
+        import torch
+
+        ids = torch.cat([torch.frombuffer(p.input_ids, dtype=torch.int32) for p in pairs])
+        types = torch.cat([torch.frombuffer(p.token_type_ids, dtype=torch.int32) for p in pairs])
+        lengths = [len(pair) for pair in pairs]
+        try:
+            with torch.inference_mode():
+                logits = self._model.forward_packed(
+                    ids.to(self.device), lengths, types.to(self.device)
+                )
+            return [float(logit) for logit in logits.tolist()]
+        except RuntimeError as error:  # what torch raises when memory runs out, among others
+            raise ScoringError(f"the model failed on {sum(lengths):,} tokens: {error}") from error
+
+
+def embedded_model_folder() -> Path:
+    """Where the embedded model's files are.
+
+    Raises:
+        ConfigurationError: Its distribution is not installed.
+    """
+    spec = importlib.util.find_spec("jina_rerank_mini")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(
+            f"the embedded model is not installed: {INSTALL_LOCAL}, or name another model"
+        )
+    return Path(spec.origin).parent
