@@ -26,7 +26,7 @@ from .errors import (
 )
 from .ranking import RankedDocument, Ranking, Usage
 from .reranker import Reranker
-from .scorers.base import DocumentScore, Scorer, ScoreRequest, ScoreResponse
+from .scorers.base import Scorer, ScoreRequest, ScoreResponse
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.local import LocalScorer
 
@@ -37,7 +37,6 @@ __all__ = [
     "ConfigurationError",
     "ConnectionFailedError",
     "CrossEncoderScorer",
-    "DocumentScore",
     "InputError",
     "InsufficientBalanceError",
     "LocalScorer",

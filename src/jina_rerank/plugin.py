@@ -5,11 +5,21 @@ from __future__ import annotations
 from os import PathLike
 from typing import Literal, get_args
 
+from ._inputs import check_threshold, check_top_n
 from .errors import ConfigurationError
 from .reranker import Reranker
 from .scorers._device import Dtype
 from .scorers._pairs import LongDocuments
 from .scorers.local import LocalScorer
+
+__all__ = [
+    "Backend",
+    "Dtype",
+    "LongDocuments",
+    "build_reranker",
+    "check_threshold",
+    "check_top_n",
+]
 
 Backend = Literal["local", "remote"]
 """Where a plugin's model runs: in this process, or behind a `/v1/rerank` service."""

@@ -144,13 +144,11 @@ class Reranker:
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """The score of every document, in the order given; errors as for `rank`."""
-        ranking = self.rank(query, documents)
-        return [hit.score for hit in sorted(ranking, key=lambda hit: hit.index)]
+        return _in_order_given(self.rank(query, documents))
 
     async def ascore(self, query: str, documents: Sequence[str]) -> list[float]:
         """`score` without blocking the event loop."""
-        ranking = await self.arank(query, documents)
-        return [hit.score for hit in sorted(ranking, key=lambda hit: hit.index)]
+        return _in_order_given(await self.arank(query, documents))
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first call. Idempotent."""
@@ -197,8 +195,9 @@ class Reranker:
         threshold: float | None,
         progress: bool,
     ) -> list[Ranking]:
-        with _progress(requests, progress) as on_scored:
-            responses = self._scorer.score(_without_empty(requests), on_scored)
+        filled = _without_empty(requests)
+        with _progress(filled, progress) as on_scored:
+            responses = self._scorer.score(filled, on_scored) if filled else []
         return self._order(requests, responses, top_n, threshold)
 
     async def _arank(
@@ -208,8 +207,9 @@ class Reranker:
         threshold: float | None,
         progress: bool,
     ) -> list[Ranking]:
-        with _progress(requests, progress) as on_scored:
-            responses = await self._scorer.ascore(_without_empty(requests), on_scored)
+        filled = _without_empty(requests)
+        with _progress(filled, progress) as on_scored:
+            responses = await self._scorer.ascore(filled, on_scored) if filled else []
         return await asyncio.to_thread(self._order, requests, responses, top_n, threshold)
 
     def _order(
@@ -259,25 +259,29 @@ def _order_one(
         raise ScoringError(
             f"{model} answered {len(scores)} scores for {len(request.documents)} documents"
         )
-    for i, document in enumerate(scores):
+    for i, score in enumerate(scores):
         # One NaN among the keys and sorted() returns an order that means nothing.
-        if not math.isfinite(document.score):
-            raise ScoringError(f"{model} scored documents[{i}] as {document.score}")
-    kept = [i for i, d in enumerate(scores) if threshold is None or d.score >= threshold]
+        if not math.isfinite(score):
+            raise ScoringError(f"{model} scored {request.name}documents[{i}] as {score}")
+    kept = [i for i, score in enumerate(scores) if threshold is None or score >= threshold]
     # sorted is stable, so equal scores keep the order of the documents.
-    kept = sorted(kept, key=lambda i: scores[i].score, reverse=True)[:top_n]
+    kept = sorted(kept, key=scores.__getitem__, reverse=True)[:top_n]
     hits = tuple(
         RankedDocument(
             index=i,
-            score=scores[i].score,
+            score=scores[i],
             text=request.documents[i],
-            logit=scores[i].logit,
-            tokens=scores[i].tokens,
-            truncated_tokens=scores[i].truncated_tokens,
+            logit=response.logits[i] if response.logits else None,
+            tokens=response.tokens[i] if response.tokens else None,
+            truncated_tokens=response.truncated_tokens[i] if response.truncated_tokens else None,
         )
         for i in kept
     )
     return Ranking(hits, model, response.usage, response.degraded)
+
+
+def _in_order_given(ranking: Ranking) -> list[float]:
+    return [hit.score for hit in sorted(ranking, key=lambda hit: hit.index)]
 
 
 @contextmanager

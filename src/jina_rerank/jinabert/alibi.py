@@ -1,4 +1,4 @@
-"""Attention with linear biases, the symmetric kind: −slope · |i − j|, and no memory for it."""
+"""Attention with linear biases, the symmetric kind: -slope * |i - j|, and no memory for it."""
 
 from __future__ import annotations
 

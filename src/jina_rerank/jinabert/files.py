@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -12,15 +10,12 @@ from pathlib import Path
 
 from ..errors import ConfigurationError, ModelLoadError
 
-logger = logging.getLogger(__name__)
-
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 SAFETENSORS = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 Get = Callable[[str], Path | None]
 """The path of a file of the checkpoint, or None where there is none of that name."""
@@ -68,7 +63,7 @@ def find_checkpoint(
         if revision is not None:
             raise ConfigurationError(f"revision: {name} is a folder, which has no revisions")
         return _collect(lambda file: _in_folder(folder, file), name, tokenizer)
-    if not isinstance(folder_or_hub_id, str) or not _HUB_ID.fullmatch(name):
+    if not isinstance(folder_or_hub_id, str):
         raise ModelLoadError(f"{name}: no such folder")
     return _on_hub(name, revision, tokenizer)
 
@@ -114,52 +109,15 @@ def _in_folder(folder: Path, file: str) -> Path | None:
 
 def _on_hub(name: str, revision: str | None, tokenizer: bool) -> CheckpointFiles:
     try:
-        from huggingface_hub import constants, hf_hub_download
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
+        from .hub import HubModel
     except ImportError as error:
         raise ConfigurationError(
             f'{name}: loading from the hub needs: pip install "jina-rerank[local]"'
         ) from error
-
-    def cached(file: str) -> Path | None:
+    model = HubModel(name, revision)
+    with model.explained_errors():
         try:
-            return Path(hf_hub_download(name, file, revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            return None
-
-    def downloaded(file: str) -> Path | None:
-        try:
-            return Path(hf_hub_download(name, file, revision=revision))
-        except LocalEntryNotFoundError:
-            raise  # not "there is no such file" but "the hub cannot be reached"
-        except EntryNotFoundError:
-            return None
-
-    try:
-        return _collect(cached, name, tokenizer)
-    except ModelLoadError:
-        logger.debug("%s is not, or not wholly, in the cache", name)
-    how = f"on a machine with a network run: hf download {name}"
-    if revision:
-        how += f" --revision {revision}"
-    how += ", or pass a folder that holds the model"
-    if constants.HF_HUB_OFFLINE:
-        raise ModelLoadError(f"{name}: not in the cache, and HF_HUB_OFFLINE is set; {how}")
-    try:
-        return _collect(downloaded, name, tokenizer)
-    except RevisionNotFoundError as error:
-        raise ModelLoadError(f"{name}: the hub has no revision {revision!r}") from error
-    except RepositoryNotFoundError as error:
-        raise ModelLoadError(
-            f"{name}: neither a folder nor a model on the hub; if it is private, set HF_TOKEN"
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelLoadError(
-            f"{name}: not in the cache, and the hub cannot be reached; {how}"
-        ) from error
+            return _collect(model.cached, name, tokenizer)
+        except ModelLoadError:
+            model.check_online()
+        return _collect(model.downloaded, name, tokenizer)

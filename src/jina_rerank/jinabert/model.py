@@ -157,8 +157,8 @@ class _Encoder(nn.Module):
 class _Embeddings(nn.Module):
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.word_embeddings = _embedding(config.vocab_size, config.hidden_size)
+        self.token_type_embeddings = _embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
@@ -166,6 +166,16 @@ class _Embeddings(nn.Module):
         typed = types.weight[0] if token_type_ids is None else types(token_type_ids)
         normed: Tensor = self.LayerNorm(self.word_embeddings(input_ids) + typed)
         return normed
+
+
+def _embedding(rows: int, columns: int) -> nn.Embedding:
+    """Small random vectors.
+
+    nn.Embedding's own start, normal_, makes torch import its compiler when it runs on a meta
+    tensor: 1.5 s at every load.
+    """
+    start = torch.empty(rows, columns).uniform_(-0.03, 0.03)
+    return nn.Embedding(rows, columns, _weight=start)
 
 
 class _Pooler(nn.Module):

@@ -24,6 +24,17 @@ def check_dtype(dtype: Dtype) -> Dtype:
     return dtype
 
 
+def check_device(device: str) -> str:
+    """The device's name, if it is a string; whether torch knows it shows at load.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if not isinstance(device, str):
+        raise ConfigurationError(f"device must be a string, not {type(device).__name__}")
+    return device
+
+
 def choose_device(device: str) -> str:
     """The device that `"auto"` stands for, or the one named, if torch knows it.
 

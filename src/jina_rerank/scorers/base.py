@@ -28,27 +28,26 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentScore:
-    """What a scorer says of one document; the fields are those of `RankedDocument`."""
-
-    score: float
-    logit: float | None = None
-    tokens: int | None = None
-    truncated_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ScoreResponse:
-    """The answer to one request.
+    """The answer to one request: columns with one value for each document, in its order.
+
+    Columns, because a hundred thousand small objects would keep the garbage collector busy, and
+    with it all threads. What a scorer cannot tell is None as a whole.
 
     Attributes:
-        scores: One for each document, in the order of the request.
+        scores: Higher is more relevant.
         usage: What it cost.
+        logits: See `RankedDocument.logit`.
+        tokens: See `RankedDocument.tokens`.
+        truncated_tokens: See `RankedDocument.truncated_tokens`.
         degraded: Why the answer is second best, or None.
     """
 
-    scores: Sequence[DocumentScore]
+    scores: Sequence[float]
     usage: Usage
+    logits: Sequence[float] | None = None
+    tokens: Sequence[int] | None = None
+    truncated_tokens: Sequence[int] | None = None
     degraded: str | None = None
 
 

@@ -7,9 +7,10 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
-from ._device import Dtype, check_dtype, choose_device, choose_dtype
+from ._device import Dtype, check_device, check_dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
 from ._pairs import LongDocuments, PairModel
+from ._torch import import_torch
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -48,7 +49,7 @@ class CrossEncoderScorer(InProcessScorer):
     ) -> None:
         super().__init__(fspath(model), max_length=max_length, long_documents=long_documents)
         self._dtype = check_dtype(dtype)
-        self._device = device
+        self._device = check_device(device)
         self._revision = revision
 
     def __repr__(self) -> str:
@@ -59,6 +60,7 @@ class CrossEncoderScorer(InProcessScorer):
 
     def _load(self) -> PairModel:
         try:
+            import_torch()
             from sentence_transformers import CrossEncoder
         except ImportError as error:
             raise ConfigurationError(

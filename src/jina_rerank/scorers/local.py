@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ScoringError
-from ._device import Dtype, check_dtype, choose_device, choose_dtype
+from ._device import Dtype, check_device, check_dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
 from ._pairs import LongDocuments, PairModel
+from ._torch import import_torch
 
 if TYPE_CHECKING:
     from ..jinabert import JinaBert, PairTokenizer, TokenPair
@@ -60,13 +61,17 @@ class LocalScorer(InProcessScorer):
         long_documents: LongDocuments = "truncate",
         revision: str | None = None,
     ) -> None:
+        if not isinstance(model, str | PathLike | None):
+            raise ConfigurationError(
+                f"model must be a hub id or a folder, not {type(model).__name__}"
+            )
         name = EMBEDDED_MODEL if model is None else fspath(model)
         super().__init__(name, max_length=max_length, long_documents=long_documents)
         if model is None and revision is not None:
             raise ConfigurationError("revision: the embedded model has none; name a hub id")
         self._source = model
         self._dtype = check_dtype(dtype)
-        self._device = device
+        self._device = check_device(device)
         self._revision = revision
 
     def __repr__(self) -> str:
@@ -83,6 +88,7 @@ class LocalScorer(InProcessScorer):
 
     def _load(self) -> PairModel:
         try:
+            import_torch()
             from ..jinabert import JinaBert, PairTokenizer
             from ..jinabert.files import find_checkpoint
         except ImportError as error:

@@ -1,0 +1,9 @@
+"""Reranking for LangChain: `JinaRerank`, a document compressor.
+
+Importing this loads neither torch nor transformers; a model's libraries are loaded with the
+model.
+"""
+
+from .compressor import JinaRerank
+
+__all__ = ["JinaRerank"]

@@ -1,0 +1,12 @@
+"""Reranking for Haystack with JinaBERT cross-encoders, offline and without a key.
+
+>>> from haystack import Document
+>>> from haystack_integrations.components.rankers.jina_rerank import JinaRanker
+>>> documents = [Document(content="Rome is in Italy."), Document(content="Paris.")]
+>>> JinaRanker(top_k=1).run("capital of France?", documents)["documents"][0].content
+'Paris.'
+"""
+
+from .ranker import JinaRanker, RankerOutput
+
+__all__ = ["JinaRanker", "RankerOutput"]

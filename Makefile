@@ -1,0 +1,71 @@
+# Every target sets up what it needs, with pip, in a virtual environment of its own.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Torch comes first and pinned, so that nothing else brings a build with gigabytes of CUDA.
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+MANIFESTS := pyproject.toml constraints.txt models/mini/pyproject.toml $(wildcard integrations/*/pyproject.toml)
+PLUGINS := integrations/llama-index integrations/langchain integrations/haystack
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types docs bench build constraints clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/demo.done  ## Rerank real search results on this machine, offline and without a key
+	@HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
+
+test: $(VENV)/dev.done  ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.done  ## Check style, docstrings and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/dev.done  ## Put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/dev.done  ## Check types, strictly
+	$(BIN)/mypy src scripts
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
+	MYPYPATH=examples $(BIN)/mypy examples
+	MYPYPATH=integrations/llama-index/src $(BIN)/mypy -p llama_index.postprocessor.jina_rerank
+	MYPYPATH=integrations/langchain/src $(BIN)/mypy -p langchain_jina_rerank
+	MYPYPATH=integrations/haystack/src $(BIN)/mypy -p haystack_integrations.components.rankers.jina_rerank
+
+docs: $(VENV)/dev.done  ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/dev.done  ## Measure speed, memory and the quality of the embedded model
+	$(BIN)/python benchmarks/local.py
+	$(BIN)/python benchmarks/quality.py
+
+build: $(VENV)/dev.done  ## Build the five wheels into dist/
+	$(BIN)/python scripts/build_wheels.py dist
+
+constraints: $(VENV)/dev.done  ## Write constraints.txt from what is installed
+	$(BIN)/python scripts/freeze.py > constraints.new && mv constraints.new constraints.txt
+
+clean:  ## Remove everything that the other targets made
+	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/demo.done: $(VENV)/created $(MANIFESTS)
+	@echo "Setting up $(VENV): torch and what the demo needs, once, some 300 MB"
+	$(PIP) torch
+	$(PIP) --group demo -e models/mini -e '.[local]'
+	@touch $@
+
+$(VENV)/dev.done: $(VENV)/created $(MANIFESTS)
+	@echo "Setting up $(VENV): torch, the frameworks and the tools, once, some 2 GB on disk"
+	$(PIP) torch
+	$(PIP) --group dev -e models/mini -e '.[local,cross-encoder]' $(addprefix -e ,$(PLUGINS))
+	@touch $@ $(VENV)/demo.done

@@ -1,0 +1,135 @@
+"""Real pipelines: real retrievers and a real document store feed the ranker."""
+
+import asyncio
+
+import pytest
+from haystack import Document, Pipeline, component
+from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
+from haystack.core.errors import PipelineRuntimeError
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+
+from haystack_integrations.components.rankers.jina_rerank import JinaRanker
+from jina_rerank import ConfigurationError, InputError, Reranker
+from jina_rerank.testing import FakeScorer
+
+QUERY = "What is the capital of Germany?"
+TEXTS = (
+    "Germany is a country; the capital of Germany was Bonn and later another city, in Germany.",
+    "Berlin is the capital of Germany.",
+    "Paris is the capital of France.",
+    "Bread is made of flour.",
+)
+
+
+@pytest.fixture
+def store():
+    store = InMemoryDocumentStore()
+    store.write_documents([Document(content=text, meta={"n": n}) for n, text in enumerate(TEXTS)])
+    return store
+
+
+def build(store, ranker):
+    pipeline = Pipeline()
+    pipeline.add_component("retriever", InMemoryBM25Retriever(store))
+    pipeline.add_component("ranker", ranker)
+    pipeline.connect("retriever.documents", "ranker.documents")
+    return pipeline
+
+
+def inputs(query=QUERY, **limits):
+    return {"retriever": {"query": query}, "ranker": {"query": query, **limits}}
+
+
+@pytest.fixture(params=["run", "run_async"])
+def execute(request):
+    def call(pipeline, data, **options):
+        if request.param == "run":
+            return pipeline.run(data, **options)
+        return asyncio.run(pipeline.run_async(data, **options))
+
+    return call
+
+
+def test_retrieve_and_rank(execute, store):
+    output = execute(build(store, JinaRanker()), inputs(top_k=2))["ranker"]
+    assert output["documents"][0].content == "Berlin is the capital of Germany."
+    assert len(output["documents"]) == 2
+    assert output["meta"]["usage"]["documents"] == len(TEXTS)
+
+
+def test_two_retrievers_without_a_joiner(execute, store):
+    scorer = FakeScorer()
+    pipeline = build(store, JinaRanker(reranker=Reranker(scorer)))
+    pipeline.add_component("second", InMemoryBM25Retriever(store, top_k=2, scale_score=True))
+    pipeline.connect("second.documents", "ranker.documents")
+    output = execute(
+        pipeline, {**inputs(), "second": {"query": QUERY}}, include_outputs_from={"second"}
+    )
+    assert len(output["second"]["documents"]) == 2
+    found = [document.content for document in output["ranker"]["documents"]]
+    assert sorted(found) == sorted(TEXTS)
+    assert sorted(scorer.requests[-1].documents) == sorted(TEXTS)
+
+
+def test_a_component_behind_meta_runs_even_when_nothing_was_found(execute):
+    @component
+    class Bill:
+        @component.output_types(documents=int)
+        def run(self, meta: dict):
+            return {"documents": meta["usage"]["documents"]}
+
+    pipeline = build(InMemoryDocumentStore(), JinaRanker())
+    pipeline.add_component("bill", Bill())
+    pipeline.connect("ranker.meta", "bill.meta")
+    output = execute(pipeline, inputs())
+    assert output["bill"] == {"documents": 0}
+    assert output["ranker"]["documents"] == []
+
+
+def test_an_error_names_the_component_and_keeps_its_cause(execute, store):
+    with pytest.raises(PipelineRuntimeError, match="ranker") as caught:
+        execute(build(store, JinaRanker()), inputs(top_k=0))
+    assert type(caught.value.__cause__) is ValueError
+    data = {"retriever": {"query": QUERY}, "ranker": {"query": " "}}
+    with pytest.raises(PipelineRuntimeError, match="ranker") as caught:
+        execute(build(store, JinaRanker()), data)
+    assert isinstance(caught.value.__cause__, InputError)
+    assert caught.value.__cause__.argument == "query"
+
+
+def test_a_pipeline_is_dumped_and_loaded_under_the_default_allowlist(store):
+    ranker = JinaRanker(top_k=1, score_threshold=0.1, meta_fields_to_embed=["n"])
+    pipeline = build(store, ranker)
+    text = pipeline.dumps()
+    loaded = Pipeline.loads(text)
+    assert loaded.get_component("ranker").to_dict() == ranker.to_dict()
+    assert loaded.dumps() == text
+    documents = [Document(content=text) for text in TEXTS]
+    alone = {"query": QUERY, "documents": documents}
+    assert loaded.get_component("ranker").run(**alone) == ranker.run(**alone)
+
+
+def test_a_pipeline_with_a_shared_reranker_is_not_dumped(store):
+    with pytest.raises(ConfigurationError, match="cannot be serialized"):
+        build(store, JinaRanker(reranker=Reranker(FakeScorer()))).dumps()
+
+
+def test_no_document_is_mutated_on_the_way(execute, store):
+    # Haystack warns of every mutation, and a warning is an error in these tests.
+    before = {d.id: d.to_dict() for d in store.filter_documents()}
+    execute(build(store, JinaRanker()), inputs())
+    assert {d.id: d.to_dict() for d in store.filter_documents()} == before
+
+
+def test_two_rankers_in_a_row(execute, store):
+    pipeline = build(store, JinaRanker(top_k=3))
+    pipeline.add_component("again", JinaRanker(top_k=1))
+    pipeline.connect("ranker.documents", "again.documents")
+    output = execute(pipeline, {**inputs(), "again": {"query": QUERY}})
+    assert [d.content for d in output["again"]["documents"]] == [TEXTS[1]]
+
+
+async def test_many_runs_at_a_time(store):
+    pipeline = build(store, JinaRanker(top_k=1))
+    outputs = await asyncio.gather(*(pipeline.run_async(inputs()) for _ in range(8)))
+    assert {o["ranker"]["documents"][0].content for o in outputs} == {TEXTS[1]}

@@ -1,0 +1,300 @@
+"""`JinaRerank`: a `BaseDocumentCompressor` over the core `Reranker`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self, TypedDict
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables import RunnableLambda
+from langchain_core.utils import secret_from_env
+from pydantic import ConfigDict, Field, SecretStr, field_serializer, model_validator
+
+from jina_rerank import ConfigurationError, RankedDocument, Ranking, Reranker
+from jina_rerank.plugin import Backend, Dtype, LongDocuments, build_reranker
+
+_MODEL_SETTINGS = (
+    "model",
+    "backend",
+    "base_url",
+    "dtype",
+    "device",
+    "max_length",
+    "long_documents",
+    "revision",
+)
+
+
+class _Request(TypedDict):
+    """What a trace shows as the input of a `JinaRerank` run."""
+
+    query: str
+    documents: Sequence[Document]
+
+
+class _Answer(TypedDict):
+    """What a trace shows as its output."""
+
+    documents: list[Document]
+    model: str
+    usage: dict[str, int | None]
+    degraded: str | None
+
+
+class JinaRerank(BaseDocumentCompressor):
+    """Puts the retrieved documents that answer the query first.
+
+    Use it alone, or as the `base_compressor` of a `ContextualCompressionRetriever`. Building one
+    is cheap; the model is loaded by the first call or by `warm_up`, once for everything in the
+    process that uses the same one. An instance never changes, so threads and event loops may
+    share it; `model_copy(update={"top_n": 3})` gives one with other settings.
+
+    Args:
+        model: None for the embedded model (offline, no key), or a JinaBERT reranker's folder or
+            hub id, such as `"jinaai/jina-reranker-v1-turbo-en"`.
+        top_n: How many documents to keep, at least 1; None, or more than there are, keeps all.
+        threshold: Keep only scores of at least this much; None keeps every score.
+        metadata_fields: The metadata to score with the text: the values of these keys are put
+            before `page_content`, in this order, each on a line of its own. Documents that lack
+            a key, or have None there, go without. Empty scores `page_content` alone.
+        backend: Where the model runs: `"local"`, in this process, or `"remote"`.
+        api_key: The key of the remote service. Left out, it is the environment's JINA_API_KEY or
+            JINAAI_API_KEY, and only `backend="remote"` reads it. Never shown or dumped.
+        base_url: The address of the remote service; only with `backend="remote"`.
+        dtype: What to compute in: `"float32"`, `"bfloat16"`, or `"auto"` for the faster of the
+            two on this machine.
+        device: `"auto"` is the first CUDA device if there is one, otherwise the CPU; or any name
+            that torch knows.
+        max_length: Longest pair of query and document in tokens, at least 16.
+        long_documents: For a document that does not fit: `"truncate"` reads its beginning,
+            `"chunk"` reads all of it and takes its best part's score, `"error"` refuses.
+        revision: A branch, tag or commit of a model on the hub.
+        reranker: A `Reranker` built by hand, to use any scorer or to share one. The settings of
+            the model must then be left at their defaults, and it is yours to close.
+
+    Raises:
+        ConfigurationError: Settings do not go together, or the model's are out of range.
+        pydantic.ValidationError: A value has the wrong type, `top_n` is below 1, `threshold` is
+            not a finite number, or there is no such setting.
+
+    Example:
+        ```python
+        compressor = JinaRerank(top_n=3)
+        retriever = ContextualCompressionRetriever(
+            base_compressor=compressor,
+            base_retriever=vector_store.as_retriever(search_kwargs={"k": 50}),
+        )
+        retriever.invoke("How should I store coffee beans?")
+        ```
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        # A value that failed may be a key in the wrong place.
+        hide_input_in_errors=True,
+    )
+
+    model: str | Path | None = None
+    top_n: int | None = Field(default=None, ge=1, strict=True)
+    threshold: float | None = Field(default=None, strict=True, allow_inf_nan=False)
+    metadata_fields: tuple[str, ...] = ()
+    backend: Backend = "local"
+    api_key: SecretStr | None = Field(
+        default_factory=secret_from_env(["JINA_API_KEY", "JINAAI_API_KEY"], default=None),
+        exclude=True,
+        repr=False,
+    )
+    base_url: str | None = None
+    dtype: Dtype = "auto"
+    device: str = "auto"
+    max_length: int = 8192
+    long_documents: LongDocuments = "truncate"
+    revision: str | None = None
+    reranker: Reranker | None = None
+
+    def compress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+    ) -> list[Document]:
+        """The documents most relevant to the query, best first.
+
+        Traced as a run named `JinaRerank`, whose output also tells the model, the usage and
+        whether the answer is degraded.
+
+        Args:
+            documents: The candidates; they are not changed. None at all gives an empty list,
+                and no model is loaded.
+            query: The question; not blank.
+            callbacks: The caller's callbacks, so that the run becomes a child of its own.
+
+        Returns:
+            Copies of the documents kept, their ids and metadata included, with the score in
+            `metadata["relevance_score"]`. Equal scores keep the order of `documents`.
+            `metadata["relevance_truncated_tokens"]` is there if part of the text was not read,
+            and `metadata["relevance_degraded"]` says why, if the answer is second best.
+
+        Raises:
+            InputError: The query is blank, all documents are, or a text is not usable.
+            ModelLoadError: The model cannot be loaded.
+            ScoringError: A score came out as NaN, or the process was forked.
+        """
+        if not documents:
+            return []
+        answer = self._run.invoke(
+            {"query": query, "documents": documents}, config={"callbacks": callbacks}
+        )
+        return answer["documents"]
+
+    async def acompress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+    ) -> list[Document]:
+        """`compress_documents` without blocking the event loop; cancelling it stops the work."""
+        if not documents:
+            return []
+        answer = await self._run.ainvoke(
+            {"query": query, "documents": documents}, config={"callbacks": callbacks}
+        )
+        return answer["documents"]
+
+    def warm_up(self) -> None:
+        """Load the model now instead of at the first call. Idempotent.
+
+        Raises:
+            ConfigurationError: An extra is missing, the device cannot be used, or this is closed.
+            ModelLoadError: The model cannot be loaded.
+        """
+        self._reranker.warm_up()
+
+    async def awarm_up(self) -> None:
+        """`warm_up` without blocking the event loop."""
+        await self._reranker.awarm_up()
+
+    def close(self) -> None:
+        """Let go of the model, unless `reranker` was given: that one is yours. Idempotent."""
+        if self.reranker is None:
+            self._reranker.close()
+
+    async def aclose(self) -> None:
+        """`close` without blocking the event loop."""
+        if self.reranker is None:
+            await self._reranker.aclose()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some settings changed, which shares the loaded model if it is the same.
+
+        Args:
+            update: The settings to change. Unlike pydantic's own copy, this one checks them.
+            deep: Whether to copy deeply; of use only with `reranker`.
+
+        Raises:
+            ConfigurationError: As for a new `JinaRerank`.
+            pydantic.ValidationError: Likewise.
+        """
+        copied = super().model_copy(update=update, deep=deep)
+        return type(self)(**{name: getattr(copied, name) for name in copied.model_fields_set})
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        if self.reranker is not None:
+            fields = type(self).model_fields
+            changed = [n for n in _MODEL_SETTINGS if getattr(self, n) != fields[n].default]
+            if self._given_api_key is not None:
+                changed.append("api_key")
+            if changed:
+                raise ConfigurationError(
+                    f"{', '.join(changed)} cannot be combined with reranker, which has a model "
+                    "already; build that one with these settings, or leave it out"
+                )
+        _ = self._reranker  # a bad setting fails here rather than at the first query
+        return self
+
+    @field_serializer("reranker", when_used="json-unless-none")
+    def _refuse_json(self, reranker: Reranker) -> str:
+        raise ConfigurationError(
+            "a reranker built by hand cannot be written as JSON; configure JinaRerank by model "
+            "and its other settings, or pickle it"
+        )
+
+    # cached_property and not a private attribute of pydantic, for those count in ==.
+    @cached_property
+    def _reranker(self) -> Reranker:
+        if self.reranker is not None:
+            return self.reranker
+        # A key that merely lies in the environment is no reason to refuse a local model.
+        api_key = self.api_key if self.backend == "remote" else self._given_api_key
+        return build_reranker(
+            backend=self.backend,
+            model=self.model,
+            api_key=None if api_key is None else api_key.get_secret_value(),
+            base_url=self.base_url,
+            dtype=self.dtype,
+            device=self.device,
+            max_length=self.max_length,
+            long_documents=self.long_documents,
+            revision=self.revision,
+        )
+
+    @property
+    def _given_api_key(self) -> SecretStr | None:
+        return self.api_key if "api_key" in self.model_fields_set else None
+
+    @property
+    def _run(self) -> RunnableLambda[_Request, _Answer]:
+        # A compressor is no Runnable and leaves no trace of its own. This one does, and puts up
+        # with whatever callbacks are: None, a list, a manager, even an async one in sync code.
+        return RunnableLambda(self._rerank, self._arerank, name="JinaRerank")
+
+    def _rerank(self, request: _Request) -> _Answer:
+        ranking = self._reranker.rank(
+            request["query"],
+            [self._scored_text(document) for document in request["documents"]],
+            top_n=self.top_n,
+            threshold=self.threshold,
+        )
+        return _answer(request["documents"], ranking)
+
+    async def _arerank(self, request: _Request) -> _Answer:
+        ranking = await self._reranker.arank(
+            request["query"],
+            [self._scored_text(document) for document in request["documents"]],
+            top_n=self.top_n,
+            threshold=self.threshold,
+        )
+        return _answer(request["documents"], ranking)
+
+    def _scored_text(self, document: Document) -> str:
+        values = (document.metadata.get(name) for name in self.metadata_fields)
+        present = [str(value) for value in values if value is not None]
+        return "\n".join([*present, document.page_content])
+
+
+def _answer(documents: Sequence[Document], ranking: Ranking) -> _Answer:
+    return {
+        "documents": [_scored(documents[hit.index], hit, ranking.degraded) for hit in ranking],
+        "model": ranking.model,
+        "usage": asdict(ranking.usage),
+        "degraded": ranking.degraded,
+    }
+
+
+def _scored(document: Document, hit: RankedDocument, degraded: str | None) -> Document:
+    verdict = {
+        "relevance_score": hit.score,
+        "relevance_truncated_tokens": hit.truncated_tokens or None,
+        "relevance_degraded": degraded,
+    }
+    # What an earlier reranker said of the document must not pass for what this one says.
+    metadata = {key: value for key, value in document.metadata.items() if key not in verdict}
+    metadata |= {key: value for key, value in verdict.items() if value is not None}
+    return document.model_copy(update={"metadata": metadata})

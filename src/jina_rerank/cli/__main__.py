@@ -1,0 +1,5 @@
+"""`python -m jina_rerank.cli`."""
+
+from . import main
+
+main()

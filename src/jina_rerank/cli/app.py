@@ -1,0 +1,135 @@
+"""The commands and their options; `documents` reads, `tables` shows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from ..errors import InputError, RerankError
+from ..ranking import Ranking
+from ..reranker import Reranker
+from ..scorers._pairs import LongDocuments
+from ..scorers.local import LocalScorer
+from .documents import Document, Format, read_documents
+from .tables import models_table, ranking_table, usable_offline
+
+FAILED, BAD_USAGE = 1, 2
+PROGRESS_FROM = 100
+"""Documents from which a progress bar is worth its line."""
+
+app = typer.Typer(
+    name="jina-rerank",
+    help="Put the documents that answer a query first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+) -> None:
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+@app.command()
+def rank(  # noqa: PLR0917 - typer passes them by name
+    query: Annotated[str, typer.Argument(help="The question.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Text (a document a line), .jsonl or .csv; none or - is standard input."
+        ),
+    ] = None,
+    top_n: Annotated[
+        int | None, typer.Option("--top-n", "-n", help="Keep this many; default: all.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Keep scores of at least this much.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A folder or hub id; default: the embedded one."),
+    ] = None,
+    input_format: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Of all files; default: by their names.")
+    ] = None,
+    column: Annotated[
+        str, typer.Option(help="Column of a CSV, or key of a JSON line, that holds the text.")
+    ] = "text",
+    max_length: Annotated[int, typer.Option(help="Longest pair in tokens.")] = 8192,
+    long_documents: Annotated[
+        LongDocuments, typer.Option(help="What to do with a document that does not fit.")
+    ] = "truncate",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON Lines, as in a pipe, on a terminal too.")
+    ] = False,
+) -> None:
+    """Rank documents by their relevance to QUERY.
+
+    Writes a table on a terminal and JSON Lines in a pipe. Exit status: 0 done, 1 the model
+    failed, 2 the input or an option cannot be used.
+    """
+    try:
+        documents = read_documents(files or [Path("-")], input_format, column)
+        scorer = LocalScorer(model, max_length=max_length, long_documents=long_documents)
+        with Reranker(scorer) as reranker:
+            ranking = reranker.rank(
+                query,
+                [document.text for document in documents],
+                top_n=top_n,
+                threshold=threshold,
+                progress=sys.stderr.isatty() and len(documents) >= PROGRESS_FROM,
+            )
+    except InputError as error:
+        _fail(error, BAD_USAGE)
+    except RerankError as error:
+        _fail(error, FAILED)
+    if as_json or not sys.stdout.isatty():
+        _write_json_lines(ranking, documents)
+    else:
+        Console().print(ranking_table(query, ranking, documents))
+
+
+@app.command()
+def models(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON Lines, as in a pipe, on a terminal too.")
+    ] = False,
+) -> None:
+    """Show the models that can be used without a network."""
+    found = usable_offline()
+    if as_json or not sys.stdout.isatty():
+        for model in found:
+            print(json.dumps(model.to_dict(), ensure_ascii=False))  # noqa: T201 - the output
+    else:
+        Console().print(models_table(found))
+
+
+def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:
+    for place, hit in enumerate(ranking, 1):
+        line = {
+            "rank": place,
+            "score": hit.score,
+            "id": documents[hit.index].id,
+            "text": hit.text,
+            "index": hit.index,
+            "source": documents[hit.index].source,
+            "tokens": hit.tokens,
+            "truncated_tokens": hit.truncated_tokens,
+        }
+        print(json.dumps(line, ensure_ascii=False))  # noqa: T201 - the output
+
+
+def _fail(error: RerankError, status: int) -> NoReturn:
+    typer.echo(f"jina-rerank: {error}", err=True)
+    raise typer.Exit(status)

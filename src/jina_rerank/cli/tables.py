@@ -1,0 +1,129 @@
+"""What a person sees on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import ConfigurationError, ModelLoadError
+from ..ranking import Ranking
+from ..scorers.local import EMBEDDED_MODEL, embedded_model_folder
+from .documents import Document
+
+_TEXT_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class UsableModel:
+    """A model whose files are all on this machine.
+
+    Attributes:
+        name: What `--model` and `Reranker` take; the embedded one is the default.
+        layers: Transformer blocks.
+        max_length: Longest pair in tokens.
+        megabytes: Size of the weights on disk.
+        folder: Where they are.
+    """
+
+    name: str
+    layers: int
+    max_length: int
+    megabytes: float
+    folder: str
+
+    def to_dict(self) -> dict[str, str | int | float]:
+        """As a plain dict."""
+        return asdict(self)
+
+
+def usable_offline() -> list[UsableModel]:
+    """The embedded model, if installed, and every JinaBERT reranker in the hub's cache."""
+    found = []
+    with suppress(ConfigurationError, ModelLoadError):
+        found.append(_describe(EMBEDDED_MODEL, embedded_model_folder()))
+    for name, folder in _cached_snapshots():
+        try:
+            found.append(_describe(name, folder))
+        except ModelLoadError:
+            continue  # another kind of model, or not wholly downloaded
+    return found
+
+
+def _describe(name: str, folder: Path) -> UsableModel:
+    from ..jinabert import JinaBertConfig
+    from ..jinabert.files import find_checkpoint
+
+    files = find_checkpoint(folder)
+    config = JinaBertConfig.from_file(files.config)
+    return UsableModel(
+        name=name,
+        layers=config.num_hidden_layers,
+        max_length=config.max_position_embeddings,
+        megabytes=round(sum(path.stat().st_size for path in files.weights) / 1e6, 1),
+        folder=str(folder),
+    )
+
+
+def _cached_snapshots() -> list[tuple[str, Path]]:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cache = scan_cache_dir()
+    except CacheNotFound:
+        return []
+    return sorted(
+        (repository.repo_id, revision.snapshot_path)
+        for repository in cache.repos
+        if repository.repo_type == "model"
+        for revision in repository.revisions
+    )
+
+
+def ranking_table(query: str, ranking: Ranking, documents: Sequence[Document]) -> Table:
+    """The ranking with its scores, and what was cut."""
+    usage = ranking.usage
+    table = Table(
+        title=escape(query),
+        caption=f"{len(ranking)} of {usage.documents} documents, {ranking.model}"
+        + (f", {usage.truncated_documents} truncated" if usage.truncated_documents else ""),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("score", justify="right", style="green")
+    table.add_column("id", style="cyan", overflow="fold")
+    table.add_column("document", ratio=1)
+    for hit in ranking:
+        text = " ".join(hit.text.split())
+        shown = text if len(text) <= _TEXT_CHARACTERS else text[:_TEXT_CHARACTERS] + "\u2026"
+        table.add_row(f"{hit.score:.4f}", escape(documents[hit.index].id), escape(shown))
+    return table
+
+
+def models_table(models: Sequence[UsableModel]) -> Table:
+    """The models that can be used offline."""
+    table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
+    table.caption = (
+        f"{EMBEDDED_MODEL} is the default and not Jina's; others are downloaded when first named, "
+        "or by: hf download NAME"
+    )
+    table.add_column("model", style="cyan")
+    for name in ("layers", "tokens", "MB"):
+        table.add_column(name, justify="right")
+    table.add_column("folder", overflow="fold")
+    for model in models:
+        table.add_row(
+            escape(model.name),
+            str(model.layers),
+            f"{model.max_length:,}",
+            f"{model.megabytes}",
+            escape(model.folder),
+        )
+    return table

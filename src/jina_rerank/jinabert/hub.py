@@ -1,0 +1,109 @@
+"""A checkpoint's files on the Hugging Face hub, by its own library: the cache first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from ..errors import ModelLoadError
+
+CONNECT_SECONDS = 10.0
+"""How long the hub may take to answer at all."""
+
+
+class HubModel:
+    """One revision of one repository.
+
+    Args:
+        name: The hub id.
+        revision: A branch, tag or commit; None for the main branch.
+    """
+
+    def __init__(self, name: str, revision: str | None) -> None:
+        self._name = name
+        self._revision = revision
+
+    def cached(self, file: str) -> Path | None:
+        """The file in the cache, without asking the hub.
+
+        Raises:
+            HFValidationError: The hub does not allow such a name.
+        """
+        # hf_hub_download(local_files_only=True) would do the same, and ask the hub something
+        # of its own meanwhile.
+        path = try_to_load_from_cache(self._name, file, revision=self._revision)
+        return Path(path) if isinstance(path, str) else None
+
+    def downloaded(self, file: str) -> Path | None:
+        """The file in the cache, fetched or refreshed; None if the hub has none of that name."""
+        try:
+            return Path(hf_hub_download(self._name, file, revision=self._revision))
+        except LocalEntryNotFoundError:
+            raise  # a subclass of the next, but it means that the hub cannot be reached
+        except EntryNotFoundError:
+            return None
+
+    def check_online(self) -> None:
+        """Fail at once where there is no hub to be reached.
+
+        The hub's library tries again and again for 25 seconds; one plain request of its own
+        client, with the user's proxies and certificates, tells sooner.
+
+        Raises:
+            ModelLoadError: HF_HUB_OFFLINE is set, or the hub does not answer.
+        """
+        if constants.HF_HUB_OFFLINE:
+            raise ModelLoadError(
+                f"{self._name}: not in the cache, and HF_HUB_OFFLINE is set; {self._remedy()}"
+            )
+        try:
+            get_session().head(constants.ENDPOINT, timeout=CONNECT_SECONDS)
+        except Exception as error:  # its HTTP client, and so its errors, differ by version
+            raise self._unreachable() from error
+
+    @contextmanager
+    def explained_errors(self) -> Iterator[None]:
+        """Turn the hub library's errors into ours, with what to do.
+
+        Raises:
+            ModelLoadError: For each of them.
+        """
+        try:
+            yield
+        except HFValidationError as error:
+            raise ModelLoadError(f"{self._name}: neither a folder nor a hub id: {error}") from error
+        except RevisionNotFoundError as error:
+            raise ModelLoadError(
+                f"{self._name}: the hub has no revision {self._revision!r}"
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise ModelLoadError(
+                f"{self._name}: neither a folder nor a model on the hub; if it is private, "
+                "set HF_TOKEN"
+            ) from error
+        except (HfHubHTTPError, OSError) as error:
+            raise self._unreachable() from error
+
+    def _unreachable(self) -> ModelLoadError:
+        return ModelLoadError(
+            f"{self._name}: not in the cache, and {constants.ENDPOINT} cannot be reached; "
+            f"{self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        revision = f" --revision {self._revision}" if self._revision else ""
+        return (
+            f"on a machine with a network run: hf download {self._name}{revision}, "
+            "or pass a folder that holds the model"
+        )

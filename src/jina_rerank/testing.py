@@ -1,0 +1,80 @@
+"""A scorer without a model, for the tests of code that reranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .ranking import Usage
+from .scorers.base import OnScored, ScoreRequest, ScoreResponse
+
+
+class FakeScorer:
+    """Scores by a function of yours and remembers what it was asked.
+
+    Args:
+        score: From the query and a document to the score. The default counts the query's
+            distinct words that the document has, as a share of them.
+        degraded: What the answers say of themselves.
+
+    Attributes:
+        requests: Every request so far.
+        warm_ups: How often it was warmed up.
+        closed: Whether it was closed.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[str, str], float] | None = None,
+        *,
+        degraded: str | None = None,
+    ) -> None:
+        self._score = score or _shared_words
+        self._degraded = degraded
+        self.requests: list[ScoreRequest] = []
+        self.warm_ups = 0
+        self.closed = False
+
+    @property
+    def model(self) -> str:
+        """Always `"fake"`."""
+        return "fake"
+
+    def warm_up(self) -> None:
+        """Count it."""
+        self.warm_ups += 1
+
+    async def awarm_up(self) -> None:
+        """Count it."""
+        self.warm_up()
+
+    def score(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """Score every document of every request."""
+        self.requests += requests
+        responses = []
+        for request in requests:
+            scores = [self._score(request.query, document) for document in request.documents]
+            responses.append(ScoreResponse(scores, Usage(len(scores)), degraded=self._degraded))
+            if on_scored is not None:
+                on_scored(len(scores))
+        return responses
+
+    async def ascore(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """`score`, as a coroutine."""
+        return self.score(requests, on_scored)
+
+    def close(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+    async def aclose(self) -> None:
+        """Remember it."""
+        self.close()
+
+
+def _shared_words(query: str, document: str) -> float:
+    wanted = set(query.lower().split())
+    return len(wanted & set(document.lower().split())) / len(wanted)

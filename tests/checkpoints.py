@@ -1,0 +1,128 @@
+"""Small random checkpoints in the format of the real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from jina_rerank.jinabert import JinaBert, JinaBertConfig
+
+TEXTS = [
+    "what is panda? the giant panda is a bear species endemic to china.",
+    "the capital of france is paris, and the capital of germany is berlin.",
+    "a cross-encoder reads the query and the document together.",
+    "coffee is brewed from roasted beans; espresso needs pressure.",
+]
+
+SMALL = {
+    "vocab_size": 400,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+
+TURBO = {
+    "vocab_size": 61056,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
+
+# The fields that the originals have beside the sizes, as they have them.
+FIELDS = {
+    "architectures": ["JinaBertModel"],
+    "model_type": "bert",
+    "attention_probs_dropout_prob": 0.1,
+    "attn_implementation": None,
+    "auto_map": {"AutoModel": "modeling_bert.JinaBertModel"},
+    "emb_pooler": "mean",
+    "feed_forward_type": "geglu",
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 8192,
+    "pad_token_id": 0,
+    "position_embedding_type": "alibi",
+    "torch_dtype": "bfloat16",
+    "type_vocab_size": 2,
+}
+
+
+def random_model(seed: int = 0, **sizes: int | str) -> JinaBert:
+    """A model with random weights, large enough that its logits differ between documents."""
+    torch.manual_seed(seed)
+    model = JinaBert(JinaBertConfig(**{**SMALL, **sizes})).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.normal_(0, 0.3)
+    return model
+
+
+def write_config(folder: Path, **fields: object) -> None:
+    config = {**FIELDS, **SMALL, **fields}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_checkpoint(
+    folder: Path, *, seed: int = 0, tokenizer: str = "bpe", **sizes: int | str
+) -> Path:
+    """config.json, tokenizer.json and model.safetensors of a random model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(folder, **sizes)
+    save_file(random_model(seed, **sizes).state_dict(), folder / "model.safetensors")
+    TOKENIZERS[tokenizer]().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def bpe_tokenizer() -> Tokenizer:
+    """Of turbo's and tiny's kind: lower-casing BPE, `<s> a </s></s> b </s>`, all types 0."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer
+
+
+def wordpiece_tokenizer() -> Tokenizer:
+    """Of base's kind: WordPiece, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return tokenizer
+
+
+TOKENIZERS = {"bpe": bpe_tokenizer, "wordpiece": wordpiece_tokenizer}

@@ -1,0 +1,44 @@
+"""Both variants of the slopes, and the bias, against their formulas."""
+
+import pytest
+import torch
+
+from jina_rerank.jinabert import alibi_slopes
+from jina_rerank.jinabert.alibi import reversed_bias
+
+# From the paper's formula: powers of 2^(-8/n), then every second one of 2^(-8/2n).
+PAPER = {
+    4: [2**-2, 2**-4, 2**-6, 2**-8],
+    8: [2**-1, 2**-2, 2**-3, 2**-4, 2**-5, 2**-6, 2**-7, 2**-8],
+    12: [2**-i for i in range(1, 9)] + [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5],
+    16: [2 ** (-i / 2) for i in range(1, 17)],
+}
+
+
+@pytest.mark.parametrize("heads", PAPER)
+def test_paper(heads: int) -> None:
+    assert alibi_slopes(heads, "paper") == pytest.approx(PAPER[heads], rel=1e-15)
+
+
+@pytest.mark.parametrize("heads", [4, 8, 16])
+def test_variants_agree_for_powers_of_two(heads: int) -> None:
+    assert alibi_slopes(heads, "reranker") == alibi_slopes(heads, "paper")
+
+
+def test_reranker_halves_the_second_group_of_twelve() -> None:
+    expected = [2**-i for i in range(1, 9)] + [2**-1.5, 2**-2.5, 2**-3.5, 2**-4.5]
+    assert alibi_slopes(12) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 100])
+def test_reversed_bias_is_the_distance_to_reversed_keys(length: int) -> None:
+    slopes = torch.tensor(alibi_slopes(12))
+    position = torch.arange(length)
+    expected = -slopes[:, None, None] * (position[:, None] - position[None, :]).abs()
+    torch.testing.assert_close(reversed_bias(slopes, length).flip(-1)[0], expected)
+
+
+def test_bias_of_8192_tokens_takes_one_vector_a_head() -> None:
+    bias = reversed_bias(torch.tensor(alibi_slopes(12)), 8192)
+    assert bias.shape == (1, 12, 8192, 8192)
+    assert bias.untyped_storage().nbytes() == 12 * (2 * 8192 - 1) * 4

@@ -1,0 +1,176 @@
+"""Other cross-encoders, against transformers' own answer for each pair alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from checkpoints import TEXTS, bpe_tokenizer, wordpiece_tokenizer, write_checkpoint
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from jina_rerank import ConfigurationError, CrossEncoderScorer, ModelLoadError, Reranker
+
+QUERY = "what is panda?"
+DOCUMENTS = [*TEXTS, "", "coffee " * 9, "paris"]
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 37,
+    "initializer_range": 0.5,
+    "num_labels": 1,
+}
+
+
+def unigram_tokenizer() -> Tokenizer:
+    """Of DeBERTa-v2's kind: sentencepiece unigram, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.UnigramTrainer(
+            vocab_size=200,
+            special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"],
+            unk_token="[UNK]",
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    return tokenizer
+
+
+def bert(folder: Path) -> None:
+    tokenizer = transformers.BertTokenizerFast(
+        tokenizer_object=wordpiece_tokenizer(), model_max_length=64
+    )
+    config = transformers.BertConfig(vocab_size=400, max_position_embeddings=64, **SIZES)
+    save(folder, transformers.BertForSequenceClassification(config), tokenizer)
+
+
+def xlm_roberta(folder: Path) -> None:
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=bpe_tokenizer(),
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        cls_token="<s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+    )
+    config = transformers.XLMRobertaConfig(
+        vocab_size=400, max_position_embeddings=66, pad_token_id=1, type_vocab_size=1, **SIZES
+    )
+    save(folder, transformers.XLMRobertaForSequenceClassification(config), tokenizer)
+
+
+def deberta_v2(folder: Path) -> None:
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=unigram_tokenizer(),
+        model_max_length=64,
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        mask_token="[MASK]",
+    )
+    config = transformers.DebertaV2Config(
+        vocab_size=400,
+        max_position_embeddings=64,
+        relative_attention=True,
+        position_buckets=16,
+        pos_att_type=["p2c", "c2p"],
+        position_biased_input=False,
+        type_vocab_size=0,
+        pooler_hidden_size=32,
+        **SIZES,
+    )
+    save(folder, transformers.DebertaV2ForSequenceClassification(config), tokenizer)
+
+
+def save(folder: Path, model: torch.nn.Module, tokenizer: object) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+MODELS = {"bert": bert, "xlm-roberta": xlm_roberta, "deberta-v2": deberta_v2}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp(request.param)
+    MODELS[request.param](path)
+    return path
+
+
+def test_logits_are_those_of_transformers(folder: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ranking = Reranker(CrossEncoderScorer(folder, dtype="float32")).rank(QUERY, DOCUMENTS)
+    assert len({hit.logit for hit in ranking}) == len(DOCUMENTS)
+    for hit in ranking:
+        # As a batch of one: alone, transformers takes an empty document for no document.
+        features = tokenizer([QUERY], [hit.text], return_tensors="pt")
+        with torch.inference_mode():
+            logit = model(**features).logits.item()
+        assert hit.logit == pytest.approx(logit, abs=1e-4)
+        assert hit.score == pytest.approx(torch.tensor(logit).sigmoid().item(), abs=1e-4)
+        assert hit.truncated_tokens == 0
+
+
+async def test_what_is_cut_is_the_document_and_it_is_reported(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    document = "paris coffee " * 60
+    reranker = Reranker(CrossEncoderScorer(folder, dtype="float32"))
+    (hit,) = await reranker.arank(QUERY, [document])
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    query = len(tokenizer(QUERY, add_special_tokens=False)["input_ids"])
+    total = len(tokenizer(document, add_special_tokens=False)["input_ids"])
+    assert hit.tokens == 64 - special - query, "64 positions, also where 66 are declared"
+    assert hit.tokens + hit.truncated_tokens == total
+
+
+def test_chunks(folder: Path) -> None:
+    chunked = Reranker(CrossEncoderScorer(folder, dtype="float32", long_documents="chunk"))
+    (hit,) = chunked.rank(QUERY, ["paris coffee " * 60])
+    assert hit.truncated_tokens == 0
+
+
+def test_a_model_with_two_outputs_is_refused(tmp_path: Path) -> None:
+    config = transformers.BertConfig(vocab_size=400, **{**SIZES, "num_labels": 2})
+    tokenizer = transformers.BertTokenizerFast(tokenizer_object=wordpiece_tokenizer())
+    save(tmp_path, transformers.BertForSequenceClassification(config), tokenizer)
+    with pytest.raises(ModelLoadError, match="2 outputs; a reranker has one"):
+        CrossEncoderScorer(tmp_path).warm_up()
+
+
+def test_a_model_without_a_head_is_refused_and_gets_no_random_one(tmp_path: Path) -> None:
+    bert(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architectures"] = ["BertModel"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelLoadError, match="is BertModel, not a reranker"):
+        CrossEncoderScorer(tmp_path).warm_up()
+
+
+def test_a_jinabert_checkpoint_is_refused(tmp_path: Path) -> None:
+    """transformers loads it as a plain BERT with a random feed-forward, and only warns."""
+    write_checkpoint(tmp_path)
+    with pytest.raises(ModelLoadError, match="JinaBertModel, not a reranker"):
+        CrossEncoderScorer(tmp_path).warm_up()
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="cannot be loaded"):
+        CrossEncoderScorer(tmp_path).warm_up()
+    with pytest.raises(ConfigurationError, match="dtype"):
+        CrossEncoderScorer(tmp_path, dtype="float16")  # type: ignore[arg-type]

@@ -1,0 +1,144 @@
+"""The local scorer against the bare model, and its invariants."""
+
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import write_checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker, ScoreRequest
+from jina_rerank.jinabert import JinaBert
+from jina_rerank.scorers._pairs import _sigmoid
+
+QUERY = "what is panda?"
+DOCUMENTS = ["a bear", "the capital of france is paris", "", "coffee " * 40, "a bear"]
+
+
+@pytest.fixture(scope="module")
+def reranker(small_checkpoint: Path) -> Reranker:
+    return Reranker(LocalScorer(small_checkpoint, dtype="float32"))
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe", "wordpiece"])
+def test_logits_are_the_bare_models_on_the_tokenizers_own_pairs(
+    tmp_path: Path, tokenizer: str
+) -> None:
+    folder = write_checkpoint(tmp_path, tokenizer=tokenizer)
+    model = JinaBert.from_pretrained(folder)
+    plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ranking = Reranker(LocalScorer(folder, dtype="float32")).rank(QUERY, DOCUMENTS)
+    for hit in ranking:
+        encoding = plain.encode(QUERY, hit.text)
+        logit = model(torch.tensor([encoding.ids]), None, torch.tensor([encoding.type_ids])).item()
+        assert hit.logit == pytest.approx(logit, abs=1e-5)
+        assert hit.score == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
+        assert hit.tokens == len(plain.encode(hit.text, add_special_tokens=False).ids)
+        assert hit.truncated_tokens == 0
+    pairs = [plain.encode(QUERY, document) for document in DOCUMENTS]
+    assert ranking.usage.tokens == sum(len(encoding.ids) for encoding in pairs)
+    assert ranking.usage.documents == len(DOCUMENTS)
+
+
+words = st.lists(
+    st.sampled_from(["panda", "bear", "paris", "france", "coffee", "the", "of", "a"]), max_size=30
+)
+texts = st.lists(words.map(" ".join), min_size=1, max_size=12)
+
+
+@given(documents=texts, data=st.data())
+def test_a_score_depends_on_its_pair_alone(
+    reranker: Reranker, documents: list[str], data: st.DataObject
+) -> None:
+    documents = ["panda", *documents]
+    order = data.draw(st.permutations(range(len(documents))))
+    together = reranker.rank(QUERY, [documents[i] for i in order])
+    for hit in together:
+        # The other document is there because one blank document alone is refused.
+        alone = {h.index: h.logit for h in reranker.rank(QUERY, [hit.text, "panda"])}
+        assert hit.logit == pytest.approx(alone[0], abs=1e-5)
+
+
+@given(lists=st.lists(texts, min_size=1, max_size=4))
+def test_queries_scored_together_do_not_mix(reranker: Reranker, lists: list[list[str]]) -> None:
+    pairs = [(f"panda {i}", ["bear", *documents]) for i, documents in enumerate(lists)]
+    for (query, documents), ranking in zip(pairs, reranker.rank_many(pairs), strict=True):
+        expected = {h.index: h.logit for h in reranker.rank(query, documents)}
+        assert {h.index: h.logit for h in ranking} == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_query_is_tokenized_once_a_call(reranker: Reranker) -> None:
+    tokenizer = reranker.scorer._loading().result().tokenizer  # type: ignore[attr-defined]
+    seen: list[str] = []
+    encode = tokenizer.encode
+    tokenizer.encode = lambda texts: seen.extend(texts) or encode(texts)
+    try:
+        reranker.rank(QUERY, [f"document {i}" for i in range(50)])
+    finally:
+        del tokenizer.encode
+    assert seen.count(QUERY) == 1
+    assert len(seen) == 51
+
+
+def test_progress_counts_every_document_once(reranker: Reranker) -> None:
+    told: list[int] = []
+    reranker.scorer.score([ScoreRequest(QUERY, DOCUMENTS), ScoreRequest(QUERY, ["a"])], told.append)
+    assert sum(told) == len(DOCUMENTS) + 1
+
+
+def test_the_embedded_model_knows_its_capitals() -> None:
+    reranker = Reranker()
+    assert reranker.model == "jina-rerank-mini"
+    ranking = reranker.rank(
+        "What is the capital of France?",
+        ["Berlin is the capital of Germany.", "Bread is baked.", "Paris is the capital of France."],
+    )
+    assert [hit.index for hit in ranking] == [2, 0, 1]
+    assert all(0 < hit.score < 1 for hit in ranking)
+
+
+def test_scores_of_very_good_documents_do_not_tie() -> None:
+    assert 0 < _sigmoid(-700) < _sigmoid(-30) < _sigmoid(29.9) < _sigmoid(30) < 1
+    assert _sigmoid(0) == 0.5
+
+
+def test_bfloat16_and_float32_rank_alike(small_checkpoint: Path) -> None:
+    exact = Reranker(LocalScorer(small_checkpoint, dtype="float32")).score(QUERY, DOCUMENTS)
+    fast = Reranker(LocalScorer(small_checkpoint, dtype="bfloat16")).score(QUERY, DOCUMENTS)
+    assert fast == pytest.approx(exact, abs=0.05)
+    assert fast != exact
+
+
+def test_pickle_takes_the_settings_and_not_the_model(small_checkpoint: Path) -> None:
+    scorer = LocalScorer(small_checkpoint, dtype="float32", long_documents="chunk", max_length=64)
+    expected = Reranker(scorer).rank(QUERY, DOCUMENTS)
+    stored = pickle.dumps(Reranker(scorer))
+    assert len(stored) < 2_000
+    copy = pickle.loads(stored)
+    assert copy.rank(QUERY, DOCUMENTS) == expected
+    assert repr(copy) == repr(Reranker(scorer))
+
+
+def test_a_closed_scorer_says_so(small_checkpoint: Path) -> None:
+    reranker = Reranker(small_checkpoint)
+    with reranker:
+        reranker.warm_up()
+    reranker.close()
+    with pytest.raises(ConfigurationError, match="closed; make a new one"):
+        reranker.rank(QUERY, DOCUMENTS)
+
+
+@pytest.mark.parametrize("missing", ["tokenizer.json", "config.json", "model.safetensors"])
+def test_a_missing_file_is_named_and_can_be_added(tmp_path: Path, missing: str) -> None:
+    write_checkpoint(tmp_path)
+    content = (tmp_path / missing).read_bytes()
+    (tmp_path / missing).unlink()
+    reranker = Reranker(tmp_path)
+    with pytest.raises(ModelLoadError, match=missing.replace(".", r"\.")):
+        reranker.warm_up()
+    (tmp_path / missing).write_bytes(content)
+    assert len(reranker.rank(QUERY, DOCUMENTS)) == 5

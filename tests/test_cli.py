@@ -1,0 +1,188 @@
+"""The command as a person and as a pipe meet it."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+from typer.testing import CliRunner
+
+from jina_rerank import InputError
+from jina_rerank.cli.app import app
+from jina_rerank.cli.documents import Document, read_documents
+
+QUERY = "What is the capital of France?"
+LINES = "Berlin is the capital of Germany.\n\nParis is the capital of France.\nBread is baked.\n"
+
+
+def run(*args: str, text: str | None = None) -> tuple[int, list[dict[str, object]], str]:
+    result = CliRunner().invoke(app, args, input=text)
+    return (
+        result.exit_code,
+        [json.loads(line) for line in result.stdout.splitlines()],
+        result.stderr,
+    )
+
+
+def test_standard_input_to_json_lines() -> None:
+    status, hits, err = run("rank", QUERY, "--top-n", "2", text=LINES)
+    assert (status, err) == (0, "")
+    assert [hit["text"] for hit in hits] == [
+        "Paris is the capital of France.",
+        "Berlin is the capital of Germany.",
+    ]
+    assert [hit["id"] for hit in hits] == ["-:3", "-:1"]
+    assert [hit["rank"] for hit in hits] == [1, 2]
+    assert hits[0]["score"] > hits[1]["score"]
+
+
+def test_ids_of_json_lines_and_csv_and_several_files(tmp_path: Path) -> None:
+    jsonl, table, text = tmp_path / "a.jsonl", tmp_path / "b.csv", tmp_path / "c.txt"
+    jsonl.write_text(
+        '{"id": 7, "text": "Berlin"}\n{"_id": "x", "text": "Rome"}\n{"text": "Oslo"}\n'
+    )
+    table.write_text('id,text\np1,"Paris, the capital\nof France"\n')
+    text.write_text("Madrid\n")
+    status, hits, _ = run("rank", QUERY, str(jsonl), str(table), str(text))
+    assert status == 0
+    assert hits[0]["id"] == "p1"
+    assert {hit["id"] for hit in hits} == {"7", "x", f"{jsonl}:3", "p1", f"{text}:1"}
+    assert {hit["source"] for hit in hits} == {str(jsonl), str(table), str(text)}
+
+
+def test_threshold_may_leave_nothing() -> None:
+    assert run("rank", QUERY, "--threshold", "1.0", text=LINES) == (0, [], "")
+
+
+def test_another_model_and_long_documents(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    options = ["--model", str(folder), "--max-length", "32"]
+    status, (hit,), _ = run("rank", "panda", *options, text="bear " * 90)
+    assert status == 0
+    assert hit["truncated_tokens"] > 0
+    status, (hit,), _ = run(
+        "rank", "panda", *options, "--long-documents", "chunk", text="bear " * 90
+    )
+    assert hit["truncated_tokens"] == 0
+    status, hits, err = run(
+        "rank", "panda", *options, "--long-documents", "error", text="bear " * 90
+    )
+    assert (status, hits) == (2, [])
+    assert "documents[0]" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "text", "status", "message"),
+    [
+        (["rank", " "], "a\n", 2, "query: is blank"),
+        (["rank", "q", "--top-n", "0"], "a\n", 2, "top_n: must be at least 1"),
+        (["rank", "q", "/no/such/file"], "", 2, "/no/such/file: cannot be read: No such file"),
+        (["rank", "q", "--model", "/no/such/model"], "a\n", 1, "/no/such/model: neither a folder"),
+        (["rank", "q", "--format", "jsonl"], "nonsense\n", 2, "-:1: is not JSON"),
+        (
+            ["rank", "q", "--format", "jsonl"],
+            '{"a": 1}\n',
+            2,
+            "-:1: must be an object with a string",
+        ),
+        (["rank", "q", "--format", "csv"], "a,b\n1,2\n", 2, "no column 'text' but ['a', 'b']"),
+        (["rank", "q", "--format", "csv", "--column", "b"], "a,b\n1\n", 2, "-:2: has no field"),
+    ],
+)
+def test_errors_say_where_and_leave_a_status(
+    args: list[str], text: str, status: int, message: str
+) -> None:
+    code, hits, err = run(*args, text=text)
+    assert (code, hits) == (status, [])
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_an_unknown_option_is_bad_usage() -> None:
+    assert CliRunner().invoke(app, ["rank", "q", "--nonsense"]).exit_code == 2
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_documents([tmp_path / "a.txt"], None, "text")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfhello\r\nworld")
+    found = read_documents([tmp_path / "a.txt"], None, "text")
+    assert [document.text for document in found] == ["hello", "world"]
+    assert isinstance(found[0], Document)
+
+
+def test_models_shows_the_embedded_one_and_what_is_cached(
+    tmp_path: Path,
+) -> None:
+    snapshot = tmp_path / "hub" / "models--org--small" / "snapshots" / ("a" * 40)
+    write_checkpoint(snapshot)
+    other = tmp_path / "hub" / "models--org--bert" / "snapshots" / ("b" * 40)
+    other.mkdir(parents=True)
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    done = subprocess.run(
+        [sys.executable, "-m", "jina_rerank.cli", "models"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HOME": str(tmp_path)},
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [model["name"] for model in found] == ["jina-rerank-mini", "org/small"]
+    assert found[1]["layers"] == 2
+
+
+def test_a_terminal_gets_a_table_and_a_pipe_does_not(tmp_path: Path) -> None:
+    """In a real pseudo-terminal, with a progress bar for long input."""
+    (tmp_path / "a.txt").write_text(LINES * 60)
+    terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "jina_rerank.cli",
+            "rank",
+            QUERY,
+            str(tmp_path / "a.txt"),
+            "-n",
+            "2",
+        ],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    while chunk := read(terminal):
+        shown += chunk
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "180/180" in text, "the progress bar"
+    assert "2 of 180 documents, jina-rerank-mini" in text
+    assert "Paris is the capital of France." in text
+    assert '"score"' not in text
+
+
+def read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # how Linux ends a pseudo-terminal
+        return b""
+
+
+def test_without_its_libraries_the_command_says_what_to_install() -> None:
+    script = "import sys; sys.modules['typer'] = None; from jina_rerank.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith('pip install "jina-rerank[local]"')
