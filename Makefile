@@ -37,7 +37,7 @@ types: $(VENV)/dev.done  ## Check types, strictly
 	MYPYPATH=integrations/haystack/src $(BIN)/mypy -p haystack_integrations.components.rankers.jina_rerank
 
 docs: $(VENV)/dev.done  ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/dev.done  ## Measure speed, memory and the quality of the embedded model
 	$(BIN)/python benchmarks/local.py

@@ -53,7 +53,7 @@ class JinaRerank(BaseDocumentCompressor):
     process that uses the same one. An instance never changes, so threads and event loops may
     share it; `model_copy(update={"top_n": 3})` gives one with other settings.
 
-    Args:
+    Attributes:
         model: None for the embedded model (offline, no key), or a JinaBERT reranker's folder or
             hub id, such as `"jinaai/jina-reranker-v1-turbo-en"`.
         top_n: How many documents to keep, at least 1; None, or more than there are, keeps all.

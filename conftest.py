@@ -1,0 +1,53 @@
+"""Runs the code blocks of the README and of the documentation, a page at a time."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+# Before anything imports the framework: it would report that the tests ran.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+ROOT = Path(__file__).parent
+
+
+def run_shell(example: Example) -> None:
+    """Run a command line, and check an installation against what the wheel tests install."""
+    command = example.parsed.strip()
+    if command.startswith("pip install "):
+        wheel_tests = (ROOT / "tests" / "test_wheels.py").read_text(encoding="utf-8")
+        for requirement in shlex.split(command)[2:]:
+            name, _, extras = requirement.rstrip("]").partition("[")
+            assert name in wheel_tests, f"no wheel test installs {name}"
+            for extra in filter(None, extras.split(",")):
+                assert extra in wheel_tests, f"no wheel test installs {name}[{extra}]"
+        return
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip()
+
+
+def setup_page(namespace: dict[str, object]) -> None:
+    """Give a page's classes a module to say that they are from."""
+    namespace["__name__"] = "documentation"
+
+
+pytest_collect_file = Sybil(
+    parsers=[
+        PythonCodeBlockParser(),
+        CodeBlockParser(language="bash", evaluator=run_shell),
+    ],
+    patterns=["README.md", "docs/*.md", "integrations/*/README.md"],
+    setup=setup_page,
+).pytest()
