@@ -54,18 +54,18 @@ clean:  ## Remove everything that the other targets made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@touch $@
 
 $(VENV)/demo.done: $(VENV)/created $(MANIFESTS)
 	@echo "Setting up $(VENV): torch and what the demo needs, once, some 300 MB"
-	$(PIP) torch
-	$(PIP) --group demo -e models/mini -e '.[local]'
+	@$(PIP) torch
+	@$(PIP) --group demo -e models/mini -e '.[local]'
 	@touch $@
 
 $(VENV)/dev.done: $(VENV)/created $(MANIFESTS)
 	@echo "Setting up $(VENV): torch, the frameworks and the tools, once, some 2 GB on disk"
-	$(PIP) torch
-	$(PIP) --group dev -e models/mini -e '.[local,cross-encoder]' $(addprefix -e ,$(PLUGINS))
+	@$(PIP) torch
+	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder]' $(addprefix -e ,$(PLUGINS))
 	@touch $@ $(VENV)/demo.done

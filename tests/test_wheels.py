@@ -63,6 +63,15 @@ def test_code_is_typed_and_stays_in_its_own_package(
     assert all(name.startswith(package) for name in names), "no file in a shared namespace"
 
 
+def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Path) -> None:
+    with wheel(wheels, "jina_rerank") as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        needs = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
+    assert [need for need in needs if "extra ==" not in need] == ["tqdm>=4.66"]
+    bring = {need.partition("extra == ")[2].strip("'\"") for need in needs if "rank-mini" in need}
+    assert bring == {"local", "onnx"}
+
+
 def test_the_core_is_small_and_the_model_has_no_code(wheels: Path) -> None:
     (core,) = wheels.glob("jina_rerank-*.whl")
     assert core.stat().st_size < 1_000_000

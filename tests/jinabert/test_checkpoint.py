@@ -68,7 +68,7 @@ def test_tensor_names(sizes: dict[str, int]) -> None:
     assert set(state) == documented_names(sizes["num_hidden_layers"])
 
 
-@pytest.mark.parametrize("sizes", [TURBO, TINY], ids=["turbo", "tiny"])
+@pytest.mark.parametrize("sizes", [TURBO, TINY, BASE], ids=["turbo", "tiny", "base"])
 def test_full_size_checkpoints_load(tmp_path: Path, sizes: dict[str, int]) -> None:
     write_config(tmp_path, **sizes)
     state = random_model(**sizes).bfloat16().state_dict()

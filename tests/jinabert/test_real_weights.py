@@ -21,7 +21,7 @@ REVISIONS = {
     "jina-reranker-v1-base-en": "a05700294977fa3ecadc070b1f5b2a76e0bf1eef",
 }
 
-# The model card's example: four of these are about skincare for sensitive skin.
+# The example of the model cards: three of these are about sensitive skin, one is what is asked.
 QUERY = "Organic skincare products for sensitive skin"
 DOCUMENTS = [
     "Eco-friendly kitchenware for modern homes",

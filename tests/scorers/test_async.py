@@ -261,12 +261,14 @@ async def test_sync_calls_work_inside_a_running_loop(small_checkpoint: Path) -> 
     assert len(Reranker(small_checkpoint).rank(QUERY, ["a", "b"])) == 2
 
 
+REFUSED = "ScoringError this process was forked"
 FORKED = """
 import os, sys
 from jina_rerank import LocalScorer, Reranker, ScoringError
 reranker = Reranker(sys.argv[1])
-if sys.argv[2] == "used":
+if sys.argv[2] != "untouched":
     reranker.warm_up()
+if sys.argv[2] == "used":
     reranker.rank("what is panda?", ["a bear"])
 child = os.fork()
 if child == 0:
@@ -281,7 +283,7 @@ print(len(reranker.rank("what is panda?", ["a bear"])))
 
 
 @pytest.mark.parametrize(
-    ("when", "child"), [("used", "ScoringError this process was forked"), ("unused", "1")]
+    ("when", "child"), [("used", REFUSED), ("loaded", REFUSED), ("untouched", "1")]
 )
 def test_fork(small_checkpoint: Path, when: str, child: str) -> None:
     done = subprocess.run(
@@ -294,7 +296,7 @@ def test_fork(small_checkpoint: Path, when: str, child: str) -> None:
     )
     said, parent = done.stdout.strip().splitlines()
     assert said.startswith(child)
-    if when == "used":
+    if when != "untouched":
         assert "--preload" in said
         assert "spawn" in said
     assert parent == "1"

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from ..errors import ConfigurationError
 from ._pairs import LongDocuments, PairModel, score_in_steps
-from ._worker import refuse_after_fork, worker_for
+from ._worker import claim_process, worker_for
 from .base import OnScored, ScoreRequest, ScoreResponse
 
 
@@ -100,7 +100,7 @@ class InProcessScorer(ABC):
     def _loading(self) -> Future[PairModel]:
         if self._closed:
             raise ConfigurationError(f"the scorer of {self._model} is closed; make a new one")
-        refuse_after_fork()
+        claim_process()
         slot = self._slot
         if slot is None:
             with _slots_lock:

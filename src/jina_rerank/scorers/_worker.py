@@ -29,35 +29,30 @@ _owner_pid: int | None = None
 
 
 def worker_for(device: str) -> Worker:
-    """The worker of a device, started if it is not running yet.
-
-    Raises:
-        ScoringError: See `refuse_after_fork`.
-    """
-    global _owner_pid  # noqa: PLW0603 - one process, one answer
-    refuse_after_fork()
+    """The worker of a device, started if it is not running yet."""
     with _workers_lock:
-        _owner_pid = os.getpid()
         if device not in _workers:
             _workers[device] = Worker(device)
         return _workers[device]
 
 
-def refuse_after_fork() -> None:
-    """Refuse to score in a process forked from one that had already scored.
+def claim_process() -> None:
+    """Note that a model is used in this process, and refuse if it was forked from one like it.
 
     The worker thread and torch's threads stay behind in the parent: the call would never
     return.
 
     Raises:
-        ScoringError: This is such a process.
+        ScoringError: It was.
     """
-    if _owner_pid is not None and _owner_pid != os.getpid():
+    global _owner_pid  # noqa: PLW0603 - one process, one answer
+    if _owner_pid not in {None, os.getpid()}:
         raise ScoringError(
-            "this process was forked from one in which a model had already been used, and "
-            "torch's threads do not survive that. Use the model only after the fork (gunicorn: "
+            "this process was forked from one in which a model had already been loaded, and "
+            "torch's threads do not survive that. Load the model only after the fork (gunicorn: "
             'without --preload), or start processes with multiprocessing.get_context("spawn")'
         )
+    _owner_pid = os.getpid()
 
 
 class Worker:
