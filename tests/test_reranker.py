@@ -1,8 +1,10 @@
 """Order, top_n, threshold, many queries: with scores that are known."""
 
+import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +71,21 @@ def test_a_score_that_is_no_number_is_an_error(bad: float) -> None:
     reranker = Reranker(FakeScorer(lambda query, document: bad if document == "b" else 0.5))
     with pytest.raises(ScoringError, match=r"documents\[1\]"):
         reranker.rank("q", ["a", "b", "c"])
+
+
+class Columns(FakeScorer):
+    def score(self, requests, on_scored=None):
+        half = np.float32(0.5)
+        return [ScoreResponse([half, half], Usage(2), tokens=[3, 4], truncated_tokens=[0, 1])]
+
+
+def test_columns_are_told_apart_and_scores_are_python_floats() -> None:
+    ranking = Reranker(Columns()).rank("q", ["a", "b"])
+    assert [(h.logit, h.tokens, h.truncated_tokens) for h in ranking] == [
+        (None, 3, 0),
+        (None, 4, 1),
+    ]
+    assert json.dumps(ranking.to_dict())
 
 
 class Miscounting(FakeScorer):

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from ._inputs import check_request, check_threshold, check_top_n
 from .errors import ConfigurationError, InputError, ScoringError
 from .ranking import RankedDocument, Ranking, Usage
 from .scorers.base import OnScored, Scorer, ScoreRequest, ScoreResponse
 from .scorers.local import LocalScorer
+
+T = TypeVar("T")
 
 
 class Reranker:
@@ -254,7 +256,7 @@ def _order_one(
     top_n: int | None,
     threshold: float | None,
 ) -> Ranking:
-    scores = response.scores
+    scores = [float(score) for score in response.scores]
     if len(scores) != len(request.documents):
         raise ScoringError(
             f"{model} answered {len(scores)} scores for {len(request.documents)} documents"
@@ -271,13 +273,17 @@ def _order_one(
             index=i,
             score=scores[i],
             text=request.documents[i],
-            logit=response.logits[i] if response.logits else None,
-            tokens=response.tokens[i] if response.tokens else None,
-            truncated_tokens=response.truncated_tokens[i] if response.truncated_tokens else None,
+            logit=_value(response.logits, i),
+            tokens=_value(response.tokens, i),
+            truncated_tokens=_value(response.truncated_tokens, i),
         )
         for i in kept
     )
     return Ranking(hits, model, response.usage, response.degraded)
+
+
+def _value(column: Sequence[T] | None, i: int) -> T | None:
+    return None if column is None else column[i]
 
 
 def _in_order_given(ranking: Ranking) -> list[float]:

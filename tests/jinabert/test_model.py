@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import random_model
+from checkpoints import random_model, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -165,3 +165,11 @@ def test_8192_tokens_fit_in_a_gigabyte_above_the_weights() -> None:
     """Turbo's shape in fp32; the bias alone would be 3.2 GB if it were built."""
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1024
+
+
+def test_casting_a_loaded_model_is_as_loading_it_so(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, hidden_size=48, num_attention_heads=12)
+    ids = torch.randint(400, (1, 300), generator=torch.Generator().manual_seed(1))
+    loaded = JinaBert.from_pretrained(folder, dtype=torch.bfloat16)
+    cast = JinaBert.from_pretrained(folder).bfloat16()
+    assert torch.equal(cast(ids), loaded(ids))

@@ -42,9 +42,8 @@ class JinaBert(nn.Module):
         self.config = config
         self.bert = _Bert(config)
         self.classifier = nn.Linear(config.hidden_size, 1)
-        slopes = torch.tensor(alibi_slopes(config.num_attention_heads, config.alibi_slopes))
-        self.register_buffer("slopes", slopes, persistent=False)
-        self.slopes: Tensor
+        # No buffer: casting the model to bfloat16 would cast it too, and round the slopes.
+        self._slopes = alibi_slopes(config.num_attention_heads, config.alibi_slopes)
 
     @classmethod
     def from_pretrained(
@@ -79,7 +78,6 @@ class JinaBert(nn.Module):
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         state = load_weights(files, expected, dtype, config.quantization)
         model.load_state_dict(state, strict=True, assign=True)
-        model.slopes = torch.tensor(alibi_slopes(config.num_attention_heads, config.alibi_slopes))
         return model.eval().requires_grad_(False)
 
     def forward(
@@ -129,11 +127,13 @@ class JinaBert(nn.Module):
         Returns:
             Shape (sequences,), float32.
         """
-        first = torch.tensor([0, *lengths[:-1]], device=input_ids.device).cumsum(0)
+        device = input_ids.device
+        first = torch.tensor([0, *lengths[:-1]], device=device).cumsum(0)
+        slopes = torch.tensor(self._slopes, dtype=torch.float32, device=device)
         hidden = self.bert.embeddings(input_ids, token_type_ids)
         runs = [(length, len(list(run))) for length, run in groupby(lengths)]
         for layer in self.bert.encoder.layer:
-            hidden = layer(hidden, runs, self.slopes)
+            hidden = layer(hidden, runs, slopes)
         pooled = self.bert.pooler(hidden[first])
         # The head is one row of numbers: in fp32 it costs nothing and keeps what is left.
         weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
