@@ -69,7 +69,7 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
         needs = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
     assert [need for need in needs if "extra ==" not in need] == ["tqdm>=4.66"]
     bring = {need.partition("extra == ")[2].strip("'\"") for need in needs if "rank-mini" in need}
-    assert bring == {"local", "onnx"}
+    assert bring == {"local", "onnx", "cross-encoder"}, "the last by way of local"
 
 
 def test_the_core_is_small_and_the_model_has_no_code(wheels: Path) -> None:
