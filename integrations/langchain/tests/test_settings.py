@@ -188,6 +188,16 @@ def test_pickling_keeps_the_settings_and_the_reranker():
     assert thawed.compress_documents(documents, "b") == shared.compress_documents(documents, "b")
 
 
+def test_a_pickle_holds_no_key_and_finds_that_of_its_new_environment(monkeypatch):
+    monkeypatch.setenv("JINA_API_KEY", "jina_here")
+    stored = pickle.dumps(JinaRerank(top_n=2))
+    assert b"jina_here" not in stored
+    monkeypatch.setenv("JINA_API_KEY", "jina_there")
+    thawed = pickle.loads(stored)
+    assert thawed.api_key == SecretStr("jina_there")
+    assert thawed.top_n == 2
+
+
 def test_a_compressor_that_has_loaded_its_model_still_pickles():
     compressor = JinaRerank(top_n=1)
     documents = [Document(page_content="Rome is in Italy."), Document(page_content="It rains.")]

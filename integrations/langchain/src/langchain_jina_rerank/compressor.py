@@ -204,6 +204,17 @@ class JinaRerank(BaseDocumentCompressor):
         copied = super().model_copy(update=update, deep=deep)
         return type(self)(**{name: getattr(copied, name) for name in copied.model_fields_set})
 
+    def __getstate__(self) -> dict[Any, Any]:
+        # A pickle goes to files and to other machines, where a key has no business.
+        state = super().__getstate__()
+        fields_set = state["__pydantic_fields_set__"] - {"api_key"}
+        fields = {**state["__dict__"], "api_key": None}
+        return {**state, "__dict__": fields, "__pydantic_fields_set__": fields_set}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        key = type(self).model_fields["api_key"].get_default(call_default_factory=True)
+        super().__setstate__({**state, "__dict__": {**state["__dict__"], "api_key": key}})
+
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
         if self.reranker is not None:

@@ -195,9 +195,10 @@ class JinaRerank(BaseNodePostprocessor):
     def __getstate__(self) -> dict[Any, Any]:
         # BaseComponent's would drop, with no error, whatever cannot be pickled, and restore by
         # calling __init__ with the fields alone, which would forget a reranker passed in.
-        # Callback handlers belong to the process they run in, and the next engine sets its own.
+        # Callback handlers belong to the process they run in, and the next engine sets its own;
+        # a key has no business in the files and other machines that a pickle goes to.
         state = BaseModel.__getstate__(self)
-        fields = {**state["__dict__"], "callback_manager": CallbackManager()}
+        fields = {**state["__dict__"], "callback_manager": CallbackManager(), "api_key": None}
         return {**state, "__dict__": fields}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
