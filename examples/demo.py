@@ -22,7 +22,8 @@ CANDIDATES = 50
 SHOWN = 5
 QUESTIONS = ["q12", "q44"]
 
-console = Console(width=110, highlight=False)
+terminal = Console()
+console = Console(width=min(terminal.width, 120) if terminal.is_terminal else 110, highlight=False)
 
 
 @dataclass(frozen=True)
