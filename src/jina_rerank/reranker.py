@@ -71,7 +71,7 @@ class Reranker:
 
         Args:
             query: The question; not blank.
-            documents: The candidates. None at all gives an empty ranking.
+            documents: The candidates. An empty list gives an empty ranking.
             top_n: How many to keep, at least 1; None, or more than there are, keeps all.
             threshold: Keep only scores of at least this much.
             progress: Show a progress bar on standard error.
