@@ -87,11 +87,11 @@ async def test_loop_stays_free_while_a_model_loads() -> None:
 def test_one_load_however_many_ask(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
     original = JinaBert.from_pretrained
-    everybody_asked = threading.Event()
+    go_on = threading.Event()
 
     def counted(*args: object, **kwargs: object) -> JinaBert:
         loads.append(args)
-        assert everybody_asked.wait(30)
+        assert go_on.wait(30)
         return original(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(JinaBert, "from_pretrained", counted)
@@ -108,7 +108,7 @@ def test_one_load_however_many_ask(small_checkpoint: Path, monkeypatch: pytest.M
 
     with ThreadPoolExecutor(8) as pool:
         running = [pool.submit(asyncio.run, from_one_loop(scorer)) for scorer in scorers]
-        everybody_asked.set()
+        go_on.set()
         answers = [answer for future in running for answer in future.result(60)]
     assert len(loads) == 1
     assert len(answers) == 40
@@ -118,10 +118,11 @@ def test_one_load_however_many_ask(small_checkpoint: Path, monkeypatch: pytest.M
 async def test_giving_up_waiting_does_not_take_the_model_from_others(
     small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = threading.Event()
+    loading, go_on = threading.Event(), threading.Event()
     original = JinaBert.from_pretrained
 
     def slow(*args: object, **kwargs: object) -> JinaBert:
+        loading.set()
         assert go_on.wait(30)
         return original(*args, **kwargs)  # type: ignore[arg-type]
 
@@ -129,7 +130,7 @@ async def test_giving_up_waiting_does_not_take_the_model_from_others(
     reranker = Reranker(LocalScorer(small_checkpoint, dtype="bfloat16"))
     impatient = asyncio.create_task(reranker.arank(QUERY, ["a bear"]))
     patient = asyncio.create_task(reranker.arank(QUERY, ["a bear"]))
-    await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(loading.wait, 30)
     impatient.cancel()
     go_on.set()
     assert len(await patient) == 1
