@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from quickstart import DOCUMENTS, QUERY
 from tokenizers import Tokenizer
 
 from jina_rerank import LocalScorer, ModelLoadError, Reranker
@@ -23,21 +24,6 @@ REVISIONS = {
     "jina-reranker-v1-tiny-en": "aca45de6945b5dc6399abcd2a9c55ded5dc9111f",
     "jina-reranker-v1-base-en": "a05700294977fa3ecadc070b1f5b2a76e0bf1eef",
 }
-
-# The example of the model cards: three of these are about sensitive skin, one is what is asked.
-QUERY = "Organic skincare products for sensitive skin"
-DOCUMENTS = [
-    "Eco-friendly kitchenware for modern homes",
-    "Biodegradable cleaning supplies for eco-conscious consumers",
-    "Organic cotton baby clothes for sensitive skin",
-    "Natural organic skincare range for sensitive skin",
-    "Tech gadgets for smart homes: 2024 edition",
-    "Sustainable gardening tools and compost solutions",
-    "Sensitive skin-friendly facial cleansers and toners",
-    "Organic food wraps and storage solutions",
-    "All-natural pet food for dogs with allergies",
-    "Yoga mats made from recycled materials",
-]
 
 
 @cache
