@@ -59,7 +59,7 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/demo.done: $(VENV)/created $(MANIFESTS)
-	@echo "Setting up $(VENV): torch and what the demo needs, once, some 300 MB"
+	@echo "Setting up $(VENV): torch and what the demo needs, once, some 1.1 GB on disk"
 	@$(PIP) torch
 	@$(PIP) --group demo -e models/mini -e '.[local]'
 	@touch $@

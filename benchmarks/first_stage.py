@@ -10,6 +10,8 @@ import bm25s
 import ir_measures
 import Stemmer
 
+from jina_rerank import RankedDocument, Reranker
+
 COFFEE = Path(__file__).parents[1] / "examples" / "data" / "coffee"
 
 
@@ -28,6 +30,24 @@ class Candidates:
     documents: dict[str, str]
     found: dict[str, list[str]]
     qrels: dict[str, dict[str, int]]
+
+    def by_rank(self) -> dict[str, dict[str, float]]:
+        """The first stage's own order, as scores."""
+        return {
+            query: {document: -float(place) for place, document in enumerate(found)}
+            for query, found in self.found.items()
+        }
+
+    def rerank(self, reranker: Reranker) -> dict[str, dict[str, RankedDocument]]:
+        """Every candidate with its score, by query id and document id."""
+        rankings = reranker.rank_many(
+            (self.queries[query], [self.documents[d] for d in found])
+            for query, found in self.found.items()
+        )
+        return {
+            query: {found[hit.index]: hit for hit in ranking}
+            for (query, found), ranking in zip(self.found.items(), rankings, strict=True)
+        }
 
     def ndcg(self, scores: dict[str, dict[str, float]]) -> float:
         """The mean nDCG@10 of scores by query id and document id, by ir-measures."""

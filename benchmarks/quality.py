@@ -40,27 +40,10 @@ def main() -> None:
         for folder in args.folders:
             candidates = bm25_candidates(folder, args.depth, args.every)
             started = time.perf_counter()
-            after = rerank(candidates, reranker)
+            reranked = candidates.rerank(reranker)
             seconds = time.perf_counter() - started
-            before = {
-                query: {document: -float(place) for place, document in enumerate(found)}
-                for query, found in candidates.found.items()
-            }
-            report(folder.name, candidates, before, after, seconds)
-
-
-def rerank(candidates: Candidates, reranker: Reranker) -> dict[str, dict[str, float]]:
-    """The score of every candidate, by query id and document id."""
-    rankings = reranker.rank_many(
-        [
-            (candidates.queries[query], [candidates.documents[d] for d in found])
-            for query, found in candidates.found.items()
-        ]
-    )
-    return {
-        query: {found[hit.index]: hit.score for hit in ranking}
-        for (query, found), ranking in zip(candidates.found.items(), rankings, strict=True)
-    }
+            after = {q: {d: hit.score for d, hit in hits.items()} for q, hits in reranked.items()}
+            report(folder.name, candidates, candidates.by_rank(), after, seconds)
 
 
 def report(

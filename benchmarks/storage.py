@@ -32,10 +32,9 @@ def main() -> None:
     args = parser.parse_args()
 
     candidates = bm25_candidates(args.collection, depth=50, every=args.every)
-    by_rank = {q: {d: -float(i) for i, d in enumerate(f)} for q, f in candidates.found.items()}
     print(f"{args.collection.name}: {len(candidates.queries)} queries, BM25's best 50")
     print(f"{'':30}  nDCG@10     tau  largest logit difference  seconds")
-    print(f"{'BM25':30}  {candidates.ndcg(by_rank):7.4f}")
+    print(f"{'BM25':30}  {candidates.ndcg(candidates.by_rank()):7.4f}")
     reference: Logits = {}
     for name, scorer in {
         "checkpoint, float32": LocalScorer(args.checkpoint, dtype="float32", max_length=512),
@@ -57,14 +56,8 @@ def main() -> None:
 def rerank(candidates: Candidates, scorer: LocalScorer) -> Logits:
     """The logit of every candidate, by query id and document id."""
     with Reranker(scorer) as reranker:
-        rankings = reranker.rank_many(
-            (candidates.queries[query], [candidates.documents[d] for d in found])
-            for query, found in candidates.found.items()
-        )
-    return {
-        query: {found[hit.index]: hit.logit or 0.0 for hit in ranking}
-        for (query, found), ranking in zip(candidates.found.items(), rankings, strict=True)
-    }
+        reranked = candidates.rerank(reranker)
+    return {q: {d: hit.logit or 0.0 for d, hit in hits.items()} for q, hits in reranked.items()}
 
 
 def compare(reference: Logits, logits: Logits) -> tuple[float, float]:
