@@ -14,13 +14,22 @@
         ├── ServerError
         ├── RequestTimeoutError
         ├── ConnectionFailedError
-        └── ResponseError           an answer that breaks the contract
+        ├── ResponseError           an answer that breaks the contract
+        ├── RejectedInputError      what was sent is refused; an InputError too
+        └── RejectedSettingError    the model or the address is; a ConfigurationError too
 
 Catch `RerankError` for all of them. Every one survives pickling, and none ever holds an
-API key.
+API key. The two rejections have two parents, so that code which handles a model on this machine
+handles a service's refusal as well.
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+LimitKind = Literal["requests", "tokens", "concurrency", "ip"]
+"""What there was too much of: requests a minute, tokens a minute, requests at the same time, or
+requests from one address."""
 
 
 class RerankError(Exception):
@@ -67,11 +76,13 @@ class ServiceError(RerankError):
         status: The HTTP status, or None where there was no answer.
         code: The service's own error code, such as `"AUTHZ_INSUFFICIENT_BALANCE"`.
         request_id: The service's name for this request, for its support desk.
+        retry_after: How long the service asks to wait, in seconds, where it says so.
 
     Attributes:
         status: As given.
         code: As given.
         request_id: As given.
+        retry_after: As given.
     """
 
     def __init__(
@@ -80,11 +91,15 @@ class ServiceError(RerankError):
         status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        *,
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, status, code, request_id)
+        # Not super(): in the two rejections below that would be a parent with other arguments.
+        Exception.__init__(self, message, status, code, request_id)
         self.status = status
         self.code = code
         self.request_id = request_id
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -99,7 +114,32 @@ class InsufficientBalanceError(ServiceError):
 
 
 class RateLimitError(ServiceError):
-    """The service asks to slow down."""
+    """The service asks to slow down.
+
+    Args:
+        message: As for `ServiceError`.
+        status: As for `ServiceError`.
+        code: As for `ServiceError`.
+        request_id: As for `ServiceError`.
+        retry_after: As for `ServiceError`.
+        kind: Which limit, where the service says so.
+
+    Attributes:
+        kind: As given.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        *,
+        retry_after: float | None = None,
+        kind: LimitKind | None = None,
+    ) -> None:
+        super().__init__(message, status, code, request_id, retry_after=retry_after)
+        self.kind = kind
 
 
 class ServerError(ServiceError):
@@ -116,3 +156,36 @@ class ConnectionFailedError(ServiceError):
 
 class ResponseError(ServiceError):
     """The answer breaks the contract: a wrong count, an index twice, a NaN."""
+
+
+class RejectedInputError(ServiceError, InputError):
+    """The service cannot use what was sent, and sending it again would change nothing.
+
+    Args:
+        message: As for `ServiceError`.
+        status: As for `ServiceError`.
+        code: As for `ServiceError`.
+        request_id: As for `ServiceError`.
+        retry_after: As for `ServiceError`.
+        argument: The field at fault, in the service's words.
+
+    Attributes:
+        argument: As given, or `"request"`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        *,
+        retry_after: float | None = None,
+        argument: str | None = None,
+    ) -> None:
+        super().__init__(message, status, code, request_id, retry_after=retry_after)
+        self.argument = argument or "request"
+
+
+class RejectedSettingError(ServiceError, ConfigurationError):
+    """The service knows no such model or address."""

@@ -42,12 +42,14 @@ class Usage:
         truncated_documents: How many documents were cut to fit; None where a service does
             not tell it.
         truncated_query_tokens: How many tokens of the query were cut off; None likewise.
+        cached_documents: How many scores came from a cache; None where there is none.
     """
 
     documents: int
     tokens: int | None = None
     truncated_documents: int | None = None
     truncated_query_tokens: int | None = None
+    cached_documents: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,19 @@ class Ranking(Sequence[RankedDocument]):
         hits: The documents that remain after `top_n` and `threshold`.
         model: The name of the model that scored them.
         usage: What it cost.
-        degraded: None for a whole answer; otherwise the reason why this one is second best.
+        degraded: None for a whole answer; otherwise the reason why this one is second best. A
+            threshold is not applied to such an answer: it was chosen for the model's own scores,
+            and would empty the answer when it is needed most.
+        unscored: The indices of documents that nothing has scored, in ascending order; empty
+            unless the answer is degraded. Such documents keep the order in which they were
+            given, behind all that were scored, and their scores only say that order.
     """
 
     hits: tuple[RankedDocument, ...]
     model: str
     usage: Usage
     degraded: str | None = None
+    unscored: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.hits)

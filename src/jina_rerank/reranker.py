@@ -73,7 +73,7 @@ class Reranker:
             query: The question; not blank.
             documents: The candidates. An empty list gives an empty ranking.
             top_n: How many to keep, at least 1; None, or more than there are, keeps all.
-            threshold: Keep only scores of at least this much.
+            threshold: Keep only scores of at least this much. A degraded answer ignores it.
             progress: Show a progress bar on standard error.
 
         Returns:
@@ -265,6 +265,8 @@ def _order_one(
         # One NaN among the keys and sorted() returns an order that means nothing.
         if not math.isfinite(score):
             raise ScoringError(f"{model} scored {request.name}documents[{i}] as {score}")
+    if response.degraded is not None:
+        threshold = None  # see Ranking.degraded
     kept = [i for i, score in enumerate(scores) if threshold is None or score >= threshold]
     # sorted is stable, so equal scores keep the order of the documents.
     kept = sorted(kept, key=scores.__getitem__, reverse=True)[:top_n]
@@ -279,7 +281,9 @@ def _order_one(
         )
         for i in kept
     )
-    return Ranking(hits, model, response.usage, response.degraded)
+    return Ranking(
+        hits, response.model or model, response.usage, response.degraded, response.unscored
+    )
 
 
 def _value(column: Sequence[T] | None, i: int) -> T | None:

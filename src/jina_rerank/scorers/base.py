@@ -41,6 +41,8 @@ class ScoreResponse:
         tokens: See `RankedDocument.tokens`.
         truncated_tokens: See `RankedDocument.truncated_tokens`.
         degraded: Why the answer is second best, or None.
+        unscored: See `Ranking.unscored`; only a degraded answer has any.
+        model: Which model scored, if not the scorer's `model`.
     """
 
     scores: Sequence[float]
@@ -49,6 +51,8 @@ class ScoreResponse:
     tokens: Sequence[int] | None = None
     truncated_tokens: Sequence[int] | None = None
     degraded: str | None = None
+    unscored: tuple[int, ...] = ()
+    model: str | None = None
 
 
 @runtime_checkable
@@ -102,4 +106,23 @@ class Scorer(Protocol):
 
     async def aclose(self) -> None:
         """`close` without blocking the event loop."""
+        ...
+
+
+@runtime_checkable
+class CacheableScorer(Scorer, Protocol):
+    """A scorer whose scores may be kept and used again."""
+
+    @property
+    def fingerprint(self) -> str:
+        """All that decides its scores besides query and document, as one line of text.
+
+        Two scorers with the same fingerprint give a pair the same score, in any process and on
+        any day. It holds no key.
+        """
+        ...
+
+    @property
+    def listwise(self) -> bool:
+        """Whether a document's score depends on the documents that are scored with it."""
         ...
