@@ -31,6 +31,7 @@ from .reranker import Reranker
 from .scorers.base import Scorer, ScoreRequest, ScoreResponse
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.local import LocalScorer
+from .scorers.remote import RemoteScorer
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ __all__ = [
     "RateLimitError",
     "RejectedInputError",
     "RejectedSettingError",
+    "RemoteScorer",
     "RequestTimeoutError",
     "RerankError",
     "Reranker",

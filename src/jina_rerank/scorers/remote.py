@@ -1,0 +1,198 @@
+"""`RemoteScorer`: scores from a `/v1/rerank` service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..errors import AuthenticationError, ConfigurationError
+from .service.address import endpoint
+from .service.dialects import Dialect, DialectName, Parameters, find_dialect
+from .service.parts import PartLimits
+from .service.scorer import ServiceScorer, check_count, check_seconds
+from .service.secrets import KEY_VARIABLES, Secrets
+
+if TYPE_CHECKING:
+    from .service.session import Session
+
+LISTWISE_MODELS = frozenset({"jina-reranker-v3", "jina-reranker-v3.5"})
+"""Jina's models that read the documents of a request together (their cards: "listwise"), so that
+a score depends a little on the company."""
+
+
+class RemoteScorer(ServiceScorer):
+    """Scores with a model behind a rerank service: Jina's hosted API, or any that speaks alike.
+
+    Building one costs nothing and sends nothing. It is safe to share between threads, event
+    loops and forked processes; its connections live on a thread of their own, so an event loop
+    never waits for more than a wake-up. Pickles leave out the key and the headers: where the
+    pickle is read, the key comes from the environment again.
+
+    Args:
+        model: The service's name for the model. None is jina-reranker-v3.5 with the dialect
+            `"jina"`: what Jina's own documentation has asked for since July 2026 (v3 is
+            deprecated, the v1 models fail at times).
+        api_key: The key. None is JINA_API_KEY, then JINAAI_API_KEY, of the environment, with
+            the dialect `"jina"` only: a key of Jina's is nobody else's business.
+        base_url: Where the service is, with or without the path of the endpoint. None is the
+            hosted service of the dialect, where there is one.
+        dialect: `"jina"`, `"cohere"` (version 2), `"tei"` or `"sagemaker"`; see `DialectName`.
+        timeout: The deadline of a whole call in seconds: every split, attempt and wait.
+        connect_timeout: Longest wait for a connection, in seconds.
+        read_timeout: Longest silence of the service before the request is given up and, if
+            there is time, sent again; in seconds.
+        max_retries: How often a request is sent again after a connection error, a silence, or
+            a status 408, 409, 424, 429 or 5xx.
+        max_concurrency: The most requests on their way at the same time. Fewer are sent when
+            the service answers 429.
+        max_documents: The most documents in one request; None is what the dialect allows
+            (jina 512, cohere 1,000, tei 32, sagemaker 512). More are split over several.
+        max_bytes: The most bytes in one request; 2 MB is what TEI accepts.
+        max_tokens: The most tokens in one request, estimated; a free account of Jina's has
+            100,000 a minute by the strictest source.
+        max_doc_length: Longest document in tokens, for services that can be told.
+        truncation: Whether the service cuts longer documents, for services that can be told.
+        headers: Further headers; their values are kept as secret as the key.
+        extra_body: Further fields of the request's body.
+        allow_partial: Whether documents that could not be scored are reported, last in the
+            ranking and named in `ranking.unscored`, while others were; otherwise one failed
+            part fails the call.
+        http2: Whether to offer HTTP/2; needs `httpx[http2]`.
+
+    Raises:
+        ConfigurationError: A setting is out of range, or two do not go together.
+        AuthenticationError: There is no key for a hosted service, or the key is malformed.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        dialect: DialectName = "jina",
+        timeout: float = 30.0,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 20.0,
+        max_retries: int = 2,
+        max_concurrency: int = 16,
+        max_documents: int | None = None,
+        max_bytes: int = 2_000_000,
+        max_tokens: int = 100_000,
+        max_doc_length: int | None = None,
+        truncation: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        allow_partial: bool = False,
+        http2: bool = False,
+    ) -> None:
+        spoken = find_dialect(dialect)
+        variables = KEY_VARIABLES if spoken.name == "jina" else ()
+        self._secrets = Secrets(api_key, headers, variables)
+        # Whatever is raised from here on, the key is not among the locals of this frame.
+        del api_key, headers
+        if base_url is None and spoken.base_url is None:
+            raise ConfigurationError(f"base_url is missing: there is no hosted {dialect!r} service")
+        self._url = endpoint(base_url or spoken.base_url or "", spoken.path)
+        self._is_hosted = base_url is None
+        self._check_key()
+        if model is None:
+            model = spoken.default_model
+        if not isinstance(model, str | None) or model == "":
+            raise ConfigurationError(f"model must be a name, not {model!r}")
+        if model is None and spoken.name == "cohere":
+            raise ConfigurationError("model is missing: Cohere has no default")
+        self._dialect = spoken
+        self._parameters = _check_parameters(
+            spoken, Parameters(model, max_doc_length, truncation, dict(extra_body or {}))
+        )
+        limits = PartLimits(
+            documents=check_count(max_documents or spoken.max_documents, "max_documents"),
+            size=check_count(max_bytes, "max_bytes"),
+            tokens=check_count(max_tokens, "max_tokens"),
+        )
+        super().__init__(model or urlsplit(self._url).netloc, limits=limits, timeout=timeout)
+        self._connect_timeout = check_seconds(connect_timeout, "connect_timeout")
+        self._read_timeout = check_seconds(read_timeout, "read_timeout")
+        self._max_retries = check_count(max_retries, "max_retries", least=0)
+        self._max_concurrency = check_count(max_concurrency, "max_concurrency")
+        self._allow_partial = allow_partial
+        self._http2 = http2
+
+    def __repr__(self) -> str:
+        return (
+            f"RemoteScorer({self._parameters.model!r}, base_url={self._url!r}, "
+            f"dialect={self._dialect.name!r}, timeout={self._timeout:g}, {self._secrets!r})"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides the scores; see `CacheableScorer`."""
+        parts = self._parameters
+        return json.dumps(
+            [
+                "remote",
+                self._url,
+                self._dialect.name,
+                parts.model,
+                parts.max_doc_length,
+                parts.truncation,
+                parts.extra,
+            ],
+            sort_keys=True,
+        )
+
+    @property
+    def listwise(self) -> bool:
+        """Whether the model reads documents together; see `LISTWISE_MODELS`."""
+        return self._parameters.model in LISTWISE_MODELS
+
+    def _check_key(self) -> None:
+        if self._is_hosted and not self._secrets.has_key:
+            variables = " or ".join(self._secrets.variables)
+            remedy = f"set {variables}, or pass api_key" if variables else "pass api_key"
+            raise AuthenticationError(f"there is no key for {self._url}: {remedy}")
+
+    def _open_session(self) -> Session:
+        from .service.http import HttpTransport
+        from .service.session import Conduct, Session
+
+        self._check_key()
+        transport = HttpTransport(
+            self._url,
+            self._secrets,
+            connect_timeout=self._connect_timeout,
+            read_timeout=self._read_timeout,
+            connections=self._max_concurrency,
+            http2=self._http2,
+        )
+        return Session(
+            self._url,
+            transport,
+            dialect=self._dialect,
+            parameters=self._parameters,
+            conduct=Conduct(
+                self._timeout, self._max_retries, self._max_concurrency, self._allow_partial
+            ),
+            hide=self._secrets.hide,
+        )
+
+
+def _check_parameters(dialect: Dialect, parameters: Parameters) -> Parameters:
+    if parameters.max_doc_length is not None:
+        check_count(parameters.max_doc_length, "max_doc_length")
+    if not isinstance(parameters.truncation, bool | None):
+        raise ConfigurationError("truncation must be True, False or None")
+    for name in sorted(dialect.unsupported):
+        if getattr(parameters, name) is not None:
+            raise ConfigurationError(f"{name} cannot be told to a {dialect.name!r} service")
+    own = dialect.body("", [], Parameters(model="")).keys() | {"top_n"}
+    if taken := sorted(own & parameters.extra.keys()):
+        raise ConfigurationError(f"extra_body cannot replace {', '.join(taken)}")
+    try:
+        json.dumps(parameters.extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"extra_body is not JSON: {error}") from None
+    return parameters

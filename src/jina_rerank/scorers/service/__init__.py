@@ -1,0 +1,1 @@
+"""What the scorers that ask a service share: splitting, retrying, pacing, and errors with types."""

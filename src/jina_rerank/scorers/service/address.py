@@ -1,0 +1,44 @@
+"""From a base URL, however it was written, to the address that requests go to."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from ...errors import ConfigurationError
+
+
+def endpoint(base_url: str, path: tuple[str, ...]) -> str:
+    """The address of an endpoint, whether its path is in the base URL already, or part of it.
+
+    `https://api.jina.ai`, `https://api.jina.ai/v1/` and `https://api.jina.ai/v1/rerank` with
+    `("v1", "rerank")` are all the last of them; so is whatever ends with the last segment, as
+    servers that have `/rerank` alone do.
+
+    Args:
+        base_url: With http or https, without credentials, query or fragment.
+        path: The segments of the endpoint.
+
+    Raises:
+        ConfigurationError: The URL cannot be used.
+    """
+    if not isinstance(base_url, str):
+        raise ConfigurationError(f"base_url must be a string, not {type(base_url).__name__}")
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"} or base_url != "".join(base_url.split()):
+        raise ConfigurationError(
+            'base_url must be an address such as "https://api.jina.ai" or "http://localhost:8080"'
+        )
+    # None of these is quoted: the place where they do not belong may hold a key.
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("base_url holds a user or a password; pass them in headers=")
+    if parts.query or parts.fragment:
+        raise ConfigurationError("base_url holds a query or a fragment; leave it out")
+    given = tuple(segment for segment in parts.path.split("/") if segment)
+    if not given or given[-1] != path[-1]:
+        known = max(n for n in range(len(path)) if given[len(given) - n :] == path[:n])
+        given += path[known:]
+    return urlunsplit((parts.scheme, parts.netloc, "/" + "/".join(given), "", ""))

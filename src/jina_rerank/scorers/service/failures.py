@@ -1,0 +1,213 @@
+"""From a reply that is no success to an error with a type, whichever of the body shapes it has.
+
+The shapes are those seen of Jina's hosted API in its several years, of its gateway, and of the
+servers that imitate it: see `_message_of`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import (
+    AuthenticationError,
+    InsufficientBalanceError,
+    LimitKind,
+    RateLimitError,
+    RejectedInputError,
+    RejectedSettingError,
+    RequestTimeoutError,
+    ServerError,
+    ServiceError,
+)
+from .retries import read_retry_after
+from .wire import Reply
+
+LONGEST_MESSAGE = 500
+"""Characters of the service's words that an error quotes."""
+
+_LIMITS: dict[str, LimitKind] = {
+    "RATE_REQUEST_LIMIT_EXCEEDED": "requests",
+    "RATE_TOKEN_LIMIT_EXCEEDED": "tokens",
+    "RATE_CONCURRENCY_LIMIT_EXCEEDED": "concurrency",
+    "RATE_IP_LIMIT_EXCEEDED": "ip",
+}
+_LIMIT_WORDS: tuple[tuple[str, LimitKind], ...] = (
+    ("token rate limit", "tokens"),
+    ("tokens per minute", "tokens"),
+    ("request rate limit", "requests"),
+    ("requests per minute", "requests"),
+    ("concurren", "concurrency"),
+)
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")
+_REQUEST_ID_IN_TEXT = re.compile(r"\[RID: (\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What an error body says."""
+
+    message: str = ""
+    code: str | None = None
+    request_id: str | None = None
+    argument: str | None = None
+
+
+def read_failure(reply: Reply, service: str, hide: Callable[[str], str]) -> ServiceError:
+    """The error that a reply stands for.
+
+    Args:
+        reply: With any status but 200.
+        service: Where it came from, for the message.
+        hide: Takes the keys out of a text; services have been seen to send them back.
+    """
+    words = _read_words(reply)
+    code = None if words.code is None else hide(words.code)
+    request_id = words.request_id or find_request_id(reply)
+    details: dict[str, Any] = {
+        "status": reply.status,
+        "code": code,
+        "request_id": None if request_id is None else hide(request_id),
+        "retry_after": read_retry_after(reply.headers.get("retry-after")),
+    }
+    said = hide(_shorten(words.message)) or "no reason given"
+    where = f"{service} answered {reply.status}" + (f" {code}" if code else "")
+    kind = _kind_of(reply.status, words)
+    if kind is RateLimitError:
+        limit = _limit_kind(words, reply.headers)
+        message = f"{where}, too many {limit or 'requests'}: {said}"
+        return RateLimitError(message, **details, kind=limit)
+    if kind is RejectedInputError:
+        return RejectedInputError(f"{where}: {said}", **details, argument=words.argument)
+    if kind is RejectedSettingError and 300 <= reply.status < 400:
+        target = hide(_shorten(reply.headers.get("location", "nowhere")))
+        said = f"redirects are not followed, since they would carry the key along to {target}"
+    return kind(f"{where}, {_MEANING[kind]}: {said}", **details)
+
+
+_MEANING: dict[type[ServiceError], str] = {
+    AuthenticationError: "the key is not accepted",
+    InsufficientBalanceError: "the account has no balance left",
+    RejectedSettingError: "check base_url, dialect and the model's name",
+    RequestTimeoutError: "it took too long",
+    ServerError: "it failed on its side",
+}
+
+
+def _kind_of(status: int, words: _Words) -> type[ServiceError]:
+    if status == 402 or (status == 403 and _is_about_balance(words)):
+        return InsufficientBalanceError
+    if words.code == "INPUT_MODEL_NOT_FOUND" or 300 <= status < 400:
+        return RejectedSettingError
+    by_status = {
+        401: AuthenticationError,
+        403: AuthenticationError,
+        404: RejectedSettingError,
+        405: RejectedSettingError,
+        408: RequestTimeoutError,
+        409: ServerError,  # CONFLICT_RESOURCE_BUSY
+        424: ServerError,  # what is behind a TEI or a SageMaker front failed
+        429: RateLimitError,
+    }
+    return by_status.get(status, ServerError if status >= 500 else RejectedInputError)
+
+
+def find_request_id(reply: Reply) -> str | None:
+    """The service's name for the request, from the headers."""
+    return next((reply.headers[h] for h in _REQUEST_ID_HEADERS if h in reply.headers), None)
+
+
+def _read_words(reply: Reply) -> _Words:
+    try:
+        body = json.loads(reply.body)
+    except ValueError:
+        return _Words(_first_words(reply.body.decode("utf-8", "replace")))
+    if isinstance(body, str):
+        return _Words(body)
+    if not isinstance(body, Mapping):
+        return _Words(_first_words(str(body)))
+    # Each layer may hold what the one around it lacks.
+    layers = [body, *(body[k] for k in ("detail", "error") if isinstance(body.get(k), Mapping))]
+    message = _message_of(body)
+    found = _REQUEST_ID_IN_TEXT.search(message)
+    return _Words(
+        message,
+        code=_last_text(layers, ("code", "error_type", "type")),
+        request_id=_last_text(layers, ("request_id",)) or (found.group(1) if found else None),
+        argument=_argument_of(body),
+    )
+
+
+def _message_of(body: Mapping[str, Any]) -> str:
+    fields = _field_errors(body)
+    if fields:
+        # The hosted service's summary of these is garbled; the list is not.
+        return "; ".join(f"{where}: {what}" for where, what in fields)
+    for key in ("detail", "error", "message", "Message"):
+        value = body.get(key)
+        if isinstance(value, str):  # {"detail": "…", "code": …}, TEI's {"error": "…"}, Cohere's
+            return value
+        if isinstance(value, Mapping):  # {"detail": {"message": …}}, OpenAI's {"error": {…}}
+            inner = value.get("message") or value.get("detail")
+            return inner if isinstance(inner, str) else _first_words(str(dict(value)))
+    return _first_words(str(dict(body)))
+
+
+def _field_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The 422s: a list under `errors` (hosted, now) or `detail` (FastAPI's own, before)."""
+    listed = body.get("errors") or body.get("detail")
+    if not isinstance(listed, list):
+        return []
+    fields = []
+    for item in listed:
+        if isinstance(item, Mapping):
+            where = item.get("field") or item.get("loc") or "request"
+            if isinstance(where, list):
+                where = " -> ".join(map(str, where))
+            fields.append((str(where), str(item.get("message") or item.get("msg") or "invalid")))
+    return fields
+
+
+def _argument_of(body: Mapping[str, Any]) -> str | None:
+    fields = _field_errors(body)
+    return re.sub(r"^body\s*->\s*", "", fields[0][0]) if fields else None
+
+
+def _last_text(layers: list[Mapping[str, Any]], keys: tuple[str, ...]) -> str | None:
+    values = [layer.get(key) for key in keys for layer in reversed(layers)]
+    return next((str(v) for v in values if isinstance(v, str | int) and str(v)), None)
+
+
+def _is_about_balance(words: _Words) -> bool:
+    if words.code is not None:
+        return words.code == "AUTHZ_INSUFFICIENT_BALANCE"
+    return "balance" in words.message.lower()
+
+
+def _limit_kind(words: _Words, headers: Mapping[str, str]) -> LimitKind | None:
+    if words.code in _LIMITS:
+        return _LIMITS[words.code]
+    said = words.message.lower()
+    for text, kind in _LIMIT_WORDS:
+        if text in said:
+            return kind
+    if headers.get("x-ratelimit-remaining-tokens") == "0":
+        return "tokens"
+    if headers.get("x-ratelimit-remaining-requests") == "0":
+        return "requests"
+    return None
+
+
+def _first_words(text: str) -> str:
+    """A page of HTML as what it says, anything else as it is."""
+    if text.lstrip()[:1] == "<":
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        text = "a web page" + (f" titled {title.group(1).strip()!r}" if title else "")
+    return _shorten(" ".join(text.split()))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"

@@ -1,0 +1,157 @@
+"""Splitting what is to be scored into requests that a service accepts, and merging the answers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ...ranking import Usage
+from ..base import ScoreRequest, ScoreResponse
+
+BYTES_PER_TOKEN = 3.0
+"""For estimates, on the safe side: English has some 4.5 bytes a token, Chinese some 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """The most that goes into one request to the service.
+
+    Attributes:
+        documents: How many of them.
+        size: Bytes of the query and the documents as JSON in UTF-8.
+        tokens: Estimated tokens, the query's counted with each document.
+    """
+
+    documents: int
+    size: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some consecutive documents of one request, small enough to be sent.
+
+    Attributes:
+        request: Which request of the call, from 0.
+        start: The index of the first document within that request.
+        query: Of that request.
+        documents: The documents, at least one.
+    """
+
+    request: int
+    start: int
+    query: str
+    documents: Sequence[str]
+
+    def halves(self) -> tuple[Part, Part]:
+        """The part as two; there must be two documents at least."""
+        middle = len(self.documents) // 2
+        left, right = self.documents[:middle], self.documents[middle:]
+        return (
+            Part(self.request, self.start, self.query, left),
+            Part(self.request, self.start + middle, self.query, right),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartScores:
+    """What the service answered to a part.
+
+    Attributes:
+        scores: One for each document, in the part's order.
+        tokens: The service's own count, or None.
+    """
+
+    scores: Sequence[float]
+    tokens: int | None = None
+
+
+def split(requests: Sequence[ScoreRequest], limits: PartLimits) -> list[Part]:
+    """The parts of all requests, each within the limits.
+
+    A document that is over a limit by itself gets a part of its own: only the service knows
+    whether it is too long.
+    """
+    return [
+        Part(number, start, request.query, request.documents[start:end])
+        for number, request in enumerate(requests)
+        for start, end in _spans(request, limits)
+    ]
+
+
+def _spans(request: ScoreRequest, limits: PartLimits) -> Iterator[tuple[int, int]]:
+    query_size = _size(request.query)
+    start, size, tokens = 0, query_size, 0.0
+    for i, document in enumerate(request.documents):
+        more = _size(document)
+        more_tokens = (query_size + more) / BYTES_PER_TOKEN
+        if i > start and (
+            i - start == limits.documents
+            or size + more > limits.size
+            or tokens + more_tokens > limits.tokens
+        ):
+            yield start, i
+            start, size, tokens = i, query_size, 0.0
+        size += more
+        tokens += more_tokens
+    yield start, len(request.documents)
+
+
+def _size(text: str) -> int:
+    # As it will be sent, escapes included: a log file full of quotes grows by half.
+    return len(json.dumps(text, ensure_ascii=False).encode())
+
+
+def merge(
+    requests: Sequence[ScoreRequest],
+    answers: Sequence[tuple[Part, PartScores]],
+    failures: Sequence[tuple[Part, str]],
+) -> list[ScoreResponse]:
+    """One response for each request, from the answers to all of its parts.
+
+    Args:
+        requests: What was asked.
+        answers: The parts that were answered, in any order.
+        failures: Those that were not, and why. Their documents come last, in the order given.
+
+    Returns:
+        The responses, in the order of the requests.
+    """
+    scores = [[math.nan] * len(request.documents) for request in requests]
+    tokens: list[int | None] = [0] * len(requests)
+    for part, answer in answers:
+        scores[part.request][part.start : part.start + len(part.documents)] = answer.scores
+        counted = tokens[part.request]
+        if counted is not None:
+            tokens[part.request] = None if answer.tokens is None else counted + answer.tokens
+    reasons: dict[int, str] = {}
+    unscored: list[list[int]] = [[] for _ in requests]
+    for part, reason in sorted(failures, key=lambda failure: failure[0].start):
+        reasons[part.request] = reason
+        unscored[part.request] += range(part.start, part.start + len(part.documents))
+    return [
+        _response(scores[i], tokens[i], unscored[i], reasons.get(i)) for i in range(len(requests))
+    ]
+
+
+def _response(
+    scores: list[float], tokens: int | None, unscored: list[int], reason: str | None
+) -> ScoreResponse:
+    degraded = None
+    if reason is not None:
+        degraded = f"{len(unscored):,} of {len(scores):,} documents were not scored: {reason}"
+        put_last(scores, unscored)
+    usage = Usage(documents=len(scores) - len(unscored), tokens=tokens)
+    return ScoreResponse(scores, usage, degraded=degraded, unscored=tuple(unscored))
+
+
+def put_last(scores: list[float], unscored: Sequence[int]) -> None:
+    """Give the documents without a score such ones that they come last, in the order given."""
+    missing = set(unscored)
+    known = [score for i, score in enumerate(scores) if i not in missing]
+    # All equal, so that the order of equal scores, the order given, is theirs.
+    lowest = math.nextafter(min(known), -math.inf) if known else 0.0
+    for i in unscored:
+        scores[i] = lowest

@@ -1,0 +1,142 @@
+"""When to send a request again, and how long to wait before."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, stop_never, wait_random_exponential
+
+from ...errors import (
+    ConnectionFailedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    ServiceError,
+)
+
+T = TypeVar("T")
+
+logger = logging.getLogger("jina_rerank.service")
+
+RETRYABLE = (ConnectionFailedError, RateLimitError, RequestTimeoutError, ServerError)
+"""Reranking is a pure function of the request, so whatever may pass is worth another try."""
+
+LONGEST_WAIT = 60.0
+"""Seconds. A service that asks for more is not waited for: the caller is told at once."""
+
+FIRST_WAIT = 0.5
+"""Seconds: the most that is waited before the first retry; it doubles with each."""
+
+FIRST_WAIT_FOR_A_MINUTES_LIMIT = 4.0
+"""Seconds, likewise, if a limit per minute is used up, which half a second cannot change."""
+
+
+class RetryBudget:
+    """Limits retries to a share of the requests, over everything that asks one service.
+
+    When a service is down, each client that tries three times makes it three times as much work
+    to come back. A retry costs 1; a request earns 0.2, and time earns 1 a second up to a reserve
+    of 10, for processes that ask rarely. The scheme and the 20% are Finagle's (twitter/finagle,
+    RetryBudget).
+    """
+
+    RESERVE = 10.0
+    MOST = 100.0
+    SHARE = 0.2
+    PER_SECOND = 1.0
+
+    def __init__(self) -> None:
+        self._balance = self.RESERVE
+        self._counted_at = time.monotonic()
+
+    def earn(self) -> None:
+        """Count a request that is no retry."""
+        self._balance = min(self.MOST, self._balance + self.SHARE)
+
+    def spend(self) -> bool:
+        """Take one retry out; False if there is none left."""
+        now = time.monotonic()
+        if self._balance < self.RESERVE:
+            earned = (now - self._counted_at) * self.PER_SECOND
+            self._balance = min(self.RESERVE, self._balance + earned)
+        self._counted_at = now
+        if self._balance < 1.0:
+            return False
+        self._balance -= 1.0
+        return True
+
+
+_budgets: dict[str, RetryBudget] = {}
+
+
+def budget_for(service: str) -> RetryBudget:
+    """The budget that all scorers of this process share for one service."""
+    return _budgets.setdefault(service, RetryBudget())
+
+
+async def with_retries(
+    attempt: Callable[[], Awaitable[T]], *, max_retries: int, deadline: float, budget: RetryBudget
+) -> T:
+    """What `attempt` returns, tried again after failures that may pass.
+
+    The waits are random between nothing and a bound that doubles ("full jitter"), unless the
+    service names its own. A wait that would outlive the deadline is not begun.
+
+    Args:
+        attempt: Sends the request once.
+        max_retries: How many more times, at most.
+        deadline: Of the whole call, in `time.monotonic`'s seconds.
+        budget: Where each retry is paid from.
+
+    Raises:
+        ServiceError: The last attempt's.
+    """
+    seconds = 0.0
+
+    def retry(state: RetryCallState) -> bool:
+        nonlocal seconds
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, RETRYABLE) or state.attempt_number > max_retries:
+            return False
+        seconds = _wait_after(error, state)
+        if seconds > LONGEST_WAIT or time.monotonic() + seconds >= deadline:
+            return False
+        if not budget.spend():
+            logger.warning("not trying again, too many requests fail: %s", error)
+            return False
+        logger.info("trying again in %.2f s: %s", seconds, error)
+        return True
+
+    budget.earn()
+    retrying = AsyncRetrying(retry=retry, wait=lambda _: seconds, stop=stop_never, reraise=True)
+    return await retrying(attempt)
+
+
+def _wait_after(error: ServiceError, state: RetryCallState) -> float:
+    if error.retry_after is not None:
+        return error.retry_after
+    by_the_minute = isinstance(error, RateLimitError) and error.kind in {"requests", "tokens"}
+    first = FIRST_WAIT_FOR_A_MINUTES_LIMIT if by_the_minute else FIRST_WAIT
+    return wait_random_exponential(multiplier=first, max=LONGEST_WAIT)(state)
+
+
+def read_retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from a Retry-After header: a number, or a date (RFC 9110, 10.2.3).
+
+    None for one that cannot be read.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+    # Also turns away NaN, which is smaller and greater than nothing.
+    return max(seconds, 0.0) if seconds < float("inf") else None

@@ -1,0 +1,193 @@
+"""`ServiceScorer`: a scorer that asks a service, whatever carries the requests there."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Self
+
+from ...errors import ConfigurationError
+from ..base import OnScored, ScoreRequest, ScoreResponse
+from .io_thread import IoThread, io_thread
+from .parts import Part, PartLimits, split
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class ServiceScorer(ABC):
+    """What all scorers that ask a service share: one way of working, called from anywhere.
+
+    Args:
+        model: The name to show.
+        limits: The most that goes into one request.
+        timeout: The deadline of a whole call, in seconds.
+
+    Raises:
+        ConfigurationError: A number is out of range.
+    """
+
+    def __init__(self, model: str, *, limits: PartLimits, timeout: float) -> None:
+        self._model = model
+        self._limits = limits
+        self._timeout = check_seconds(timeout, "timeout")
+        self._closed = False
+        self._opened: _Opened | None = None
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return self._model
+
+    @abstractmethod
+    def _open_session(self) -> Session:
+        """A new session; called on the I/O thread."""
+
+    def warm_up(self) -> None:
+        """Load what is needed to send requests; nothing is sent. Idempotent.
+
+        Raises:
+            ConfigurationError: The scorer is closed, or a package is missing.
+            AuthenticationError: There is no key.
+        """
+        self._submit_warm_up().result()
+
+    async def awarm_up(self) -> None:
+        """`warm_up` without blocking the event loop."""
+        await asyncio.wrap_future(self._submit_warm_up())
+
+    def score(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """Score every document of every request; see `Scorer.score`.
+
+        Raises:
+            ServiceError: As one of its kinds, for each way in which a service can fail.
+        """
+        deadline = time.monotonic() + self._timeout
+        parts = split(requests, self._limits)
+        future = self._submit_score(requests, parts, deadline, on_scored)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C here must stop the work there
+            raise
+
+    async def ascore(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """`score` without blocking the event loop; cancelling it stops the work."""
+        deadline = time.monotonic() + self._timeout
+        parts = await asyncio.to_thread(split, requests, self._limits)
+        return await asyncio.wrap_future(self._submit_score(requests, parts, deadline, on_scored))
+
+    def close(self) -> None:
+        """Close all connections. Idempotent."""
+        closing = self._submit_close()
+        if closing is not None:
+            closing.result()
+
+    async def aclose(self) -> None:
+        """`close` without blocking the event loop."""
+        closing = self._submit_close()
+        if closing is not None:
+            await asyncio.wrap_future(closing)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Its settings never change, and a copy by way of __getstate__ would lose the key.
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def _submit_warm_up(self) -> Future[None]:
+        async def open_session() -> None:
+            self._session()
+
+        self._check_open()
+        return io_thread().submit(open_session())
+
+    def _submit_score(
+        self,
+        requests: Sequence[ScoreRequest],
+        parts: Sequence[Part],
+        deadline: float,
+        on_scored: OnScored | None,
+    ) -> Future[list[ScoreResponse]]:
+        async def score() -> list[ScoreResponse]:
+            return await self._session().score(requests, parts, deadline, on_scored)
+
+        self._check_open()
+        return io_thread().submit(score())
+
+    def _submit_close(self) -> Future[None] | None:
+        self._closed = True
+        opened, self._opened = self._opened, None
+        return opened.close() if opened is not None else None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError(f"the scorer of {self._model} is closed; make a new one")
+
+    def _session(self) -> Session:
+        """The session of this process; on the I/O thread, so it is opened once."""
+        self._check_open()
+        thread = io_thread()
+        if self._opened is None or self._opened.thread is not thread:
+            if self._opened is not None:
+                self._opened.leave_to_parent()
+            self._opened = _Opened(self, thread, self._open_session())
+        return self._opened.session
+
+
+class _Opened:
+    """A session and the thread it lives on; closed when its scorer is forgotten."""
+
+    def __init__(self, owner: ServiceScorer, thread: IoThread, session: Session) -> None:
+        self.thread = thread
+        self.session = session
+        self._forgotten = weakref.finalize(owner, thread.post, session.aclose)
+        self._forgotten.atexit = False
+
+    def close(self) -> Future[None]:
+        self._forgotten.detach()
+        return self.thread.submit(self.session.aclose())
+
+    def leave_to_parent(self) -> None:
+        """After a fork: the sockets are the parent's, and closing them is too."""
+        self._forgotten.detach()
+        _left_to_parent.append(self)
+
+
+_left_to_parent: list[_Opened] = []
+
+
+def check_seconds(value: float, name: str) -> float:
+    """A number of seconds above 0.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
+    return float(value)
+
+
+def check_count(value: int, name: str, least: int = 1) -> int:
+    """A whole number of at least `least`.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number from {least}, not {value!r}")
+    return value

@@ -1,0 +1,206 @@
+"""`Session`: a scorer's connections and what they have taught, on the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from ...errors import (
+    AuthenticationError,
+    InsufficientBalanceError,
+    RejectedSettingError,
+    RequestTimeoutError,
+    ResponseError,
+    ServiceError,
+)
+from ..base import OnScored, ScoreRequest, ScoreResponse
+from .dialects import ContractError, Dialect, Parameters, read_json
+from .failures import find_request_id, read_failure
+from .pace import Pace
+from .parts import Part, PartScores, merge
+from .retries import budget_for, with_retries
+from .wire import Reply, Transport
+
+_NEVER_PARTIAL = (AuthenticationError, InsufficientBalanceError, RejectedSettingError)
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How a call behaves.
+
+    Attributes:
+        timeout: The deadline of a whole call in seconds, whatever happens within.
+        max_retries: How often a request is sent again after a failure that may pass.
+        max_concurrency: The most requests on their way at the same time.
+        allow_partial: Whether documents that could not be scored are reported instead of
+            failing the call.
+    """
+
+    timeout: float
+    max_retries: int
+    max_concurrency: int
+    allow_partial: bool
+
+
+class _TooLargeError(Exception):
+    """The service wants fewer documents at a time, and has got more than one."""
+
+
+class Session:
+    """Asks one service, over one transport.
+
+    Args:
+        service: The service's address, for messages and for the budget that all share.
+        transport: What carries the requests; closed with the session.
+        dialect: How the service is spoken to.
+        parameters: What goes into each request.
+        conduct: How calls behave.
+        hide: Takes the keys out of a text.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        transport: Transport,
+        *,
+        dialect: Dialect,
+        parameters: Parameters,
+        conduct: Conduct,
+        hide: Callable[[str], str],
+    ) -> None:
+        self._service = service
+        self._transport = transport
+        self._dialect = dialect
+        self._parameters = parameters
+        self._conduct = conduct
+        self._hide = hide
+        self._pace = Pace(conduct.max_concurrency)
+        self._budget = budget_for(service)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def score(
+        self,
+        requests: Sequence[ScoreRequest],
+        parts: Sequence[Part],
+        deadline: float,
+        on_scored: OnScored | None,
+    ) -> list[ScoreResponse]:
+        """Score all parts by the deadline (in `time.monotonic`'s seconds) and merge them."""
+        call = _Call(
+            self._score_part, parts, deadline, on_scored, report=self._conduct.allow_partial
+        )
+        # No more at a time than can be under way: a call of a thousand parts that queued them
+        # all would keep a call of one waiting.
+        await call.run(self._conduct.max_concurrency)
+        return merge(requests, call.answers, [(p, str(error)) for p, error in call.failures])
+
+    async def _score_part(self, part: Part, deadline: float) -> PartScores:
+        body = self._dialect.body(part.query, part.documents, self._parameters)
+        encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        failed: list[ServiceError] = []
+
+        async def attempt() -> PartScores:
+            try:
+                async with self._pace.slot():
+                    return self._read(await self._transport.send(encoded), part)
+            except ServiceError as error:
+                failed.append(error)
+                raise
+
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await with_retries(
+                    attempt,
+                    max_retries=self._conduct.max_retries,
+                    deadline=deadline,
+                    budget=self._budget,
+                )
+        except TimeoutError:
+            pass
+        # Out here for the reason given in http.py: no traceback with headers is attached.
+        before = f"; before that, {failed[-1]}" if failed else ""
+        raise RequestTimeoutError(
+            f"{self._service} did not answer within timeout={self._conduct.timeout:g} s{before}"
+        )
+
+    def _read(self, reply: Reply, part: Part) -> PartScores:
+        if 200 <= reply.status < 300:
+            try:
+                return self._dialect.read(read_json(reply.body), len(part.documents))
+            except ContractError as error:
+                raise ResponseError(
+                    self._hide(f"{self._service} gave an answer that cannot be used: {error}"),
+                    reply.status,
+                    request_id=find_request_id(reply),
+                ) from None
+        too_large = self._dialect.is_too_large(reply) and len(part.documents) > 1
+        # A 504 may also be an outage, in which splitting would multiply the requests.
+        if too_large and (reply.status != 504 or self._budget.spend()):
+            raise _TooLargeError
+        raise read_failure(reply, self._service, self._hide)
+
+
+class _Call:
+    """The parts of one call: those that wait, those that were answered and those that failed.
+
+    Args:
+        score_part: Scores one.
+        parts: To begin with.
+        deadline: For all of them.
+        on_scored: Told how many documents more have been scored.
+        report: Whether to go on after a failure.
+    """
+
+    def __init__(
+        self,
+        score_part: Callable[[Part, float], Awaitable[PartScores]],
+        parts: Sequence[Part],
+        deadline: float,
+        on_scored: OnScored | None,
+        *,
+        report: bool,
+    ) -> None:
+        self.answers: list[tuple[Part, PartScores]] = []
+        self.failures: list[tuple[Part, ServiceError]] = []
+        self._score_part = score_part
+        self._waiting = deque(parts)
+        self._deadline = deadline
+        self._on_scored = on_scored
+        self._report = report
+
+    async def run(self, workers: int) -> None:
+        """Score all parts, this many at a time."""
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(len(self._waiting), workers)):
+                    group.create_task(self._work(group))
+        except BaseExceptionGroup as failures:
+            failure = failures.exceptions[0]
+        if failure is not None:
+            raise failure
+        if self.failures and not self.answers:
+            raise self.failures[0][1]
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        while self._waiting:
+            part = self._waiting.popleft()
+            try:
+                answer = await self._score_part(part, self._deadline)
+            except _TooLargeError:
+                self._waiting.extendleft(reversed(part.halves()))
+                group.create_task(self._work(group))
+            except ServiceError as error:
+                if not self._report or isinstance(error, _NEVER_PARTIAL):
+                    raise
+                self.failures.append((part, error))
+            else:
+                self.answers.append((part, answer))
+                if self._on_scored is not None:
+                    self._on_scored(len(part.documents))

@@ -1,0 +1,43 @@
+"""What goes over the wire and comes back, whatever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came.
+
+    Attributes:
+        status: The HTTP status.
+        body: As it came, decompressed.
+        headers: With lower-case names.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Transport(Protocol):
+    """Carries a request to a service and brings back its reply, once and without judging it.
+
+    It is used on the I/O thread's loop only.
+    """
+
+    async def send(self, body: bytes) -> Reply:
+        """Send a JSON body.
+
+        Raises:
+            ConnectionFailedError: There is no connection, or it broke.
+            RequestTimeoutError: The service was silent for too long.
+            ResponseError: The answer is larger than any right one, or cannot be decompressed.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
