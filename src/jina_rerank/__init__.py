@@ -29,7 +29,9 @@ from .errors import (
 from .ranking import RankedDocument, Ranking, Usage
 from .reranker import Reranker
 from .scorers.base import Scorer, ScoreRequest, ScoreResponse
+from .scorers.cache import CachedScorer
 from .scorers.cross_encoder import CrossEncoderScorer
+from .scorers.fallback import FallbackScorer, RetrievalOrder
 from .scorers.local import LocalScorer
 from .scorers.remote import RemoteScorer
 
@@ -37,9 +39,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
+    "CachedScorer",
     "ConfigurationError",
     "ConnectionFailedError",
     "CrossEncoderScorer",
+    "FallbackScorer",
     "InputError",
     "InsufficientBalanceError",
     "LocalScorer",
@@ -54,6 +58,7 @@ __all__ = [
     "RerankError",
     "Reranker",
     "ResponseError",
+    "RetrievalOrder",
     "ScoreRequest",
     "ScoreResponse",
     "Scorer",

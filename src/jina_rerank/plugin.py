@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from os import PathLike
-from typing import Literal, get_args
+from os import PathLike, fspath
+from typing import Any, Literal, get_args
 
 from ._inputs import check_threshold, check_top_n
 from .errors import ConfigurationError
@@ -11,9 +11,14 @@ from .reranker import Reranker
 from .scorers._device import Dtype
 from .scorers._pairs import LongDocuments
 from .scorers.local import LocalScorer
+from .scorers.remote import RemoteScorer
+from .scorers.service.dialects import DialectName
+from .scorers.service.secrets import KEY_VARIABLES
 
 __all__ = [
+    "KEY_VARIABLES",
     "Backend",
+    "DialectName",
     "Dtype",
     "LongDocuments",
     "build_reranker",
@@ -24,6 +29,21 @@ __all__ = [
 Backend = Literal["local", "remote"]
 """Where a plugin's model runs: in this process, or behind a `/v1/rerank` service."""
 
+_LOCAL_DEFAULTS = {
+    "dtype": "auto",
+    "device": "auto",
+    "max_length": 8192,
+    "long_documents": "truncate",
+    "revision": None,
+}
+_REMOTE_DEFAULTS = {
+    "api_key": None,
+    "base_url": None,
+    "dialect": "jina",
+    "timeout": 30.0,
+    "max_retries": 2,
+}
+
 
 def build_reranker(
     *,
@@ -31,6 +51,9 @@ def build_reranker(
     model: str | PathLike[str] | None = None,
     api_key: str | None = None,
     base_url: str | None = None,
+    dialect: DialectName = "jina",
+    timeout: float = 30.0,
+    max_retries: int = 2,
     dtype: Dtype = "auto",
     device: str = "auto",
     max_length: int = 8192,
@@ -41,10 +64,14 @@ def build_reranker(
 
     Args:
         backend: `"local"` or `"remote"`.
-        model: None for the embedded model, or a local model's folder or hub id.
-        api_key: Of the service; only with `backend="remote"`.
-        base_url: Of the service; only with `backend="remote"`.
-        dtype: As for `LocalScorer`.
+        model: With `"local"`, None for the embedded model, or a folder or hub id. With
+            `"remote"`, as for `RemoteScorer`.
+        api_key: As for `RemoteScorer`; this and the next four only with `"remote"`.
+        base_url: As for `RemoteScorer`.
+        dialect: As for `RemoteScorer`.
+        timeout: As for `RemoteScorer`.
+        max_retries: As for `RemoteScorer`.
+        dtype: As for `LocalScorer`; this and the next four only with `"local"`.
         device: As for `LocalScorer`.
         max_length: As for `LocalScorer`.
         long_documents: As for `LocalScorer`.
@@ -52,23 +79,38 @@ def build_reranker(
 
     Raises:
         ConfigurationError: Settings are out of range or do not go together.
+        AuthenticationError: There is no key for a hosted service.
     """
     if backend not in get_args(Backend):
         raise ConfigurationError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
+    local: dict[str, Any] = {
+        "dtype": dtype,
+        "device": device,
+        "max_length": max_length,
+        "long_documents": long_documents,
+        "revision": revision,
+    }
+    remote: dict[str, Any] = {
+        "api_key": api_key,
+        "base_url": base_url,
+        "dialect": dialect,
+        "timeout": timeout,
+        "max_retries": max_retries,
+    }
+    # The key must not be among the locals of a frame that may raise.
+    del api_key
     if backend == "remote":
+        _check_untouched(local, _LOCAL_DEFAULTS, "local")
+        name = None if model is None else fspath(model)
+        return Reranker(RemoteScorer(name, **remote))
+    _check_untouched(remote, _REMOTE_DEFAULTS, "remote")
+    return Reranker(LocalScorer(model, **local))
+
+
+def _check_untouched(settings: dict[str, Any], defaults: dict[str, Any], backend: Backend) -> None:
+    changed = [name for name, default in defaults.items() if settings[name] != default]
+    if changed:
         raise ConfigurationError(
-            'backend="remote" is not in this version; leave it out to use a model on this machine'
+            f'{", ".join(changed)} only means something with backend="{backend}"; '
+            "leave it out, or change the backend"
         )
-    for name, value in (("api_key", api_key), ("base_url", base_url)):
-        if value is not None:
-            raise ConfigurationError(f'{name} belongs to backend="remote", and backend is "local"')
-    return Reranker(
-        LocalScorer(
-            model,
-            dtype=dtype,
-            device=device,
-            max_length=max_length,
-            long_documents=long_documents,
-            revision=revision,
-        )
-    )

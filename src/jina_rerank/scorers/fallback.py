@@ -1,0 +1,280 @@
+"""`FallbackScorer`: a second best answer instead of none, and never without saying so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    RateLimitError,
+    RequestTimeoutError,
+    RerankError,
+    ResponseError,
+    ServerError,
+    ServiceError,
+)
+from ..ranking import Usage
+from .base import OnScored, Scorer, ScoreRequest, ScoreResponse
+from .service.scorer import check_seconds
+
+logger = logging.getLogger("jina_rerank.fallback")
+
+OUTAGES: tuple[type[RerankError], ...] = (
+    ConnectionFailedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseError,
+    ServerError,
+)
+"""What passes by itself. A missing key, an empty account or a wrong setting does not, and going
+on in spite of it would hide it for months."""
+
+
+class RetrievalOrder:
+    """A scorer that keeps documents in the order given: the last resort of a `FallbackScorer`.
+
+    The scores fall evenly from 1 to above 0, so that the order survives whatever sorts by them
+    later. They say nothing about relevance, so every answer is degraded and every document is
+    listed as unscored.
+    """
+
+    @property
+    def model(self) -> str:
+        """Always `"retrieval-order"`."""
+        return "retrieval-order"
+
+    def __repr__(self) -> str:
+        return "RetrievalOrder()"
+
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
+    async def awarm_up(self) -> None:
+        """Nothing to do."""
+
+    def score(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """Scores that keep the order; see `Scorer.score`."""
+        responses = []
+        for request in requests:
+            count = len(request.documents)
+            responses.append(
+                ScoreResponse(
+                    scores=[(count - i) / count for i in range(count)],
+                    usage=Usage(documents=0, tokens=0),
+                    degraded="the order of retrieval was kept",
+                    unscored=tuple(range(count)),
+                )
+            )
+            if on_scored is not None:
+                on_scored(count)
+        return responses
+
+    async def ascore(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """`score`, in a thread only for the sake of very many documents."""
+        return await asyncio.to_thread(self.score, requests, on_scored)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
+
+
+class FallbackScorer:
+    """Asks one scorer, and others in turn when it cannot answer.
+
+    The answer of any but the first is degraded: `ranking.degraded` says why, `ranking.model` says
+    who scored, and thresholds do not apply to it. Errors that do not pass by themselves are
+    raised: a key that is not accepted, an account without balance, a wrong setting, a document
+    that cannot be used.
+
+    While the first one fails, only one call in each `cooldown` tries it; all others go on at
+    once. Otherwise each call would wait for its timeout through the whole outage.
+
+    Give the first a timeout well below what is around it: a fallback that comes after the
+    caller's own deadline is none.
+
+    Args:
+        primary: Whose answer is wanted.
+        secondary: Who is asked when it fails; `RetrievalOrder()` to keep the documents in the
+            order given.
+        *others: Who is asked when that fails too, in this order.
+        cooldown: How long a failed primary is left alone, in seconds; a `Retry-After` of the
+            service that is longer counts instead.
+
+    Raises:
+        ConfigurationError: An argument is no scorer, or `cooldown` is out of range.
+    """
+
+    def __init__(
+        self, primary: Scorer, secondary: Scorer, *others: Scorer, cooldown: float = 5.0
+    ) -> None:
+        self._scorers = (primary, secondary, *others)
+        for scorer in self._scorers:
+            if not isinstance(scorer, Scorer):
+                raise ConfigurationError(
+                    "a FallbackScorer is made of scorers such as RemoteScorer(...), LocalScorer() "
+                    f"and RetrievalOrder(), not of {type(scorer).__name__}"
+                )
+        self._cooldown = check_seconds(cooldown, "cooldown")
+        self._outage: _Outage | None = None
+
+    def __repr__(self) -> str:
+        return f"FallbackScorer({', '.join(map(repr, self._scorers))})"
+
+    @property
+    def primary(self) -> Scorer:
+        """The first scorer."""
+        return self._scorers[0]
+
+    @property
+    def model(self) -> str:
+        """The first scorer's model; `ranking.model` names the one that scored."""
+        return self.primary.model
+
+    def warm_up(self) -> None:
+        """Warm up all of them: a fallback that loads in the middle of an outage is late.
+
+        Raises:
+            RerankError: One of them cannot be warmed up.
+        """
+        for scorer in self._scorers:
+            scorer.warm_up()
+
+    async def awarm_up(self) -> None:
+        """`warm_up` without blocking the event loop."""
+        for scorer in self._scorers:
+            await scorer.awarm_up()
+
+    def score(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """The first scorer's responses, or the next one's; see `Scorer.score`.
+
+        Raises:
+            RerankError: The last scorer's, or the first that does not pass by itself.
+        """
+        turn = self._begin()
+        for scorer in turn.scorers:
+            try:
+                return turn.answered(scorer, scorer.score(requests, on_scored))
+            except OUTAGES as error:
+                turn.failed(scorer, error)
+        raise turn.failure
+
+    async def ascore(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        """`score` without blocking the event loop; cancelling it stops the work."""
+        turn = self._begin()
+        for scorer in turn.scorers:
+            try:
+                return turn.answered(scorer, await scorer.ascore(requests, on_scored))
+            except OUTAGES as error:
+                turn.failed(scorer, error)
+        raise turn.failure
+
+    def close(self) -> None:
+        """Close all of them. Idempotent."""
+        for scorer in self._scorers:
+            scorer.close()
+
+    async def aclose(self) -> None:
+        """`close` without blocking the event loop."""
+        for scorer in self._scorers:
+            await scorer.aclose()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process has its own clock, and finds out for itself.
+        return {**self.__dict__, "_outage": None}
+
+    def _begin(self) -> _Turn:
+        outage = self._outage
+        now = time.monotonic()
+        if outage is None:
+            return _Turn(self, self._scorers)
+        if now < outage.until:
+            reason = f"{self.model} is left alone for a while since it failed ({outage.reason})"
+            return _Turn(self, self._scorers[1:], reason)
+        # This call finds out how things stand; until it has, the others do not wait for it.
+        self._outage = replace(outage, until=now + self._cooldown)
+        return _Turn(self, self._scorers)
+
+    def note_failure(self, error: RerankError) -> None:
+        """Leave the first scorer alone for a while."""
+        wanted = error.retry_after if isinstance(error, ServiceError) else None
+        seconds = max(self._cooldown, wanted or 0.0)
+        self._outage = _Outage(time.monotonic() + seconds, _name(error))
+
+    def note_answer(self) -> None:
+        """The first scorer is back."""
+        self._outage = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outage:
+    """Of the first scorer: until when it is left alone, in `time.monotonic`'s seconds, and why."""
+
+    until: float
+    reason: str
+
+
+class _Turn:
+    """One call's way through the scorers.
+
+    Args:
+        owner: Whose scorers they are.
+        scorers: Those to ask, in this order.
+        reason: Why the first is not among them, or None.
+    """
+
+    def __init__(
+        self, owner: FallbackScorer, scorers: Sequence[Scorer], reason: str | None = None
+    ) -> None:
+        self.scorers = scorers
+        self._owner = owner
+        self._reasons = [] if reason is None else [reason]
+        self._failure: RerankError | None = None
+
+    @property
+    def failure(self) -> RerankError:
+        """What to raise when nobody has answered: the last scorer's error."""
+        assert self._failure is not None
+        return self._failure
+
+    def failed(self, scorer: Scorer, error: RerankError) -> None:
+        """Note that a scorer could not answer."""
+        if scorer is self._owner.primary:
+            self._owner.note_failure(error)
+        logger.warning("%s could not answer: %s", scorer.model, error)
+        self._reasons.append(f"{scorer.model} failed ({_name(error)})")
+        self._failure = error
+
+    def answered(self, scorer: Scorer, responses: list[ScoreResponse]) -> list[ScoreResponse]:
+        """The responses, marked as what they are."""
+        if scorer is self._owner.primary:
+            self._owner.note_answer()
+            return responses
+        why = "; ".join(self._reasons)
+        return [
+            replace(
+                response,
+                model=response.model or scorer.model,
+                degraded=f"{why}; {response.degraded or f'scored by {scorer.model}'}",
+            )
+            for response in responses
+        ]
+
+
+def _name(error: RerankError) -> str:
+    return f"{type(error).__name__}: {error}"
