@@ -93,10 +93,12 @@ class RemoteScorer(ServiceScorer):
         self._secrets = Secrets(api_key, headers, variables)
         # Whatever is raised from here on, the key is not among the locals of this frame.
         del api_key, headers
-        if base_url is None and spoken.base_url is None:
-            raise ConfigurationError(f"base_url is missing: there is no hosted {dialect!r} service")
-        self._url = endpoint(base_url or spoken.base_url or "", spoken.path)
         self._is_hosted = base_url is None
+        if base_url is None:
+            base_url = spoken.base_url
+        if base_url is None:
+            raise ConfigurationError(f"base_url is missing: there is no hosted {dialect!r} service")
+        self._url = endpoint(base_url, spoken.path)
         self._check_key()
         if model is None:
             model = spoken.default_model
@@ -108,20 +110,24 @@ class RemoteScorer(ServiceScorer):
         self._parameters = _check_parameters(
             spoken, Parameters(model, max_doc_length, truncation, dict(extra_body or {}))
         )
+        if max_documents is None:
+            max_documents = spoken.max_documents
         limits = PartLimits(
-            documents=check_count(max_documents or spoken.max_documents, "max_documents"),
+            documents=check_count(max_documents, "max_documents"),
             size=check_count(max_bytes, "max_bytes"),
             tokens=check_count(max_tokens, "max_tokens"),
         )
-        super().__init__(model or urlsplit(self._url).netloc, limits=limits, timeout=timeout)
         self._connect_timeout = check_seconds(connect_timeout, "connect_timeout")
         self._read_timeout = check_seconds(read_timeout, "read_timeout")
         self._max_retries = check_count(max_retries, "max_retries", least=0)
         self._max_concurrency = check_count(max_concurrency, "max_concurrency")
         self._allow_partial = allow_partial
         self._http2 = http2
+        super().__init__(model or urlsplit(self._url).netloc, limits=limits, timeout=timeout)
 
     def __repr__(self) -> str:
+        if "_timeout" not in self.__dict__:  # in the traceback of an error while it is built
+            return "RemoteScorer(...)"
         return (
             f"RemoteScorer({self._parameters.model!r}, base_url={self._url!r}, "
             f"dialect={self._dialect.name!r}, timeout={self._timeout:g}, {self._secrets!r})"
@@ -176,7 +182,6 @@ class RemoteScorer(ServiceScorer):
             conduct=Conduct(
                 self._timeout, self._max_retries, self._max_concurrency, self._allow_partial
             ),
-            hide=self._secrets.hide,
         )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ...errors import (
@@ -23,7 +25,6 @@ from ...errors import (
     ServerError,
     ServiceError,
 )
-from .retries import read_retry_after
 from .wire import Reply
 
 LONGEST_MESSAGE = 500
@@ -56,25 +57,22 @@ class _Words:
     argument: str | None = None
 
 
-def read_failure(reply: Reply, service: str, hide: Callable[[str], str]) -> ServiceError:
+def read_failure(reply: Reply, service: str) -> ServiceError:
     """The error that a reply stands for.
 
     Args:
         reply: With any status but 200.
         service: Where it came from, for the message.
-        hide: Takes the keys out of a text; services have been seen to send them back.
     """
     words = _read_words(reply)
-    code = None if words.code is None else hide(words.code)
-    request_id = words.request_id or find_request_id(reply)
     details: dict[str, Any] = {
         "status": reply.status,
-        "code": code,
-        "request_id": None if request_id is None else hide(request_id),
+        "code": words.code,
+        "request_id": words.request_id or find_request_id(reply),
         "retry_after": read_retry_after(reply.headers.get("retry-after")),
     }
-    said = hide(_shorten(words.message)) or "no reason given"
-    where = f"{service} answered {reply.status}" + (f" {code}" if code else "")
+    said = _shorten(words.message) or "no reason given"
+    where = f"{service} answered {reply.status}" + (f" {words.code}" if words.code else "")
     kind = _kind_of(reply.status, words)
     if kind is RateLimitError:
         limit = _limit_kind(words, reply.headers)
@@ -83,7 +81,7 @@ def read_failure(reply: Reply, service: str, hide: Callable[[str], str]) -> Serv
     if kind is RejectedInputError:
         return RejectedInputError(f"{where}: {said}", **details, argument=words.argument)
     if kind is RejectedSettingError and 300 <= reply.status < 400:
-        target = hide(_shorten(reply.headers.get("location", "nowhere")))
+        target = _shorten(reply.headers.get("location", "nowhere"))
         said = f"redirects are not followed, since they would carry the key along to {target}"
     return kind(f"{where}, {_MEANING[kind]}: {said}", **details)
 
@@ -113,6 +111,24 @@ def _kind_of(status: int, words: _Words) -> type[ServiceError]:
         429: RateLimitError,
     }
     return by_status.get(status, ServerError if status >= 500 else RejectedInputError)
+
+
+def read_retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from a Retry-After header: a number, or a date (RFC 9110, 10.2.3).
+
+    None for one that cannot be read.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+    # Also turns away NaN, which is smaller and greater than nothing.
+    return max(seconds, 0.0) if seconds < float("inf") else None
 
 
 def find_request_id(reply: Reply) -> str | None:

@@ -14,7 +14,7 @@ from ...errors import (
     ServiceError,
 )
 from .secrets import Secrets
-from .wire import Reply
+from .wire import Reply, largest_answer
 
 KEEP_ALIVE = 30.0
 """Seconds that an idle connection is kept. Load balancers close theirs after 60 and more; one
@@ -79,18 +79,28 @@ class HttpTransport:
         self._read_timeout = read_timeout
 
     async def send(self, body: bytes) -> Reply:
-        """Send a JSON body; see `Transport.send`."""
+        """Send a JSON body; see `Transport.send`.
+
+        Services have been seen to send keys back, so the reply comes without them.
+        """
         try:
             async with self._client.stream("POST", self._url, content=body) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                content = await _read(response, _largest_answer(body))
-                return Reply(response.status_code, content, headers)
-        except ServiceError:
-            raise
+                return Reply(
+                    response.status_code,
+                    self._secrets.hide_bytes(await _read(response, largest_answer(body))),
+                    {
+                        name.lower(): self._secrets.hide(value)
+                        for name, value in response.headers.items()
+                    },
+                )
+        except _UnreadableError as error:
+            failure: ServiceError = ResponseError(
+                f"the answer of {self._url} {error}", error.status
+            )
         except httpx.HTTPError as error:
             failure = self._failure(error)
-        # Raised out here, so that httpx's own error is not attached: the locals in its traceback,
-        # which error trackers collect, hold the request's headers.
+        # Raised out here, so that the error behind it is not attached: the locals in its
+        # traceback, which error trackers collect, hold the request's headers.
         raise failure
 
     async def aclose(self) -> None:
@@ -109,22 +119,19 @@ class HttpTransport:
         return ConnectionFailedError(f"the connection to {self._url} failed: {reason}")
 
 
-def _largest_answer(body: bytes) -> int:
-    """Bytes beyond which an answer cannot be right.
+class _UnreadableError(Exception):
+    """The body cannot be read; the message goes on after "the answer of ..."."""
 
-    A service that sends the documents back writes at worst an escape of six bytes for two of ours,
-    and a result has some hundred bytes around its document.
-    """
-    return 1_000_000 + 4 * len(body)
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 async def _read(response: httpx.Response, most: int) -> bytes:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    status = response.status_code
     if encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
-        raise ResponseError(
-            f"the answer is encoded as {encoding[:40]!r}, which was not asked for",
-            response.status_code,
-        )
+        raise _UnreadableError("is encoded in a way that was not asked for", status)
     inflate = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding != "identity" else None
     content = bytearray()
     try:
@@ -132,13 +139,10 @@ async def _read(response: httpx.Response, most: int) -> bytes:
             # One more byte than allowed, never all that a bomb unfolds to.
             content += inflate.decompress(chunk, most + 1 - len(content)) if inflate else chunk
             if len(content) > most:
-                raise ResponseError(
-                    f"the answer is larger than {most:,} bytes, and the scores of what was sent "
-                    "never are",
-                    response.status_code,
+                raise _UnreadableError(
+                    f"is larger than {most:,} bytes, and the scores of what was sent never are",
+                    status,
                 )
     except zlib.error as error:
-        raise ResponseError(
-            f"the answer is not the {encoding} it says it is: {error}", response.status_code
-        ) from None
+        raise _UnreadableError(f"cannot be decompressed: {error}", status) from None
     return bytes(content)

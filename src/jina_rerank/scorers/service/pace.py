@@ -15,14 +15,16 @@ class Pace:
     """A limit on concurrent requests that falls when the service says "too many".
 
     It begins at 4, grows by one with each answer up to `most`, is halved by a 429, and from then
-    on grows by one a second: additive increase, multiplicative decrease, as TCP does. So a free
-    account with two concurrent requests and a cluster with hundreds need no setting.
+    on grows by one after 10 answers or a second: additive increase, multiplicative decrease, as
+    TCP does. So a free account with two concurrent requests and a cluster with hundreds need no
+    setting.
 
     Args:
         most: Never more than this.
     """
 
     START = 4
+    ANSWERS_PER_STEP = 10
     SECONDS_PER_STEP = 1.0
 
     def __init__(self, most: int) -> None:
@@ -30,6 +32,7 @@ class Pace:
         self._slots = CapacityLimiter(min(self.START, most))
         self._was_limited = False
         self._changed_at = time.monotonic()
+        self._answers = 0
 
     @property
     def size(self) -> int:
@@ -56,10 +59,16 @@ class Pace:
         self._was_limited = True
 
     def _grow(self) -> None:
-        waited = time.monotonic() - self._changed_at
-        if self.size < self._most and (not self._was_limited or waited >= self.SECONDS_PER_STEP):
+        self._answers += 1
+        is_time = (
+            not self._was_limited
+            or self._answers >= self.ANSWERS_PER_STEP
+            or time.monotonic() - self._changed_at >= self.SECONDS_PER_STEP
+        )
+        if is_time and self.size < self._most:
             self._resize(self.size + 1)
 
     def _resize(self, size: int) -> None:
         self._slots.total_tokens = size
         self._changed_at = time.monotonic()
+        self._answers = 0

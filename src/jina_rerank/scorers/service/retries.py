@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, stop_never, wait_random_exponential
@@ -122,21 +121,3 @@ def _wait_after(error: ServiceError, state: RetryCallState) -> float:
     by_the_minute = isinstance(error, RateLimitError) and error.kind in {"requests", "tokens"}
     first = FIRST_WAIT_FOR_A_MINUTES_LIMIT if by_the_minute else FIRST_WAIT
     return wait_random_exponential(multiplier=first, max=LONGEST_WAIT)(state)
-
-
-def read_retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from a Retry-After header: a number, or a date (RFC 9110, 10.2.3).
-
-    None for one that cannot be read.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    # Also turns away NaN, which is smaller and greater than nothing.
-    return max(seconds, 0.0) if seconds < float("inf") else None

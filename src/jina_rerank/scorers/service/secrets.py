@@ -74,11 +74,21 @@ class Secrets:
 
     def hide(self, text: str) -> str:
         """The text without the key and without the values of the headers."""
-        secrets = [self._key or "", *self._headers.values()]
-        for secret in sorted(secrets, key=len, reverse=True):
-            if len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, HIDDEN)
+        for secret in self._worth_hiding():
+            text = text.replace(secret, HIDDEN)
         return text
+
+    def hide_bytes(self, body: bytes) -> bytes:
+        """`hide`, for what has not been decoded yet."""
+        for secret in self._worth_hiding():
+            body = body.replace(secret.encode(), HIDDEN.encode())
+        return body
+
+    def _worth_hiding(self) -> list[str]:
+        """Longest first, so that no part of a secret within another is left over."""
+        secrets = [self._key or "", *self._headers.values()]
+        long = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
+        return sorted(long, key=len, reverse=True)
 
     def __repr__(self) -> str:
         shown = ["no key" if self._key is None else f"key from {self._source}", *self._headers]

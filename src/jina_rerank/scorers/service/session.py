@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ...errors import (
     AuthenticationError,
+    ConfigurationError,
     InsufficientBalanceError,
     RejectedSettingError,
     RequestTimeoutError,
@@ -58,7 +59,6 @@ class Session:
         dialect: How the service is spoken to.
         parameters: What goes into each request.
         conduct: How calls behave.
-        hide: Takes the keys out of a text.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class Session:
         dialect: Dialect,
         parameters: Parameters,
         conduct: Conduct,
-        hide: Callable[[str], str],
     ) -> None:
         self._service = service
         self._transport = transport
         self._dialect = dialect
         self._parameters = parameters
         self._conduct = conduct
-        self._hide = hide
         self._pace = Pace(conduct.max_concurrency)
         self._budget = budget_for(service)
+        self._closed = False
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections; calls that are under way fail."""
+        self._closed = True
         await self._transport.aclose()
 
     async def score(
@@ -106,6 +106,8 @@ class Session:
         failed: list[ServiceError] = []
 
         async def attempt() -> PartScores:
+            if self._closed:
+                raise ConfigurationError(f"the scorer was closed while {self._service} was asked")
             try:
                 async with self._pace.slot():
                     return self._read(await self._transport.send(encoded), part)
@@ -135,7 +137,7 @@ class Session:
                 return self._dialect.read(read_json(reply.body), len(part.documents))
             except ContractError as error:
                 raise ResponseError(
-                    self._hide(f"{self._service} gave an answer that cannot be used: {error}"),
+                    f"{self._service} gave an answer that cannot be used: {error}",
                     reply.status,
                     request_id=find_request_id(reply),
                 ) from None
@@ -143,7 +145,7 @@ class Session:
         # A 504 may also be an outage, in which splitting would multiply the requests.
         if too_large and (reply.status != 504 or self._budget.spend()):
             raise _TooLargeError
-        raise read_failure(reply, self._service, self._hide)
+        raise read_failure(reply, self._service)
 
 
 class _Call:
