@@ -1,0 +1,271 @@
+"""One pool for all threads, loops and calls; nothing left behind."""
+
+import asyncio
+import gc
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from multiprocessing.connection import Connection
+
+import pytest
+from dialect_answers import score
+from faults import CloseIdle, CloseOnReuse, Drip, FaultServer, Hang, Slow, Status
+
+from jina_rerank import (
+    ConfigurationError,
+    RemoteScorer,
+    RequestTimeoutError,
+    Reranker,
+    RerankError,
+    ScoreRequest,
+    ServiceError,
+)
+from jina_rerank.scorers.service.io_thread import io_thread
+
+DOCUMENTS = ["one", "two", "three"]
+EXPECTED = [score("q", text) for text in DOCUMENTS]
+
+
+def until(condition, seconds: float = 5.0) -> bool:
+    """Whether something comes true before long."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def tasks() -> int:
+    """How many tasks the I/O thread has, this question aside."""
+
+    async def count() -> int:
+        return len(asyncio.all_tasks()) - 1
+
+    return io_thread().submit(count()).result()
+
+
+def test_one_connection_serves_calls_one_after_the_other(server: FaultServer, connect) -> None:
+    reranker = connect()
+    for _ in range(20):
+        assert reranker.score("q", DOCUMENTS) == EXPECTED
+    assert server.connections == 1
+
+
+def test_threads_share_the_pool(server: FaultServer, connect) -> None:
+    server.default = Slow(0.01)
+    reranker = connect(max_concurrency=3)
+    with ThreadPoolExecutor(16) as threads:
+        scores = list(threads.map(lambda _: reranker.score("q", DOCUMENTS), range(64)))
+    assert scores == [EXPECTED] * 64
+    assert server.connections <= 3
+    assert server.most_in_flight <= 3
+
+
+def test_event_loops_share_the_pool(server: FaultServer, connect) -> None:
+    reranker = connect()
+    for _ in range(3):
+        assert asyncio.run(reranker.ascore("q", DOCUMENTS)) == EXPECTED
+    assert reranker.score("q", DOCUMENTS) == EXPECTED
+    assert server.connections == 1
+
+
+async def test_a_sync_call_within_a_running_loop(connect) -> None:
+    assert connect().score("q", DOCUMENTS) == EXPECTED
+
+
+@pytest.mark.parametrize("fault", [CloseIdle(), CloseOnReuse()])
+def test_a_connection_that_the_service_closed(server: FaultServer, connect, fault) -> None:
+    server.default = fault
+    reranker = connect()
+    for _ in range(6):
+        assert reranker.score("q", DOCUMENTS) == EXPECTED
+
+
+def test_closing_closes_the_connections(server: FaultServer, connect) -> None:
+    reranker = connect()
+    reranker.rank("q", DOCUMENTS)
+    assert server.open_connections == 1
+    reranker.close()
+    reranker.close()
+    assert until(lambda: server.open_connections == 0)
+    with pytest.raises(ConfigurationError, match="closed"):
+        reranker.rank("q", DOCUMENTS)
+    with pytest.raises(ConfigurationError, match="closed"):
+        reranker.warm_up()
+
+
+async def test_context_managers_close_too(server: FaultServer, connect) -> None:
+    async with connect() as reranker:
+        await reranker.arank("q", DOCUMENTS)
+        assert server.open_connections == 1
+    assert until(lambda: server.open_connections == 0)
+
+
+def test_a_forgotten_scorer_closes_its_connections(server: FaultServer) -> None:
+    reranker = Reranker(RemoteScorer(base_url=server.url))
+    reranker.rank("q", DOCUMENTS)
+    assert server.open_connections == 1
+    del reranker
+    gc.collect()
+    assert until(lambda: server.open_connections == 0)
+
+
+def test_closing_ends_what_is_under_way(server: FaultServer, connect) -> None:
+    server.default = Hang()
+    reranker = connect(timeout=20, read_timeout=20)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(reranker.rank, "q", DOCUMENTS)
+        assert until(lambda: server.in_flight == 1)
+        reranker.close()
+        assert isinstance(call.exception(timeout=10), RerankError)
+    assert until(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize("fault", [Hang(), Slow(5), Drip(0.2)])
+def test_nothing_leaks_after_timeouts(server: FaultServer, connect, fault) -> None:
+    reranker = connect(timeout=0.3, max_concurrency=4)
+    before = tasks()
+    server.default = fault
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(reranker.rank, "q", DOCUMENTS) for _ in range(16)]
+        assert all(isinstance(call.exception(), RequestTimeoutError) for call in calls)
+    assert until(lambda: server.open_connections == 0)
+    assert tasks() == before
+    server.default = Slow(0)
+    # Places in the pool that were never given back would make this wait for ever.
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda _: reranker.score("q", DOCUMENTS), range(16)))
+
+
+async def test_nothing_leaks_after_cancellations(server: FaultServer, connect) -> None:
+    reranker = connect(timeout=20, max_concurrency=4, max_documents=1)
+    await reranker.awarm_up()
+    before = tasks()
+    server.default = Hang()
+    calls = [asyncio.create_task(reranker.arank("q", DOCUMENTS)) for _ in range(8)]
+    assert await asyncio.to_thread(until, lambda: server.in_flight == 4)
+    for call in calls:
+        call.cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert await asyncio.to_thread(until, lambda: server.open_connections == 0)
+    assert await asyncio.to_thread(until, lambda: tasks() == before)
+    server.default = Slow(0)
+    assert await reranker.ascore("q", DOCUMENTS) == EXPECTED
+
+
+async def test_the_event_loop_is_not_blocked(server: FaultServer, connect) -> None:
+    server.default = Slow(0.3)
+    reranker = connect()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.005)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    await reranker.arank("q", DOCUMENTS)
+    ticking.cancel()
+    assert ticks > 10  # some 60 on a quiet machine, none if the loop had waited
+
+
+def test_a_context_of_the_caller_reaches_the_request(server: FaultServer, connect) -> None:
+    # Tracing keeps the current span in a context variable.
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+    seen: list[str] = []
+    variable.set("the caller's")
+    connect().scorer.score([ScoreRequest("q", ["a"])], lambda _: seen.append(variable.get()))
+    assert seen == ["the caller's"]
+
+
+def _score_in_child(reranker: Reranker, results: Connection) -> None:
+    try:
+        results.send((os.getpid(), reranker.score("q", DOCUMENTS)))
+    except BaseException as error:  # noqa: BLE001 - the parent is to know
+        results.send((os.getpid(), repr(error)))
+
+
+def test_a_forked_process_opens_its_own(server: FaultServer, connect) -> None:
+    reranker = connect()
+    reranker.rank("q", DOCUMENTS)
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    child = fork.Process(target=_score_in_child, args=(reranker, theirs))
+    child.start()
+    assert ours.poll(20)
+    pid, scores = ours.recv()
+    child.join(10)
+    assert child.exitcode == 0
+    assert pid != os.getpid()
+    assert scores == EXPECTED
+    assert server.connections == 2
+    # The child's end did not touch the parent's connection.
+    assert reranker.score("q", DOCUMENTS) == EXPECTED
+    assert server.connections == 2
+
+
+def test_the_interpreter_ends_in_the_middle_of_a_call(server: FaultServer) -> None:
+    server.default = Hang()
+    program = f"""
+        import threading, time
+        from jina_rerank import Reranker, RemoteScorer
+        reranker = Reranker(RemoteScorer(base_url={server.url!r}, timeout=60))
+        threading.Thread(target=reranker.rank, args=("q", ["a"]), daemon=True).start()
+        time.sleep(0.5)
+    """
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0
+    # The call itself may say that it was cancelled.
+    for complaint in ("never awaited", "destroyed", "unclosed", "Fatal"):
+        assert complaint not in done.stderr
+
+
+def test_importing_and_building_loads_no_http_library() -> None:
+    program = (
+        "import sys, jina_rerank\n"
+        "jina_rerank.RemoteScorer(base_url='http://localhost')\n"
+        "assert not {'httpx', 'tenacity', 'anyio'} & set(sys.modules), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_building_starts_no_thread_and_sends_nothing(server: FaultServer) -> None:
+    before = threading.active_count()
+    RemoteScorer(base_url=server.url)
+    assert threading.active_count() == before
+    assert server.connections == 0
+
+
+def test_warming_up_sends_nothing(server: FaultServer, connect) -> None:
+    connect().warm_up()
+    assert server.connections == 0
+
+
+def test_http2_is_offered_if_asked(server: FaultServer, connect) -> None:
+    # Without TLS there is nobody to agree with on it, so HTTP/1.1 stays.
+    assert connect(http2=True).score("q", DOCUMENTS) == EXPECTED
+
+
+def test_failures_are_logged_without_texts(server: FaultServer, connect, caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.default = Status(503)
+    with pytest.raises(ServiceError):
+        connect().rank("a private question", ["a private document"])
+    assert "trying again" in caplog.text
+    assert "private" not in caplog.text

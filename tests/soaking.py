@@ -1,0 +1,68 @@
+"""A fault server in a process of its own, so that it does not compete for Python's lock, and a
+measure of how busy the machine is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from faults import FaultServer, Right
+from loopback import Fault
+
+
+class SoakServer:
+    """The far end: answers right, but for a share of requests that get one of the faults."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self.url: str = pipe.recv()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        self._pipe.send("count")
+        count: int = self._pipe.recv()
+        return count
+
+
+@contextmanager
+def soak_server(faults: Sequence[Fault], share: float, seed: int) -> Iterator[SoakServer]:
+    """Run one until the end of the block."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(theirs, faults, share, seed))
+    process.start()
+    try:
+        yield SoakServer(ours)
+    finally:
+        ours.send("stop")
+        process.join()
+        assert process.exitcode == 0
+
+
+def _serve(pipe: Connection, faults: Sequence[Fault], share: float, seed: int) -> None:
+    rng = random.Random(seed)
+    with FaultServer() as server:
+        server.record = False
+        server.choose = lambda _: rng.choice(faults) if rng.random() < share else Right()
+        pipe.send(server.url)
+        while pipe.recv() == "count":
+            pipe.send(server.open_connections)
+
+
+def seconds_without_a_core(*threads: threading.Thread) -> float:
+    """How long these threads of this process have been ready to run while others had the cores.
+
+    Linux tells it; elsewhere it is 0.
+    """
+    total = 0
+    for thread in threads:
+        statistics = Path(f"/proc/self/task/{thread.native_id}/schedstat")
+        if statistics.exists():
+            total += int(statistics.read_text().split()[1])
+    return total / 1e9
