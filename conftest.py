@@ -9,6 +9,7 @@ from pathlib import Path
 # Before anything imports the framework: it would report that the tests ran.
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
+from faults import FaultServer
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
@@ -38,9 +39,24 @@ def run_shell(example: Example) -> None:
     assert done.stdout.strip()
 
 
+SERVICE_PORT = 8765
+"""Where the pages' blocks find a rerank service."""
+
+
 def setup_page(namespace: dict[str, object]) -> None:
-    """Give a page's classes a module to say that they are from."""
+    """Start the service that pages ask; give their classes a module to say that they are from."""
     namespace["__name__"] = "documentation"
+    service = namespace["service"] = FaultServer(SERVICE_PORT)
+    service.__enter__()
+    os.environ["JINA_API_KEY"] = "jina_of_the_documentation"
+
+
+def teardown_page(namespace: dict[str, object]) -> None:
+    """Stop the service."""
+    del os.environ["JINA_API_KEY"]
+    service = namespace["service"]
+    assert isinstance(service, FaultServer)
+    service.__exit__(None, None, None)
 
 
 pytest_collect_file = Sybil(
@@ -50,4 +66,5 @@ pytest_collect_file = Sybil(
     ],
     patterns=["README.md", "docs/*.md", "integrations/*/README.md"],
     setup=setup_page,
+    teardown=teardown_page,
 ).pytest()

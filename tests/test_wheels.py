@@ -9,6 +9,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from faults import FaultServer
 
 ROOT = Path(__file__).parents[1]
 CODE = {
@@ -67,7 +68,8 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
     with wheel(wheels, "jina_rerank") as archive:
         (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
         needs = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
-    assert [need for need in needs if "extra ==" not in need] == ["tqdm>=4.66"]
+    core = {need.partition(">=")[0] for need in needs if "extra ==" not in need}
+    assert core == {"anyio", "httpx", "tenacity", "tqdm"}
     bring = {need.partition("extra == ")[2].strip("'\"") for need in needs if "rank-mini" in need}
     assert bring == {"local", "onnx", "cross-encoder"}, "the last by way of local"
 
@@ -128,15 +130,20 @@ def test_the_bare_core_says_what_to_install(wheels: Path, tmp_path: Path) -> Non
         "from jina_rerank import *\n"
         "from jina_rerank.testing import FakeScorer\n"
         "assert Reranker(FakeScorer()).rank('a', ['b', 'a'])[0].index == 1\n"
-        "for scorer in (LocalScorer(), CrossEncoderScorer('x')):\n"
+        "scorers = [LocalScorer(), CrossEncoderScorer('x'), SageMakerScorer('x')]\n"
+        "for scorer in scorers:\n"
         "    try:\n"
         "        scorer.warm_up()\n"
         "    except ConfigurationError as error:\n"
         "        print(error)\n",
     )
-    local, cross_encoder = said.splitlines()
+    local, cross_encoder, sagemaker = said.splitlines()
     assert local.endswith('pip install "jina-rerank[local]"')
     assert cross_encoder.endswith('pip install "jina-rerank[cross-encoder]"')
+    assert sagemaker.endswith('pip install "jina-rerank[sagemaker]"')
+    with FaultServer() as server:
+        remote = f"Reranker(RemoteScorer(base_url={server.url!r})).rank('q', ['a', 'b'])"
+        assert run(python, f"from jina_rerank import *; print(len({remote}))") == "2"
 
 
 EVERYTHING = """
