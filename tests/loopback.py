@@ -59,11 +59,13 @@ class Connection(asyncio.Protocol):
         self,
         number: int,
         serve: Callable[[Connection], Coroutine[Any, Any, None]],
+        on_made: Callable[[Connection], None],
         on_lost: Callable[[Connection], None],
     ) -> None:
         self.number = number
         self.close_on_next = False
         self._serve = serve
+        self._on_made = on_made
         self._on_lost = on_lost
         self._buffer = bytearray()
         self._more: asyncio.Future[None] | None = None
@@ -72,6 +74,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._on_made(self)
         self.task = asyncio.get_running_loop().create_task(self._serve(self))
 
     def data_received(self, data: bytes) -> None:
@@ -284,9 +287,7 @@ class LoopbackServer:
 
     def _accept(self) -> Connection:
         self._accepted += 1
-        connection = Connection(self._accepted, self._serve, self._open.discard)
-        self._open.add(connection)
-        return connection
+        return Connection(self._accepted, self._serve, self._open.add, self._open.discard)
 
     async def _serve(self, connection: Connection) -> None:
         try:

@@ -13,7 +13,7 @@ from .scorers._pairs import LongDocuments
 from .scorers.local import LocalScorer
 from .scorers.remote import RemoteScorer
 from .scorers.service.dialects import DialectName
-from .scorers.service.secrets import KEY_VARIABLES
+from .scorers.service.secrets import KEY_VARIABLES, ApiKey
 
 __all__ = [
     "KEY_VARIABLES",
@@ -81,6 +81,9 @@ def build_reranker(
         ConfigurationError: Settings are out of range or do not go together.
         AuthenticationError: There is no key for a hosted service.
     """
+    key = None if api_key is None else ApiKey(api_key)
+    # Whatever is raised from here on, the key is not among the locals of this frame.
+    del api_key
     if backend not in get_args(Backend):
         raise ConfigurationError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
     local: dict[str, Any] = {
@@ -91,14 +94,12 @@ def build_reranker(
         "revision": revision,
     }
     remote: dict[str, Any] = {
-        "api_key": api_key,
+        "api_key": key,
         "base_url": base_url,
         "dialect": dialect,
         "timeout": timeout,
         "max_retries": max_retries,
     }
-    # The key must not be among the locals of a frame that may raise.
-    del api_key
     if backend == "remote":
         _check_untouched(local, _LOCAL_DEFAULTS, "local")
         name = None if model is None else fspath(model)

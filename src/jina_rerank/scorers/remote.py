@@ -12,7 +12,7 @@ from .service.address import endpoint
 from .service.dialects import Dialect, DialectName, Parameters, find_dialect
 from .service.parts import PartLimits
 from .service.scorer import ServiceScorer, check_count, check_seconds
-from .service.secrets import KEY_VARIABLES, Secrets
+from .service.secrets import KEY_VARIABLES, ApiKey, Secrets
 
 if TYPE_CHECKING:
     from .service.session import Session
@@ -70,7 +70,7 @@ class RemoteScorer(ServiceScorer):
         self,
         model: str | None = None,
         *,
-        api_key: str | None = None,
+        api_key: str | ApiKey | None = None,
         base_url: str | None = None,
         dialect: DialectName = "jina",
         timeout: float = 30.0,
@@ -88,11 +88,12 @@ class RemoteScorer(ServiceScorer):
         allow_partial: bool = False,
         http2: bool = False,
     ) -> None:
-        spoken = find_dialect(dialect)
-        variables = KEY_VARIABLES if spoken.name == "jina" else ()
-        self._secrets = Secrets(api_key, headers, variables)
-        # Whatever is raised from here on, the key is not among the locals of this frame.
+        self._secrets = Secrets(api_key, headers, KEY_VARIABLES if dialect == "jina" else ())
+        # Whatever is raised from here on, no key is among the locals of this frame, which error
+        # trackers collect.
         del api_key, headers
+        self._secrets.check()
+        spoken = find_dialect(dialect)
         self._is_hosted = base_url is None
         if base_url is None:
             base_url = spoken.base_url

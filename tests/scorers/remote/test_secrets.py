@@ -28,6 +28,7 @@ from jina_rerank import (
     Reranker,
     RerankError,
 )
+from jina_rerank.plugin import build_reranker
 
 KEY = "jina_a1b2c3d4e5f6g7h8i9"
 HEADER = "gateway-secret-0987654321"
@@ -84,8 +85,9 @@ def test_no_error_holds_the_key(server, connect, fault, source, caplog, monkeypa
 
 
 def _without_the_test(trace):
-    while trace is not None and "jina_rerank" not in trace.tb_frame.f_globals["__name__"]:
+    while trace is not None and not trace.tb_frame.f_globals["__name__"].startswith("jina_rerank"):
         trace = trace.tb_next
+    assert trace is not None
     return trace
 
 
@@ -102,9 +104,38 @@ def test_no_error_without_a_connection_holds_the_key() -> None:
     assert_hidden(everything_about(own))
 
 
-def test_no_error_while_building_holds_the_key() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        RemoteScorer(api_key=KEY, headers={"X-Gate": HEADER}, timeout=-1)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"timeout": -1},
+        {"dialect": "openai"},
+        {"base_url": "nowhere"},
+        {"headers": {"X-Gate": HEADER, "X-Bad": "\n"}},
+        {"api_key": f"{KEY}\n"},
+        {"api_key": [KEY]},
+    ],
+)
+def test_no_error_while_building_holds_the_key(settings) -> None:
+    with pytest.raises(RerankError) as caught:
+        RemoteScorer(**{"api_key": KEY, "headers": {"X-Gate": HEADER}} | settings)
+    own = caught.value.with_traceback(_without_the_test(caught.value.__traceback__))
+    assert_hidden(everything_about(own))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"timeout": -1},
+        {"dialect": "openai"},
+        {"backend": "nowhere"},
+        {"backend": "local"},
+        {"dtype": "float32"},
+        {"api_key": f"{KEY}\n"},
+    ],
+)
+def test_no_error_while_a_plugin_builds_holds_the_key(settings) -> None:
+    with pytest.raises(RerankError) as caught:
+        build_reranker(**{"backend": "remote", "api_key": KEY} | settings)
     own = caught.value.with_traceback(_without_the_test(caught.value.__traceback__))
     assert_hidden(everything_about(own))
 
