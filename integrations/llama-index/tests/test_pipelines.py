@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from llama_index.core.chat_engine import ContextChatEngine
@@ -27,16 +28,18 @@ from jina_rerank import Reranker
 from jina_rerank.testing import FakeScorer
 from llama_index.postprocessor.jina_rerank import JinaRerank
 
-QUERY = "How hot should the water be for tea?"
+QUERY = "What is the best temperature for brewing green tea?"
 ANSWER = "answer"
 PASSAGES = {
-    # BM25 counts words, and this one has them all, many times.
-    "lure": "Hot water, hot tea: how the tea should be, how hot the water, be it tea or water.",
+    # BM25 counts words, and this one has them many times.
+    "lure": "What do I do at a green brew? I brew a green brew at what I do.",
     ANSWER: "Brew green tea at 80 degrees Celsius and black tea just off the boil.",
-    "boiler": "A hot water boiler keeps the water hot and should be descaled every month.",
-    "cup": "A tea cup holds 150 ml of water.",
+    "cup": "A tea cup holds 150 ml of water, be the tea green or black.",
+    "boiler": "A water boiler should be descaled every month, and what do I do at the end?",
     "rome": "Rome has been the capital of Italy since 1871.",
 }
+# What the service says; the embedded model has its own opinion, and the same order.
+SCORES = dict(zip(PASSAGES.values(), (0.25, 0.875, 0.75, 0.5, 0.125), strict=True))
 
 
 @pytest.fixture
@@ -46,15 +49,26 @@ def retriever():
 
 
 @pytest.fixture
-def rerank():
-    """The answer first, then the cup, and the rest in BM25's order."""
-    order = {PASSAGES[ANSWER]: 0.9, PASSAGES["cup"]: 0.6}
-    scorer = FakeScorer(lambda _, text: order.get(text, 0.1))
-    return JinaRerank(top_n=2, reranker=Reranker(scorer))
+def backend(backend, request):
+    if not backend.is_remote:
+        return backend
+    request.getfixturevalue("server").score_by(lambda _, text: SCORES[text])
+    return replace(backend, scores=lambda _, texts: [SCORES[text] for text in texts])
+
+
+@pytest.fixture
+def rerank(backend):
+    """The answer first, then the cup."""
+    return backend.build(top_n=2)
 
 
 def ids(nodes):
     return [node.node_id for node in nodes]
+
+
+def close_to(scores):
+    # In bfloat16 the other texts of a batch show in a score's last digits.
+    return pytest.approx(scores, abs=1e-3)
 
 
 def test_bm25_alone_does_not_put_the_answer_first(retriever):
@@ -64,29 +78,20 @@ def test_bm25_alone_does_not_put_the_answer_first(retriever):
 
 
 @pytest.mark.parametrize("mode", [ResponseMode.COMPACT, ResponseMode.TREE_SUMMARIZE])
-async def test_a_query_engine_answers_from_the_reranked_nodes(retriever, rerank, mode):
+async def test_a_query_engine_answers_from_the_reranked_nodes(backend, retriever, rerank, mode):
     engine = RetrieverQueryEngine.from_args(
         retriever, llm=MockLLM(), node_postprocessors=[rerank], response_mode=mode
     )
     found = {n.node_id: n.score for n in retriever.retrieve(QUERY)}
+    expected = backend.scores(QUERY, [PASSAGES[ANSWER], PASSAGES["cup"]])
     for response in (engine.query(QUERY), await engine.aquery(QUERY)):
         assert ids(response.source_nodes) == [ANSWER, "cup"]
-        assert [n.score for n in response.source_nodes] == [0.9, 0.6]
+        assert [n.score for n in response.source_nodes] == close_to(expected)
         assert [n.retrieval_score for n in response.source_nodes] == [found[ANSWER], found["cup"]]
         # MockLLM says its prompt, so this is what a language model would have read.
         said = str(response)
         assert said.index(PASSAGES[ANSWER]) < said.index(PASSAGES["cup"])
         assert PASSAGES["lure"] not in said
-
-
-async def test_the_embedded_model_works_in_a_query_engine(retriever, embedded):
-    rerank = JinaRerank(top_n=1, reranker=embedded)
-    engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM(), node_postprocessors=[rerank])
-    query = "At what temperature do I brew green tea?"
-    response = await engine.aquery(query)
-    again = engine.query(query)
-    assert ids(response.source_nodes) == [ANSWER]
-    assert response.source_nodes[0].score == pytest.approx(again.source_nodes[0].score, abs=1e-6)
 
 
 def test_metadata_reaches_neither_the_prompt_nor_the_node(retriever, rerank):
@@ -104,7 +109,7 @@ def test_other_postprocessors_may_come_before_and_after(retriever, rerank):
         node_postprocessors=[
             MetadataReplacementPostProcessor(target_metadata_key="window"),
             rerank,
-            SimilarityPostprocessor(similarity_cutoff=0.5),
+            SimilarityPostprocessor(similarity_cutoff=0.7),
             LongContextReorder(),
         ],
     )
@@ -112,7 +117,7 @@ def test_other_postprocessors_may_come_before_and_after(retriever, rerank):
 
 
 def test_a_threshold_that_nothing_reaches_leaves_the_engine_without_context(retriever, rerank):
-    rerank.threshold = 0.99
+    rerank.threshold = 0.99999
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM(), node_postprocessors=[rerank])
     response = engine.query(QUERY)
     assert response.source_nodes == []
@@ -157,15 +162,6 @@ async def test_the_evaluator_calls_the_sync_method_inside_a_running_loop(retriev
     assert reranked.retrieved_ids == [ANSWER, "cup"]
 
 
-async def test_the_embedded_model_scores_inside_a_running_loop(embedded):
-    nodes = [NodeWithScore(node=TextNode(text=text)) for text in PASSAGES.values()]
-    rerank = JinaRerank(reranker=embedded, top_n=2)
-    query = "What is the capital of Italy?"
-    inside = rerank.postprocess_nodes(nodes, query_str=query)
-    assert inside[0].text == PASSAGES["rome"]
-    assert ids(inside) == ids(await rerank.apostprocess_nodes(nodes, query_str=query))
-
-
 async def test_an_object_retriever(rerank):
     mapping = SimpleObjectNodeMapping.from_objects(list(PASSAGES.values()))
     nodes = mapping.to_nodes(list(PASSAGES.values()))
@@ -207,27 +203,27 @@ async def test_async_calls_wait_together_and_do_not_mix_up(numbers):
         assert all(await asyncio.gather(*(one(i) for i in range(20))))
 
 
-def test_threads_share_one_postprocessor(embedded):
-    rerank = JinaRerank(reranker=embedded, top_n=1)
-    asked = {
-        "What is the capital of Italy?": "rome",
-        "How much fits into a tea cup?": "cup",
-    }
+def test_threads_share_one_postprocessor(backend):
+    rerank = backend.build(top_n=1)
     together = threading.Barrier(4)
 
-    def ask(query):
-        nodes = [NodeWithScore(node=TextNode(text=t, id_=i)) for i, t in PASSAGES.items()]
+    def ask(id_):
+        # Each thread's best is another one, so that answers which mix are seen.
+        nodes = [NodeWithScore(node=TextNode(text=PASSAGES[i], id_=i)) for i in (id_, "boiler")]
         together.wait(timeout=30)
-        return ids(rerank.postprocess_nodes(nodes, query_str=query))
+        return rerank.postprocess_nodes(nodes, query_str=QUERY)
 
-    queries = list(asked) * 2
+    asked = [ANSWER, "cup"] * 2
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(ask, queries)) == [[asked[query]] for query in queries]
+        found = list(pool.map(ask, asked))
+    assert [ids(nodes) for nodes in found] == [[id_] for id_ in asked]
+    expected = backend.scores(QUERY, [PASSAGES[id_] for id_ in asked])
+    assert [nodes[0].score for nodes in found] == close_to(expected)
 
 
-def test_one_postprocessor_serves_one_event_loop_after_another(embedded):
+def test_one_postprocessor_serves_one_event_loop_after_another(backend):
     nodes = [NodeWithScore(node=TextNode(text=t, id_=i)) for i, t in PASSAGES.items()]
-    rerank = JinaRerank(reranker=embedded, top_n=1)
+    rerank = backend.build(top_n=1)
     for _ in range(2):
-        call = rerank.apostprocess_nodes(nodes, query_str="What is the capital of Italy?")
-        assert ids(asyncio.run(call)) == ["rome"]
+        call = rerank.apostprocess_nodes(nodes, query_str=QUERY)
+        assert ids(asyncio.run(call)) == [ANSWER]

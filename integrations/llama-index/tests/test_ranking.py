@@ -21,7 +21,7 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from jina_rerank import InputError, Reranker, ScoringError
+from jina_rerank import InputError, Reranker, ResponseError, ScoringError
 from jina_rerank.testing import FakeScorer
 from llama_index.postprocessor.jina_rerank import JinaRerank, RerankedNode
 
@@ -30,25 +30,39 @@ def texts(nodes):
     return [node.text for node in nodes]
 
 
-def scored_by(score, **settings):
-    return JinaRerank(reranker=Reranker(FakeScorer(score)), **settings)
-
-
 def test_it_is_a_node_postprocessor():
     assert issubclass(JinaRerank, BaseNodePostprocessor)
     assert JinaRerank.class_name() == "JinaRerank"
 
 
-def test_best_first_and_all_of_them_by_default(by_number, numbers):
-    reranked = by_number().postprocess_nodes(numbers, query_str="q")
-    assert texts(reranked) == ["0.9", "0.5", "0.2", "0.1"]
-    assert [node.score for node in reranked] == [0.9, 0.5, 0.2, 0.1]
+async def both_ways(rerank, nodes, query="tea or coffee?"):
+    """What the sync and the async call return, which is the same."""
+    found = rerank.postprocess_nodes(nodes, query_str=query)
+    again = await rerank.apostprocess_nodes(nodes, query_str=query)
+    assert [n.node for n in again] == [n.node for n in found]
+    assert [n.score for n in again] == pytest.approx([n.score for n in found], abs=1e-6)
+    return found
+
+
+async def test_best_first_and_all_of_them_by_default(backend, numbers):
+    reranked = await both_ways(backend.build(), numbers)
+    expected = backend.ranked("tea or coffee?", texts(numbers))
+    assert texts(reranked) == [text for text, _ in expected]
+    assert [n.score for n in reranked] == pytest.approx([s for _, s in expected], abs=1e-6)
+    assert texts(reranked) != texts(numbers)
 
 
 @pytest.mark.parametrize(("top_n", "expected"), [(1, 1), (3, 3), (4, 4), (100, 4), (None, 4)])
-def test_top_n_keeps_the_best(by_number, numbers, top_n, expected):
-    reranked = by_number(top_n=top_n).postprocess_nodes(numbers, query_str="q")
-    assert texts(reranked) == ["0.9", "0.5", "0.2", "0.1"][:expected]
+async def test_top_n_keeps_the_best(backend, numbers, top_n, expected):
+    reranked = await both_ways(backend.build(top_n=top_n), numbers)
+    assert texts(reranked) == backend.best_first("tea or coffee?", texts(numbers))[:expected]
+
+
+async def test_threshold_keeps_what_is_above_it(backend, numbers):
+    expected = backend.ranked("tea or coffee?", texts(numbers))
+    between = (expected[1][1] + expected[2][1]) / 2
+    reranked = await both_ways(backend.build(threshold=between), numbers)
+    assert texts(reranked) == [text for text, _ in expected[:2]]
 
 
 def test_threshold_keeps_what_reaches_it(by_number, numbers):
@@ -56,15 +70,14 @@ def test_threshold_keeps_what_reaches_it(by_number, numbers):
     assert texts(reranked) == ["0.9", "0.5"]
 
 
-def test_threshold_may_leave_nothing(by_number, numbers):
-    assert by_number(threshold=0.95).postprocess_nodes(numbers, query_str="q") == []
+async def test_threshold_may_leave_nothing(backend, numbers):
+    assert await both_ways(backend.build(threshold=0.99999), numbers) == []
 
 
-def test_negative_scores_are_kept_unless_a_threshold_says_otherwise():
+def test_negative_scores_are_kept_unless_a_threshold_says_otherwise(by_number):
     nodes = [NodeWithScore(node=TextNode(text=t)) for t in ("-3", "0", "-1")]
-    score = lambda _, text: float(text)  # noqa: E731
-    assert texts(scored_by(score).postprocess_nodes(nodes, query_str="q")) == ["0", "-1", "-3"]
-    assert texts(scored_by(score, threshold=0).postprocess_nodes(nodes, query_str="q")) == ["0"]
+    assert texts(by_number().postprocess_nodes(nodes, query_str="q")) == ["0", "-1", "-3"]
+    assert texts(by_number(threshold=0).postprocess_nodes(nodes, query_str="q")) == ["0"]
 
 
 def test_settings_of_a_call_may_be_assigned_between_calls(by_number, numbers):
@@ -74,14 +87,14 @@ def test_settings_of_a_call_may_be_assigned_between_calls(by_number, numbers):
 
 
 @pytest.mark.parametrize("top_n", [0, -1, True, "3", 1.5])
-def test_a_bad_top_n_assigned_later_is_refused_by_the_next_call(by_number, numbers, top_n):
-    rerank = by_number()
+def test_a_bad_top_n_assigned_later_is_refused_by_the_next_call(backend, numbers, top_n):
+    rerank = backend.build()
     rerank.top_n = top_n
     with pytest.raises(InputError, match="top_n"):
         rerank.postprocess_nodes(numbers, query_str="q")
 
 
-def test_equal_scores_keep_the_order_of_the_retriever():
+def test_equal_scores_keep_the_order_of_the_retriever(scored_by):
     nodes = [NodeWithScore(node=TextNode(text=t)) for t in "abcdef"]
     reranked = scored_by(lambda _, text: float(text in "be")).postprocess_nodes(
         nodes, query_str="q"
@@ -89,24 +102,26 @@ def test_equal_scores_keep_the_order_of_the_retriever():
     assert texts(reranked) == ["b", "e", "a", "c", "d", "f"]
 
 
-async def test_inputs_are_never_changed(by_number, numbers):
+async def test_inputs_are_never_changed(backend, numbers):
     for node in numbers:
         node.node.metadata = {"page": 1}
         node.node.excluded_embed_metadata_keys = ["page"]
     listed, before = list(numbers), copy.deepcopy(numbers)
-    rerank = by_number(top_n=2)
-    rerank.postprocess_nodes(numbers, query_str="q")
-    await rerank.apostprocess_nodes(numbers, query_str="q")
+    await both_ways(backend.build(top_n=2), numbers)
     assert all(now is then for now, then in zip(numbers, listed, strict=True))
     assert numbers == before
 
 
-def test_the_result_holds_the_same_nodes_in_new_wrappers(by_number, numbers):
-    reranked = by_number().postprocess_nodes(numbers, query_str="q")
+async def test_the_result_holds_the_same_nodes_in_new_wrappers(backend, numbers):
+    for node in numbers:
+        node.node.metadata = {"page": 1}
+    reranked = await both_ways(backend.build(), numbers)
     originals = {node.node_id: node for node in numbers}
     for node in reranked:
         assert node.node is originals[node.node_id].node
         assert node is not originals[node.node_id]
+        assert isinstance(node, RerankedNode)
+        assert node.metadata == {"page": 1}
 
 
 def test_the_retrieval_score_is_kept(by_number, numbers):
@@ -120,7 +135,7 @@ def test_the_retrieval_score_is_kept(by_number, numbers):
     ]
 
 
-def test_a_second_reranking_keeps_the_first_retrieval_score(by_number, numbers):
+def test_a_second_reranking_keeps_the_first_retrieval_score(by_number, scored_by, numbers):
     once = by_number().postprocess_nodes(numbers, query_str="q")
     twice = scored_by(lambda _, text: -float(text)).postprocess_nodes(once, query_str="q")
     assert [(n.text, n.score, n.retrieval_score) for n in twice] == [
@@ -148,13 +163,18 @@ def test_duplicates_are_kept_each_with_its_own_retrieval_score(by_number):
     ]
 
 
-def test_scores_are_python_floats_that_turn_into_json(numbers):
+async def test_scores_are_python_floats_that_turn_into_json(backend, numbers):
     numbers[0].score = np.float32(0.25)  # as SentenceTransformerRerank leaves it
-    rerank = scored_by(lambda _, text: np.float32(text))
-    for node in rerank.postprocess_nodes(numbers, query_str="q"):
+    for node in await both_ways(backend.build(), numbers):
         assert type(node.score) is float
         assert type(node.retrieval_score) is float
         assert json.loads(node.to_json())["score"] == node.score
+
+
+def test_a_scorers_numpy_scores_become_python_floats(numbers):
+    rerank = JinaRerank(reranker=Reranker(FakeScorer(lambda _, text: np.float32(text))))
+    reranked = rerank.postprocess_nodes(numbers, query_str="q")
+    assert [type(n.score) for n in reranked] == [float] * 4
 
 
 @pytest.mark.parametrize(
@@ -167,25 +187,24 @@ def test_scores_are_python_floats_that_turn_into_json(numbers):
         ("none", "cats"),
     ],
 )
-def test_the_metadata_mode_decides_what_the_model_reads(mode, read):
-    scorer = FakeScorer()
+async def test_the_metadata_mode_decides_what_the_model_reads(backend, mode, read):
     node = TextNode(
         text="cats",
         metadata={"src": "s", "page": 4},
         excluded_embed_metadata_keys=["page"],
         excluded_llm_metadata_keys=["src"],
     )
-    rerank = JinaRerank(reranker=Reranker(scorer), metadata_mode=mode)
-    rerank.postprocess_nodes([NodeWithScore(node=node)], query_str="cats")
-    assert scorer.requests[0].documents == [read]
-    assert scorer.requests[0].query == "cats"
+    (found,) = await both_ways(
+        backend.build(metadata_mode=mode), [NodeWithScore(node=node)], query="cats"
+    )
+    assert [found.score] == pytest.approx(backend.scores("cats", [read]), abs=1e-6)
 
 
 def test_metadata_is_part_of_the_text_by_default():
     assert JinaRerank().metadata_mode is MetadataMode.EMBED
 
 
-def test_every_kind_of_node_comes_back_as_it_is():
+async def test_every_kind_of_node_comes_back_as_it_is(backend):
     given = [
         TextNode(text="a b"),
         IndexNode(text="a", index_id="i"),
@@ -193,54 +212,58 @@ def test_every_kind_of_node_comes_back_as_it_is():
         ImageNode(text="", image_path="cup.png"),
         Node(image_resource=MediaResource(path="cup.png")),
     ]
-    reranked = scored_by(None).postprocess_nodes(
-        [NodeWithScore(node=node) for node in given], query_str="a b c"
-    )
-    # Images without a text are scored as an empty one, so they come last and in order.
-    assert [n.node for n in reranked] == [given[2], given[0], given[1], given[3], given[4]]
-    assert [n.score for n in reranked[-2:]] == [0, 0]
+    nodes = [NodeWithScore(node=node) for node in given]
+    reranked = await both_ways(backend.build(), nodes, query="a b c")
+    # Images without a text are scored as an empty one.
+    scores = backend.scores("a b c", ["a b", "a", "a b c", "", ""])
+    expected = {id(node): score for node, score in zip(given, scores, strict=True)}
+    assert {id(n.node) for n in reranked} == set(expected)
+    assert [n.score for n in reranked] == sorted((n.score for n in reranked), reverse=True)
+    for n in reranked:
+        assert n.score == pytest.approx(expected[id(n.node)], abs=1e-6)
 
 
-async def test_nodes_without_any_text_at_all_are_an_error(by_number):
+async def test_nodes_without_any_text_at_all_are_an_error(backend):
     nodes = [NodeWithScore(node=ImageNode(image_path="cup.png"))]
     with pytest.raises(InputError, match="nothing to rank"):
-        by_number().postprocess_nodes(nodes, query_str="q")
+        backend.build().postprocess_nodes(nodes, query_str="q")
     with pytest.raises(InputError, match="nothing to rank"):
-        await by_number().apostprocess_nodes(nodes, query_str="q")
+        await backend.build().apostprocess_nodes(nodes, query_str="q")
 
 
 async def test_no_nodes_give_no_nodes_and_load_no_model():
     scorer = FakeScorer()
-    rerank = JinaRerank(reranker=Reranker(scorer))
-    assert rerank.postprocess_nodes([], query_str="q") == []
-    assert await rerank.apostprocess_nodes([], query_str="q") == []
+    assert await both_ways(JinaRerank(reranker=Reranker(scorer)), []) == []
     assert scorer.requests == []
-    missing = JinaRerank(model="/no/such/folder")
-    assert missing.postprocess_nodes([], query_str="q") == []
+    assert await both_ways(JinaRerank(model="/no/such/folder"), []) == []
 
 
-async def test_a_query_is_required(by_number, numbers):
+async def test_no_nodes_give_no_nodes_and_send_nothing(remote, server):
+    assert await both_ways(remote(), []) == []
+    assert server.connections == 0
+
+
+async def test_a_query_is_required(backend, numbers):
     for nodes in (numbers, []):
         with pytest.raises(InputError, match="query_bundle: is missing"):
-            by_number().postprocess_nodes(nodes)
+            backend.build().postprocess_nodes(nodes)
         with pytest.raises(InputError, match="query_bundle: is missing"):
-            await by_number().apostprocess_nodes(nodes)
+            await backend.build().apostprocess_nodes(nodes)
 
 
 @pytest.mark.parametrize("query", ["", " \n", None])
-async def test_a_query_without_words_is_refused(by_number, numbers, query):
+async def test_a_query_without_words_is_refused(backend, numbers, query):
     bundle = QueryBundle(query, image_path="cup.png")
     with pytest.raises(InputError, match="query"):
-        by_number().postprocess_nodes(numbers, query_bundle=bundle)
+        backend.build().postprocess_nodes(numbers, query_bundle=bundle)
     with pytest.raises(InputError, match="query"):
-        await by_number().apostprocess_nodes(numbers, query_bundle=bundle)
+        await backend.build().apostprocess_nodes(numbers, query_bundle=bundle)
 
 
-def test_the_query_itself_is_read_and_not_what_was_embedded_for_it(numbers):
-    scorer = FakeScorer()
+def test_the_query_itself_is_read_and_not_what_was_embedded_for_it(backend, numbers):
     bundle = QueryBundle("what was asked", custom_embedding_strs=["an invented answer"])
-    JinaRerank(reranker=Reranker(scorer)).postprocess_nodes(numbers, query_bundle=bundle)
-    assert scorer.requests[0].query == "what was asked"
+    reranked = backend.build().postprocess_nodes(numbers, query_bundle=bundle)
+    assert texts(reranked) == backend.best_first("what was asked", texts(numbers))
 
 
 def test_why_an_answer_is_second_best_stands_on_every_node(numbers):
@@ -249,8 +272,14 @@ def test_why_an_answer_is_second_best_stands_on_every_node(numbers):
     assert [n.degraded for n in reranked] == ["the service is down"] * 4
 
 
-def test_nan_is_an_error_and_not_an_order(numbers):
-    with pytest.raises(ScoringError, match="nan"):
+async def test_a_whole_answer_is_neither_degraded_nor_unscored(backend, numbers):
+    reranked = await both_ways(backend.build(), numbers)
+    assert {(n.degraded, n.unscored) for n in reranked} == {(None, False)}
+
+
+def test_nan_is_an_error_and_not_an_order(scored_by, numbers):
+    # From a scorer a wrong score, from a service an answer that is not JSON.
+    with pytest.raises((ScoringError, ResponseError), match=r"(?i)nan"):
         scored_by(lambda *_: float("nan")).postprocess_nodes(numbers, query_str="q")
 
 

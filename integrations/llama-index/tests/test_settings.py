@@ -1,27 +1,23 @@
-"""Building, serializing, pickling, opening and closing."""
+"""Building, warming up and closing."""
 
 from __future__ import annotations
 
-import copy
 import inspect
-import json
 import logging
-import pickle
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from llama_index.core.bridge.pydantic import SecretStr, ValidationError
-from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
-from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
+from llama_index.core.schema import NodeWithScore, TextNode
 
 from jina_rerank import (
     ConfigurationError,
     InputError,
     LocalScorer,
     ModelLoadError,
+    RemoteScorer,
     Reranker,
     RerankError,
 )
@@ -31,26 +27,22 @@ from llama_index.postprocessor.jina_rerank import JinaRerank
 
 KEY = "jina_0123456789abcdef"
 
-# Every setting that can be serialized today, each at a value that is not its default.
-SETTINGS = {
+LOCAL = {
     "model": "jinaai/jina-reranker-v1-turbo-en",
-    "top_n": 7,
-    "threshold": 0.25,
-    "metadata_mode": MetadataMode.LLM,
     "dtype": "float32",
     "device": "cpu",
     "max_length": 512,
     "long_documents": "chunk",
     "revision": "main",
 }
-# These two belong to backend="remote", which this version does not have.
-REMOTE_ONLY = {"backend": "local", "base_url": None}
-NOT_SERIALIZED = {"api_key", "reranker", "callback_manager"}
-
-
-def test_every_setting_has_its_place_in_these_tests():
-    accepted = set(inspect.signature(JinaRerank).parameters)
-    assert accepted == set(SETTINGS) | set(REMOTE_ONLY) | NOT_SERIALIZED
+HOSTED = {"backend": "remote", "api_key": KEY}
+REMOTE = {
+    "model": "BAAI/bge-reranker-v2-m3",
+    "base_url": "http://localhost:8080",
+    "dialect": "cohere",
+    "timeout": 7.5,
+    "max_retries": 0,
+}
 
 
 def test_the_defaults_are_the_cores():
@@ -61,32 +53,8 @@ def test_the_defaults_are_the_cores():
     assert {n: fields[n].default for n in core} == {n: p.default for n, p in core.items()}
 
 
-def test_every_setting_survives_a_round_trip():
-    rerank = JinaRerank(**SETTINGS)
-    expected = {**SETTINGS, **REMOTE_ONLY, "class_name": "JinaRerank"}
-    assert rerank.to_dict() == expected
-    assert json.loads(rerank.to_json()) == expected
-    for again in (
-        JinaRerank.from_dict(rerank.to_dict()),
-        JinaRerank.from_json(rerank.to_json()),
-        pickle.loads(pickle.dumps(rerank)),
-        copy.deepcopy(rerank),
-    ):
-        assert again.to_dict() == expected
-        assert isinstance(again.metadata_mode, MetadataMode)
-        # What the model was built with, and not only what the fields say.
-        assert repr(again._reranker) == repr(rerank._reranker)
-
-
-def test_from_dict_leaves_its_argument_alone_and_takes_overrides():
-    data = JinaRerank(top_n=3).to_dict()
-    before = dict(data)
-    assert JinaRerank.from_dict(data, top_n=5).top_n == 5
-    assert data == before
-
-
-def test_settings_reach_the_model():
-    rerank = JinaRerank(**SETTINGS)
+def test_local_settings_reach_the_model():
+    rerank = JinaRerank(**LOCAL)
     assert repr(rerank._reranker) == repr(
         Reranker(
             LocalScorer(
@@ -99,6 +67,26 @@ def test_settings_reach_the_model():
             )
         )
     )
+
+
+def test_remote_settings_reach_the_service():
+    rerank = JinaRerank(backend="remote", api_key=KEY, **REMOTE)
+    scorer = rerank._reranker.scorer
+    assert repr(scorer) == repr(RemoteScorer(api_key=KEY, **REMOTE))
+    assert scorer.fingerprint == RemoteScorer(api_key=KEY, **REMOTE).fingerprint
+    assert "timeout=7.5" in repr(scorer)
+
+
+def test_the_default_of_the_service_is_todays_model_and_address():
+    rerank = JinaRerank(backend="remote", api_key=KEY)
+    assert rerank._reranker.model == "jina-reranker-v3.5"
+    assert "https://api.jina.ai/v1/rerank" in repr(rerank._reranker)
+
+
+@pytest.mark.parametrize("dialect", ["jina", "cohere", "tei", "sagemaker"])
+def test_every_dialect_can_be_named(dialect):
+    rerank = JinaRerank(backend="remote", base_url="http://localhost", model="m", dialect=dialect)
+    assert f"dialect={dialect!r}" in repr(rerank._reranker)
 
 
 def test_a_folder_may_be_a_path():
@@ -121,10 +109,31 @@ def test_a_folder_may_be_a_path():
         ({"long_documents": "split"}, "long_documents must be one of"),
         ({"revision": "main"}, "revision: the embedded model has none"),
         ({"backend": "cloud"}, "backend must be one of"),
-        ({"backend": "remote", "api_key": KEY}, 'backend="remote" is not in this version'),
-        ({"api_key": KEY}, 'api_key belongs to backend="remote"'),
-        ({"api_key": SecretStr(KEY)}, 'api_key belongs to backend="remote"'),
-        ({"base_url": "http://localhost"}, 'base_url belongs to backend="remote"'),
+        ({"api_key": KEY}, 'api_key only means something with backend="remote"'),
+        ({"api_key": SecretStr(KEY)}, 'api_key only means something with backend="remote"'),
+        ({"base_url": "http://localhost"}, 'base_url only means something with backend="remote"'),
+        ({"dialect": "tei"}, 'dialect only means something with backend="remote"'),
+        ({"timeout": 5}, 'timeout only means something with backend="remote"'),
+        ({"max_retries": 0}, 'max_retries only means something with backend="remote"'),
+        (HOSTED | {"dtype": "float32"}, 'dtype only means something with backend="local"'),
+        (HOSTED | {"device": "cpu"}, 'device only means something with backend="local"'),
+        (HOSTED | {"max_length": 512}, 'max_length only means something with backend="local"'),
+        (HOSTED | {"revision": "main"}, 'revision only means something with backend="local"'),
+        (HOSTED | {"long_documents": "chunk"}, "long_documents only means something with"),
+        (HOSTED | {"top_n": 0}, "top_n: must be at least 1"),
+        (HOSTED | {"top_n": -1}, "top_n: must be at least 1"),
+        (HOSTED | {"model": ""}, "model must be a name, not ''"),
+        (HOSTED | {"dialect": "openai"}, "dialect must be one of"),
+        (HOSTED | {"dialect": "tei"}, "base_url is missing"),
+        (HOSTED | {"dialect": "cohere"}, "model is missing"),
+        (HOSTED | {"timeout": 0}, "timeout must be a number of seconds above 0"),
+        (HOSTED | {"timeout": None}, "timeout must be a number of seconds above 0"),
+        (HOSTED | {"timeout": "5"}, "timeout must be a number of seconds above 0"),
+        (HOSTED | {"max_retries": -1}, "max_retries must be a whole number from 0"),
+        (HOSTED | {"max_retries": 1.5}, "max_retries must be a whole number from 0"),
+        (HOSTED | {"base_url": "localhost:8080"}, "base_url must be an address"),
+        (HOSTED | {"base_url": f"http://{KEY}@localhost"}, "base_url holds a user"),
+        (HOSTED | {"base_url": f"http://localhost?key={KEY}"}, "base_url holds a query"),
         ({"reranker": "jina-rerank-mini"}, "reranker must be a jina_rerank.Reranker, not str"),
         ({"reranker": FakeScorer()}, "reranker must be a jina_rerank.Reranker, not FakeScorer"),
     ],
@@ -141,81 +150,21 @@ def test_an_unknown_setting_is_refused():
         JinaRerank(top_k=3)
 
 
-@pytest.mark.parametrize("name", ["model", "dtype", "device", "max_length", "long_documents"])
-def test_the_models_settings_cannot_be_assigned(name):
+@pytest.mark.parametrize(("name", "value"), [*LOCAL.items(), *REMOTE.items(), *HOSTED.items()])
+def test_the_models_settings_cannot_be_assigned(backend, name, value):
     with pytest.raises(ValidationError, match="frozen"):
-        setattr(JinaRerank(), name, SETTINGS[name])
+        setattr(backend.build(), name, value)
 
 
 @pytest.mark.parametrize(
     "settings",
-    [
-        {name: SETTINGS[name]}
-        for name in ("model", "dtype", "device", "max_length", "long_documents", "revision")
-    ]
-    + [{"backend": "remote"}, {"api_key": KEY}, {"base_url": "http://localhost"}],
+    [{name: value} for name, value in (LOCAL | REMOTE | HOSTED).items()],
     ids=lambda settings: next(iter(settings)),
 )
 def test_a_reranker_comes_without_other_model_settings(settings):
     with pytest.raises(ConfigurationError, match=f"leave out {next(iter(settings))}") as caught:
         JinaRerank(reranker=Reranker(), **settings)
     assert KEY not in str(caught.value)
-
-
-@pytest.mark.parametrize("variable", ["JINA_API_KEY", "JINAAI_API_KEY"])
-def test_a_key_in_the_environment_is_no_concern_of_a_local_model(monkeypatch, variable):
-    monkeypatch.setenv(variable, KEY)
-    rerank = JinaRerank()
-    assert KEY not in repr(rerank) + rerank.to_json()
-
-
-def test_a_key_is_in_no_dump():
-    # Built past the constructor, since no backend of this version takes a key.
-    rerank = JinaRerank.model_construct(api_key=SecretStr(KEY))
-    rerank._owns_reranker = True
-    assert KEY.encode() not in pickle.dumps(rerank)
-    shown = [repr(rerank), str(rerank), rerank.to_json(), rerank.model_dump_json()]
-    assert all(KEY not in text for text in shown)
-    assert "api_key" not in rerank.to_dict()
-
-
-def test_a_shared_reranker_cannot_be_serialized():
-    rerank = JinaRerank(reranker=Reranker(), top_n=3)
-    for serialize in (rerank.to_dict, rerank.to_json, rerank.json):
-        with pytest.raises(ConfigurationError, match="reranker= cannot be serialized"):
-            serialize()
-
-
-def test_a_shared_reranker_is_pickled_with_its_model(numbers):
-    rerank = JinaRerank(reranker=Reranker(FakeScorer(float_of_text)), top_n=2)
-    for again in (pickle.loads(pickle.dumps(rerank)), copy.deepcopy(rerank)):
-        assert again.top_n == 2
-        assert [n.score for n in again.postprocess_nodes(numbers, query_str="q")] == [0.9, 0.5]
-        with pytest.raises(ConfigurationError):
-            again.to_dict()
-
-
-def float_of_text(_: str, text: str) -> float:
-    return float(text)
-
-
-def test_pickling_leaves_the_callback_handlers_behind(numbers):
-    debug = LlamaDebugHandler(print_trace_on_end=False)
-    debug.lock = threading.Lock()  # what a handler with a connection looks like to pickle
-    rerank = JinaRerank(
-        reranker=Reranker(FakeScorer(float_of_text)), callback_manager=CallbackManager([debug])
-    )
-    again = pickle.loads(pickle.dumps(rerank))
-    assert again.callback_manager.handlers == []
-    assert again.postprocess_nodes(numbers, query_str="q")[0].text == "0.9"
-    assert rerank.callback_manager.handlers == [debug]
-
-
-def test_what_cannot_be_pickled_is_an_error_and_not_left_out():
-    scorer = FakeScorer()
-    scorer.lock = threading.Lock()
-    with pytest.raises(TypeError, match="pickle"):
-        pickle.dumps(JinaRerank(reranker=Reranker(scorer)))
 
 
 def test_nothing_is_loaded_before_it_is_needed():
@@ -227,6 +176,15 @@ def test_nothing_is_loaded_before_it_is_needed():
         rerank.postprocess_nodes(nodes, query_str="q")
 
 
+async def test_nothing_is_sent_before_it_is_needed(remote, server, numbers):
+    rerank = remote()
+    rerank.warm_up()
+    await rerank.awarm_up()
+    assert server.connections == 0
+    rerank.postprocess_nodes(numbers, query_str="q")
+    assert server.received == 1
+
+
 async def test_warm_up_reaches_the_model():
     scorer = FakeScorer()
     rerank = JinaRerank(reranker=Reranker(scorer))
@@ -236,17 +194,26 @@ async def test_warm_up_reaches_the_model():
     assert scorer.warm_ups == 2
 
 
-async def test_closing_leaves_a_shared_reranker_open():
-    scorer = FakeScorer()
-    rerank = JinaRerank(reranker=Reranker(scorer))
+async def test_warming_up_again_changes_nothing(backend, numbers):
+    rerank = backend.build()
+    rerank.warm_up()
+    await rerank.awarm_up()
+    assert len(rerank.postprocess_nodes(numbers, query_str="q")) == 4
+
+
+async def test_closing_leaves_a_shared_reranker_open(backend, numbers):
+    with_model = backend.reranker()
+    rerank = JinaRerank(reranker=with_model)
     rerank.close()
     await rerank.aclose()
-    assert not scorer.closed
+    assert len(rerank.postprocess_nodes(numbers, query_str="q")) == 4
+    assert len(with_model.rank("q", ["a", "b"])) == 2
 
 
 @pytest.mark.parametrize("how", ["close", "aclose"])
-async def test_closing_lets_go_of_a_model_of_its_own(numbers, how):
-    rerank = JinaRerank()
+async def test_closing_lets_go_of_a_model_of_its_own(backend, numbers, how):
+    rerank = backend.build()
+    rerank.postprocess_nodes(numbers, query_str="q")
     for _ in range(2):
         if how == "close":
             rerank.close()
@@ -254,6 +221,14 @@ async def test_closing_lets_go_of_a_model_of_its_own(numbers, how):
             await rerank.aclose()
     with pytest.raises(ConfigurationError, match="closed"):
         rerank.postprocess_nodes(numbers, query_str="q")
+
+
+async def test_closing_closes_the_connections(remote, server, numbers):
+    rerank = remote()
+    rerank.postprocess_nodes(numbers, query_str="q")
+    assert server.open_connections == 1
+    await rerank.aclose()
+    assert server.open_connections == 0
 
 
 def test_postprocessors_of_one_model_load_it_once(caplog):
@@ -266,11 +241,15 @@ def test_postprocessors_of_one_model_load_it_once(caplog):
     assert len([r for r in caplog.records if r.message.startswith("loaded")]) == 1
 
 
-def test_importing_and_building_load_neither_torch_nor_transformers():
+def test_importing_building_and_asking_a_service_load_neither_torch_nor_transformers(server):
     program = (
         "import sys\n"
+        "from llama_index.core.schema import NodeWithScore, TextNode\n"
         "from llama_index.postprocessor.jina_rerank import JinaRerank\n"
         "JinaRerank(top_n=3).to_json()\n"
+        "nodes = [NodeWithScore(node=TextNode(text='tea'))]\n"
+        f"rerank = JinaRerank(backend='remote', base_url='{server.url}')\n"
+        "assert rerank.postprocess_nodes(nodes, query_str='q')[0].text == 'tea'\n"
         "print([m for m in ('torch', 'transformers', 'tokenizers') if m in sys.modules])\n"
     )
     done = subprocess.run(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
+from dialect_answers import count_tokens
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.instrumentation.dispatcher import instrument_tags
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -13,7 +15,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.retrievers.bm25 import BM25Retriever
 
-from jina_rerank import InputError, Reranker
+from jina_rerank import CachedScorer, InputError, Reranker
 from jina_rerank.testing import FakeScorer
 from llama_index.postprocessor.jina_rerank import JinaRerank
 
@@ -52,27 +54,27 @@ both = pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
 
 
 @both
-async def test_start_and_end_events(by_number, numbers, events, sync):
-    reranked = await call(by_number(top_n=2), numbers, sync=sync)
+async def test_start_and_end_events(backend, numbers, events, sync):
+    reranked = await call(backend.build(top_n=2), numbers, sync=sync)
     (start,), (end,) = events.of(ReRankStartEvent), events.of(ReRankEndEvent)
     assert start.query.query_str == "q"
-    assert (start.top_n, start.model_name) == (2, "fake")
+    assert (start.top_n, start.model_name) == (2, backend.model)
     assert start.nodes == numbers
     assert all(a is b for a, b in zip(end.nodes, reranked, strict=True))
     assert end.class_name() == "ReRankEndEvent"
 
 
 @both
-async def test_without_top_n_the_event_says_how_many_there_are(by_number, numbers, events, sync):
-    await call(by_number(), numbers, sync=sync)
+async def test_without_top_n_the_event_says_how_many_there_are(backend, numbers, events, sync):
+    await call(backend.build(), numbers, sync=sync)
     assert events.of(ReRankStartEvent)[0].top_n == 4
 
 
 @both
 async def test_the_start_event_still_shows_the_retrieval_scores_afterwards(
-    by_number, numbers, events, sync
+    backend, numbers, events, sync
 ):
-    await call(by_number(), numbers, sync=sync)
+    await call(backend.build(), numbers, sync=sync)
     assert [node.score for node in events.of(ReRankStartEvent)[0].nodes] == [9, 7, 5, 3]
 
 
@@ -90,34 +92,52 @@ async def test_the_end_event_tells_usage_and_degradation(rerank, events, sync):
             "tokens": None,
             "truncated_documents": None,
             "truncated_query_tokens": None,
+            "cached_documents": None,
         },
         "degraded": "second best",
+        "unscored": [],
     }
 
 
 @both
-async def test_events_turn_into_plain_data(rerank, events, sync):
+async def test_events_turn_into_plain_data(backend, events, sync):
     nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
-    await call(rerank, nodes, sync=sync)
+    reranked = await call(backend.build(top_n=2), nodes, sync=sync)
     start, end = events.of(ReRankStartEvent)[0], events.of(ReRankEndEvent)[0]
     assert len(start.model_dump(mode="json")["nodes"]) == 3
-    assert [n["score"] for n in end.model_dump(mode="json")["nodes"]] == [0.9, 0.5]
+    assert [n["score"] for n in end.model_dump(mode="json")["nodes"]] == [n.score for n in reranked]
+    assert json.loads(json.dumps(end.tags)) == end.tags
 
 
 @both
-async def test_the_embedded_models_usage(embedded, events, sync):
+async def test_the_usage_is_that_of_the_whole_call(backend, events, sync):
     nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
-    await call(JinaRerank(reranker=embedded), nodes, sync=sync)
+    await call(backend.build(top_n=1), nodes, sync=sync)
     tags = events.of(ReRankEndEvent)[0].tags["jina_rerank"]
-    assert tags["model"] == "jina-rerank-mini"
+    assert tags["model"] == backend.model
     assert tags["usage"]["documents"] == 3
-    assert tags["usage"]["tokens"] > 3
-    assert tags["degraded"] is None
+    if backend.is_remote:
+        assert tags["usage"]["tokens"] == count_tokens("q", TEXTS)
+    else:
+        assert tags["usage"]["tokens"] > 3
+    assert tags["usage"]["cached_documents"] is None
+    assert (tags["degraded"], tags["unscored"]) == (None, [])
 
 
 @both
-async def test_events_hang_on_a_span_of_the_rerankers_own(rerank, events, spans, sync):
-    await ask(engine_with(rerank), sync=sync)
+async def test_what_came_from_a_cache_is_told(backend, events, sync):
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
+    rerank = JinaRerank(reranker=Reranker(CachedScorer(backend.reranker().scorer)))
+    for _ in range(2):
+        await call(rerank, nodes, sync=sync)
+    first, second = (end.tags["jina_rerank"]["usage"] for end in events.of(ReRankEndEvent))
+    assert (first["cached_documents"], second["cached_documents"]) == (0, 3)
+    assert first["tokens"] > second["tokens"] == 0
+
+
+@both
+async def test_events_hang_on_a_span_of_the_rerankers_own(backend, events, spans, sync):
+    await ask(engine_with(backend.build()), sync=sync)
     method = "_postprocess_nodes" if sync else "_apostprocess_nodes"
     (span,) = [s for s in spans.completed_spans if s.id_.startswith("JinaRerank.")]
     assert span.id_.startswith(f"JinaRerank.{method}-")
@@ -140,11 +160,9 @@ async def test_a_subclass_gets_no_second_span(by_number, numbers, spans):
 
 
 @both
-async def test_an_error_drops_the_span_and_ends_the_callback(
-    by_number, numbers, events, spans, sync
-):
+async def test_an_error_drops_the_span_and_ends_the_callback(backend, numbers, events, spans, sync):
     debug = LlamaDebugHandler(print_trace_on_end=False)
-    rerank = by_number(callback_manager=CallbackManager([debug]))
+    rerank = backend.build(callback_manager=CallbackManager([debug]))
     with pytest.raises(InputError, match="blank"):
         await call(rerank, numbers, sync=sync, query=" ")
     assert [s.id_.split(".")[0] for s in spans.dropped_spans] == ["JinaRerank"]
@@ -183,14 +201,14 @@ async def test_cancelling_drops_the_span_and_leaves_the_reranker_usable(numbers,
 
 
 @both
-async def test_the_older_callbacks(by_number, numbers, sync):
+async def test_the_older_callbacks(backend, numbers, sync):
     debug = LlamaDebugHandler(print_trace_on_end=False)
-    rerank = by_number(callback_manager=CallbackManager([debug]))
+    rerank = backend.build(callback_manager=CallbackManager([debug]))
     reranked = await call(rerank, numbers, sync=sync)
     ((start, end),) = debug.get_event_pairs(CBEventType.RERANKING)
     assert start.payload == {
         EventPayload.NODES: numbers,
-        EventPayload.MODEL_NAME: "fake",
+        EventPayload.MODEL_NAME: backend.model,
         EventPayload.QUERY_STR: "q",
         EventPayload.TOP_K: 4,
     }
@@ -198,9 +216,9 @@ async def test_the_older_callbacks(by_number, numbers, sync):
 
 
 @both
-async def test_the_callbacks_are_those_of_the_engine_that_took_it_last(rerank, sync):
+async def test_the_callbacks_are_those_of_the_engine_that_took_it_last(backend, sync):
     own, first, second = (LlamaDebugHandler(print_trace_on_end=False) for _ in range(3))
-    rerank.callback_manager = CallbackManager([own])
+    rerank = backend.build(callback_manager=CallbackManager([own]))
     engine_with(rerank, CallbackManager([first]))
     engine = engine_with(rerank, CallbackManager([second]))
     await ask(engine, sync=sync)
@@ -209,6 +227,6 @@ async def test_the_callbacks_are_those_of_the_engine_that_took_it_last(rerank, s
 
 
 @both
-async def test_no_nodes_tell_nothing(by_number, events, sync):
-    assert await call(by_number(), [], sync=sync) == []
+async def test_no_nodes_tell_nothing(backend, events, sync):
+    assert await call(backend.build(), [], sync=sync) == []
     assert events.of(ReRankStartEvent) == []

@@ -1,4 +1,4 @@
-"""Rerank LlamaIndex nodes with a JinaBERT cross-encoder, offline and without a key."""
+"""Rerank LlamaIndex nodes, offline with a JinaBERT cross-encoder or by a rerank service."""
 
 from .base import JinaRerank, RerankedNode
 

@@ -18,6 +18,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from jina_rerank import ConfigurationError, InputError, Ranking, Reranker
 from jina_rerank.plugin import (
     Backend,
+    DialectName,
     Dtype,
     LongDocuments,
     build_reranker,
@@ -33,42 +34,55 @@ class RerankedNode(NodeWithScore):
 
     Attributes:
         node: The very node that came in.
-        score: Its relevance to the query, higher is better; in (0, 1) for local models.
+        score: Its relevance to the query, higher is better; in (0, 1) for local models, and as
+            a service gave it.
         retrieval_score: The score it came in with, that of the retriever as a rule. Reranking
             a second time leaves it alone.
         truncated_tokens: How many of the text's tokens were cut off and not read; None where
             a service does not tell it.
         degraded: None, or why this ranking is second best.
+        unscored: Whether nothing has scored this node. Such nodes come last, in the order that
+            came in, and their scores only say that order.
     """
 
     retrieval_score: float | None = None
     truncated_tokens: int | None = None
     degraded: str | None = None
+    unscored: bool = False
 
 
 class JinaRerank(BaseNodePostprocessor):
     """Puts the nodes that answer the query first.
 
-    Building one is cheap; the model is loaded at the first call or by `warm_up`, once for all
-    rerankers in the process that use the same one. Safe to share between threads, event loops
-    and query engines. Nodes are never changed: the results are new `RerankedNode` objects
-    around the same nodes, best first, and equal scores keep the order that came in.
+    Building one is cheap and sends nothing. A local model is loaded at the first call or by
+    `warm_up`, once for all rerankers in the process that use the same one. Safe to share
+    between threads, event loops and query engines. Nodes are never changed: the results are new
+    `RerankedNode` objects around the same nodes, best first, and equal scores keep the order
+    that came in.
 
     `top_n`, `threshold` and `metadata_mode` may be assigned later; the model's settings are
     fixed.
 
     Args:
         model: None for the embedded model (offline, no key), or a local JinaBERT reranker: a
-            hub id or a folder.
+            hub id or a folder. With `backend="remote"` the service's name for a model; None is
+            its default, jina-reranker-v3.5 at Jina's.
         top_n: How many nodes to keep, at least 1; None, or more than there are, keeps all.
         threshold: Keep only scores of at least this much; None keeps all.
         metadata_mode: Which of a node's metadata the model reads with its text. The default is
             what an embedding model would read: all but `excluded_embed_metadata_keys`.
-        backend: `"local"`, the only one in this version.
-        api_key: Of a service; only with `backend="remote"`. Never part of `to_dict` or `repr`.
-        base_url: Of a service; only with `backend="remote"`.
+        backend: `"local"`, in this process, or `"remote"`, behind a `/v1/rerank` service.
+        api_key: The key; this and the next four only with `backend="remote"`. None is
+            JINA_API_KEY, then JINAAI_API_KEY, of the environment, with the dialect `"jina"`
+            only. Never part of `to_dict`, `repr` or a pickle.
+        base_url: Where the service is, with or without `/v1` or `/v1/rerank`. None is the
+            dialect's hosted service, where there is one.
+        dialect: How the service is spoken to: `"jina"`, which most servers speak, `"cohere"`,
+            `"tei"` or `"sagemaker"`.
+        timeout: The deadline of a whole call in seconds, with its retries and waits.
+        max_retries: How often a request is sent again after a failure that may pass.
         dtype: `"auto"`, `"float32"` or `"bfloat16"`; auto is bfloat16 where the processor has
-            units for it.
+            units for it. This and the next four only with `backend="local"`.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU; or any
             name that torch knows.
         max_length: Longest pair of query and text in tokens; the model's own limit applies if
@@ -82,6 +96,7 @@ class JinaRerank(BaseNodePostprocessor):
 
     Raises:
         ConfigurationError: Settings are out of range or do not go together.
+        AuthenticationError: There is no key for a hosted service, or it is malformed.
         InputError: `top_n` or `threshold` is out of range.
     """
 
@@ -92,6 +107,9 @@ class JinaRerank(BaseNodePostprocessor):
     backend: Backend = Field(default="local", frozen=True)
     api_key: SecretStr | None = Field(default=None, frozen=True, exclude=True, repr=False)
     base_url: str | None = Field(default=None, frozen=True)
+    dialect: DialectName = Field(default="jina", frozen=True)
+    timeout: float = Field(default=30.0, frozen=True)
+    max_retries: int = Field(default=2, frozen=True)
     dtype: Dtype = Field(default="auto", frozen=True)
     device: str = Field(default="auto", frozen=True)
     max_length: int = Field(default=8192, frozen=True)
@@ -111,6 +129,9 @@ class JinaRerank(BaseNodePostprocessor):
         backend: Backend = "local",
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
+        dialect: DialectName = "jina",
+        timeout: float = 30.0,
+        max_retries: int = 2,
         dtype: Dtype = "auto",
         device: str = "auto",
         max_length: int = 8192,
@@ -119,11 +140,16 @@ class JinaRerank(BaseNodePostprocessor):
         reranker: Reranker | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
+        # At once, and over the argument: error trackers read the locals of frames that raise.
+        api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         settings = {
             "model": None if model is None else fspath(model),
             "backend": backend,
-            "api_key": SecretStr(api_key) if isinstance(api_key, str) else api_key,
+            "api_key": api_key,
             "base_url": base_url,
+            "dialect": dialect,
+            "timeout": timeout,
+            "max_retries": max_retries,
             "dtype": dtype,
             "device": device,
             "max_length": max_length,
@@ -137,6 +163,9 @@ class JinaRerank(BaseNodePostprocessor):
                 backend=backend,
                 api_key=api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key,
                 base_url=base_url,
+                dialect=dialect,
+                timeout=timeout,
+                max_retries=max_retries,
                 dtype=dtype,
                 device=device,
                 max_length=max_length,
@@ -158,7 +187,7 @@ class JinaRerank(BaseNodePostprocessor):
         return "JinaRerank"
 
     def warm_up(self) -> None:
-        """Load the model now instead of at the first call. Idempotent.
+        """Load a local model now, not at the first call; nothing is sent to a service. Idempotent.
 
         Raises:
             ModelLoadError: It cannot be loaded.
@@ -170,7 +199,7 @@ class JinaRerank(BaseNodePostprocessor):
         await self._reranker.awarm_up()
 
     def close(self) -> None:
-        """Let go of the model, unless it came in as `reranker`. Idempotent."""
+        """Let go of the model or the connections, unless `reranker` came in. Idempotent."""
         if self._owns_reranker:
             self._reranker.close()
 
@@ -290,6 +319,7 @@ def _check_query_bundle(query_bundle: QueryBundle | None) -> QueryBundle:
 
 
 def _reranked(nodes: list[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
+    unscored = frozenset(ranking.unscored)
     return [
         RerankedNode(
             node=nodes[hit.index].node,
@@ -297,6 +327,7 @@ def _reranked(nodes: list[NodeWithScore], ranking: Ranking) -> list[NodeWithScor
             retrieval_score=_retrieval_score(nodes[hit.index]),
             truncated_tokens=hit.truncated_tokens,
             degraded=ranking.degraded,
+            unscored=hit.index in unscored,
         )
         for hit in ranking
     ]
@@ -312,5 +343,6 @@ def _tags(ranking: Ranking) -> dict[str, Any]:
             "model": ranking.model,
             "usage": asdict(ranking.usage),
             "degraded": ranking.degraded,
+            "unscored": list(ranking.unscored),
         }
     }
