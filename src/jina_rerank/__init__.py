@@ -34,6 +34,7 @@ from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.fallback import FallbackScorer, RetrievalOrder
 from .scorers.local import LocalScorer
 from .scorers.remote import RemoteScorer
+from .scorers.sagemaker import SageMakerScorer
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "Reranker",
     "ResponseError",
     "RetrievalOrder",
+    "SageMakerScorer",
     "ScoreRequest",
     "ScoreResponse",
     "Scorer",

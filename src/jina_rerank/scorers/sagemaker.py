@@ -1,0 +1,220 @@
+"""`SageMakerScorer`: scores from an endpoint on Amazon SageMaker."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ..errors import ConfigurationError
+from .remote import LISTWISE_MODELS
+from .service.boto import BotoTransport, new_boto3_session
+from .service.dialects import Parameters, SageMaker
+from .service.io_thread import io_thread
+from .service.parts import PartLimits
+from .service.scorer import ServiceScorer, check_count, check_seconds
+
+if TYPE_CHECKING:
+    import boto3
+
+    from .service.session import Session
+
+RequestForm = Literal["object", "list"]
+"""What `data` is in a request. `"object"`: Jina's containers of v1, v2 and colbert. `"list"`:
+those of jina-reranker-m0 and later, which take a list of such objects; it holds one."""
+
+_ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")  # botocore's own model of the service
+_LONGEST_ENDPOINT_NAME = 63
+
+
+class SageMakerScorer(ServiceScorer):
+    """Scores with one of Jina's containers behind an endpoint on Amazon SageMaker.
+
+    Building one costs nothing and sends nothing. It is safe to share between threads, event
+    loops and forked processes. Credentials, and whatever else is not set here, come from boto3's
+    own chain when they are first needed: environment, profile, role. None of them is kept here
+    or goes into a pickle.
+
+    A call ends at its deadline, or when it is cancelled, whatever boto3 does; a request that has
+    been sent by then is not taken back.
+
+    Args:
+        endpoint_name: The endpoint's name, which is not its ARN.
+        model: The name of the model behind it, for `Ranking.model` and `listwise`. None is the
+            endpoint's name.
+        request_form: How the container wants its requests; see `RequestForm`. It is never
+            guessed, from no name.
+        region_name: Where the endpoint is. None is what boto3 finds.
+        timeout: The deadline of a whole call in seconds: every split, attempt and wait.
+        connect_timeout: Longest wait for a connection, in seconds.
+        read_timeout: Longest silence of the endpoint before the request is given up and, if
+            there is time, sent again; in seconds. A container may take 60 s to answer; where one
+            comes near that, AWS advises 70 here, and `timeout` must be longer.
+        max_retries: How often a request is sent again after a connection error, a silence, being
+            throttled, or a failure of SageMaker's or of the container's (408, 409, 424, 429, 5xx).
+            boto3's own retries are off.
+        max_concurrency: The most requests on their way at the same time. Fewer are sent when
+            SageMaker throttles them.
+        max_documents: The most documents in one request. More are split over several.
+        max_bytes: The most bytes in one request. SageMaker's limits are some 6 MB, and 4 MB for
+            serverless endpoints, for the answer as well, which repeats the documents.
+        max_tokens: The most tokens in one request, estimated.
+        allow_partial: Whether documents that could not be scored are reported, last in the
+            ranking and named in `ranking.unscored`, while others were; otherwise one failed
+            part fails the call.
+        session: A `boto3.Session`, for a profile or an assumed role. Copies share it; a pickle
+            leaves it out, and what is read from the pickle refuses to work rather than ask with
+            other credentials.
+
+    Raises:
+        ConfigurationError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        endpoint_name: str,
+        *,
+        model: str | None = None,
+        request_form: RequestForm = "object",
+        region_name: str | None = None,
+        timeout: float = 30.0,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 20.0,
+        max_retries: int = 2,
+        max_concurrency: int = 16,
+        max_documents: int = 512,
+        max_bytes: int = 2_000_000,
+        max_tokens: int = 100_000,
+        allow_partial: bool = False,
+        session: boto3.Session | None = None,
+    ) -> None:
+        self._endpoint_name = _check_endpoint_name(endpoint_name)
+        for name, value in {"model": model, "region_name": region_name}.items():
+            if not isinstance(value, str | None) or value == "":
+                raise ConfigurationError(f"{name} must be a name, not {value!r}")
+        if request_form not in get_args(RequestForm):
+            raise ConfigurationError(
+                f"request_form must be one of {get_args(RequestForm)}, not {request_form!r}"
+            )
+        if session is not None and not hasattr(session, "get_credentials"):
+            raise ConfigurationError(
+                f"session must be a boto3.Session, not {type(session).__name__}"
+            )
+        limits = PartLimits(
+            documents=check_count(max_documents, "max_documents"),
+            size=check_count(max_bytes, "max_bytes"),
+            tokens=check_count(max_tokens, "max_tokens"),
+        )
+        super().__init__(model or endpoint_name, limits=limits, timeout=timeout)
+        self._request_form = request_form
+        self._region_name = region_name
+        self._connect_timeout = check_seconds(connect_timeout, "connect_timeout")
+        self._read_timeout = check_seconds(read_timeout, "read_timeout")
+        self._max_retries = check_count(max_retries, "max_retries", least=0)
+        self._max_concurrency = check_count(max_concurrency, "max_concurrency")
+        self._allow_partial = allow_partial
+        self._boto3_session = session
+        self._lost_session = False
+        self._transport: BotoTransport | None = None
+        self._found_region: str | None = None
+
+    def __repr__(self) -> str:
+        region = f", region_name={self._region_name!r}" if self._region_name else ""
+        session = ", a session of its own" if self._boto3_session is not None else ""
+        return (
+            f"SageMakerScorer({self._endpoint_name!r}, model={self._model!r}, "
+            f"request_form={self._request_form!r}{region}, timeout={self._timeout:g}{session})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        lost = self._lost_session or self._boto3_session is not None
+        return {
+            **state,
+            "_boto3_session": None,
+            "_lost_session": lost,
+            "_transport": None,
+            "_found_region": None,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides the scores; see `CacheableScorer`.
+
+        It names the endpoint and its region. It does not name the account: that would have to be
+        asked for. What is behind an endpoint can be changed without changing its name, too.
+
+        Raises:
+            ConfigurationError: boto3 is needed to find the region, and is not installed.
+        """
+        return json.dumps(
+            ["sagemaker", self._endpoint_name, self._region(), self._request_form, self._model]
+        )
+
+    @property
+    def listwise(self) -> bool:
+        """Whether the model reads documents together, by the name given as `model`."""
+        return self._model in LISTWISE_MODELS
+
+    def _region(self) -> str | None:
+        if self._region_name is not None:
+            return self._region_name
+        if self._found_region is None:
+            session = self._boto3_session or new_boto3_session()
+            self._found_region = session.region_name
+        return self._found_region
+
+    def _submit_warm_up(self) -> Future[None]:
+        async def open_client() -> None:
+            self._session()
+            assert self._transport is not None
+            await self._transport.open()
+
+        self._check_open()
+        return io_thread().submit(open_client())
+
+    def _open_session(self) -> Session:
+        from .service.session import Conduct, Session
+
+        if self._lost_session:
+            raise ConfigurationError(
+                "the session of this scorer did not go into its pickle; build the scorer anew in "
+                "this process, or give the credentials by the environment"
+            )
+        where = f" in {self._region_name}" if self._region_name else ""
+        service = f"SageMaker endpoint {self._endpoint_name}{where}"
+        # No request outlives its call by more than the call's own length.
+        self._transport = BotoTransport(
+            self._endpoint_name,
+            service=service,
+            session=self._boto3_session,
+            region_name=self._region_name,
+            connect_timeout=min(self._connect_timeout, self._timeout),
+            read_timeout=min(self._read_timeout, self._timeout),
+            connections=self._max_concurrency,
+        )
+        return Session(
+            service,
+            self._transport,
+            dialect=SageMaker(as_list=self._request_form == "list"),
+            parameters=Parameters(),
+            conduct=Conduct(
+                self._timeout, self._max_retries, self._max_concurrency, self._allow_partial
+            ),
+        )
+
+
+def _check_endpoint_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"endpoint_name must be a string, not {type(name).__name__}")
+    if name.startswith("arn:"):
+        raise ConfigurationError(
+            f"endpoint_name must be the endpoint's name, {name.rpartition('/')[2]!r}, not its ARN"
+        )
+    if not _ENDPOINT_NAME.fullmatch(name) or len(name) > _LONGEST_ENDPOINT_NAME:
+        raise ConfigurationError(
+            f"endpoint_name must be up to {_LONGEST_ENDPOINT_NAME} letters, digits and hyphens "
+            f"between them, not {name!r}"
+        )
+    return name

@@ -1,0 +1,240 @@
+"""The only module that knows boto3."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+from ...errors import ConfigurationError, ConnectionFailedError, RerankError, ResponseError
+from .boto_failures import read_boto_failure
+from .secrets import Secrets
+from .wire import Reply, largest_answer
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.credentials import Credentials
+    from botocore.response import StreamingBody
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+T = TypeVar("T")
+
+_CHUNK = 4_096  # boto3 waits for all of it, and only between two can a thread be told to stop
+_NO_REPLY = Reply(0, b"")
+
+
+class BotoTransport:
+    """Invokes one SageMaker endpoint with boto3, which blocks and so gets threads of its own.
+
+    Each request has a daemon thread, and not a place in a pool: nothing can stop a thread inside
+    boto3, and those of a `ThreadPoolExecutor` would be waited for when the interpreter exits. One
+    whose call has ended keeps nobody waiting, and ends when the endpoint has been silent for
+    `read_timeout`, or between two chunks of the answer.
+
+    To be made on the I/O thread.
+
+    Args:
+        endpoint_name: The endpoint.
+        service: What messages call it.
+        session: Where credentials and settings come from; None is boto3's own chain.
+        region_name: The region; None is the session's.
+        connect_timeout: Longest wait for a connection, in seconds.
+        read_timeout: Longest silence of the endpoint, in seconds.
+        connections: How many are kept open at most.
+    """
+
+    def __init__(
+        self,
+        endpoint_name: str,
+        *,
+        service: str,
+        session: boto3.Session | None,
+        region_name: str | None,
+        connect_timeout: float,
+        read_timeout: float,
+        connections: int,
+    ) -> None:
+        self._endpoint_name = endpoint_name
+        self._service = service
+        self._session = session
+        self._region_name = region_name
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._connections = connections
+        self._opening = threading.Lock()
+        self._credentials: Credentials | None = None
+        self._client: SageMakerRuntimeClient | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def open(self) -> None:
+        """Load boto3, find credentials and make the client; the endpoint is not asked.
+
+        Raises:
+            ConfigurationError: boto3 is not installed, or there is no region.
+            AuthenticationError: There are no credentials.
+        """
+        await self._in_thread(lambda _: _NO_REPLY)
+
+    async def send(self, body: bytes) -> Reply:
+        """Send a JSON body; see `Transport.send`."""
+        abandoned = threading.Event()
+
+        def invoke(client: SageMakerRuntimeClient) -> Reply:
+            if abandoned.is_set():
+                return _NO_REPLY
+            answer = client.invoke_endpoint(
+                EndpointName=self._endpoint_name,
+                ContentType="application/json",
+                Accept="application/json",
+                Body=body,
+            )
+            about, most = answer["ResponseMetadata"], largest_answer(body)
+            content = _read(answer["Body"], most, abandoned)
+            if len(content) > most:
+                raise ResponseError(
+                    f"the answer of {self._service} is larger than {most:,} bytes, and the scores "
+                    "of what was sent never are",
+                    about["HTTPStatusCode"],
+                    request_id=about.get("RequestId"),
+                )
+            return Reply(about["HTTPStatusCode"], content, about["HTTPHeaders"])
+
+        try:
+            return await self._in_thread(invoke)
+        finally:
+            abandoned.set()
+
+    async def aclose(self) -> None:
+        """Close all connections; what is under way is not waited for, by its caller neither."""
+        if not self._closed.done():
+            self._closed.set_result(None)
+        if self._client is not None:
+            self._client.close()
+
+    async def _in_thread(self, act: Callable[[SageMakerRuntimeClient], Reply]) -> Reply:
+        waiting = _start_daemon_thread(lambda: self._attempt(act))
+        try:
+            await asyncio.wait((waiting, self._closed), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise ConnectionFailedError(f"the connection to {self._service} was closed")
+            outcome = waiting.result()
+        finally:
+            waiting.cancel()
+        # Raised here and not in the thread, whose locals are credentials: error trackers collect
+        # the locals of a traceback.
+        if isinstance(outcome, RerankError):
+            raise outcome
+        return outcome
+
+    def _attempt(self, act: Callable[[SageMakerRuntimeClient], Reply]) -> Reply | RerankError:
+        """What `act` returns, or a reply or an error in place of what boto3 raised."""
+        secrets: Secrets | None = None
+        try:
+            # Asked each time: temporary credentials are renewed here, as signing would do next.
+            secrets = _secrets_of(self._find_credentials())
+            reply = act(self._connect())
+            headers = {name: secrets.hide(value) for name, value in reply.headers.items()}
+            return Reply(reply.status, secrets.hide_bytes(reply.body), headers)
+        except RerankError as error:
+            return error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001 - boto3's sources of credentials raise anything
+            return read_boto_failure(
+                error,
+                self._service,
+                str if secrets is None else secrets.hide,
+                connect_timeout=self._connect_timeout,
+                read_timeout=self._read_timeout,
+                has_credentials=secrets is not None,
+            )
+
+    def _find_credentials(self) -> Credentials:
+        with self._opening:
+            if self._credentials is None:
+                if self._session is None:
+                    self._session = new_boto3_session()
+                found = self._session.get_credentials()
+                if found is None:
+                    from botocore.exceptions import NoCredentialsError
+
+                    raise NoCredentialsError
+                self._credentials = found
+            return self._credentials
+
+    def _connect(self) -> SageMakerRuntimeClient:
+        from botocore.config import Config
+
+        with self._opening:
+            if self._client is None:
+                assert self._session is not None  # where the credentials came from
+                client = self._session.client(
+                    "sagemaker-runtime",
+                    region_name=self._region_name,
+                    config=Config(
+                        connect_timeout=self._connect_timeout,
+                        read_timeout=self._read_timeout,
+                        max_pool_connections=self._connections,
+                        # Retries are ours: botocore's know neither the deadline nor the budget.
+                        retries={"total_max_attempts": 1, "mode": "standard"},
+                        user_agent_extra="jina-rerank",
+                    ),
+                )
+                if self._closed.done():
+                    client.close()
+                self._client = client
+            return self._client
+
+
+def _secrets_of(credentials: Credentials) -> Secrets:
+    frozen = credentials.get_frozen_credentials()
+    named = {"key-id": frozen.access_key, "key": frozen.secret_key, "token": frozen.token}
+    return Secrets(None, {name: value for name, value in named.items() if value})
+
+
+def new_boto3_session() -> boto3.Session:
+    """A session of boto3's that finds everything by itself.
+
+    Raises:
+        ConfigurationError: boto3 is not installed.
+    """
+    try:
+        import boto3
+    except ImportError as error:
+        raise ConfigurationError(
+            "SageMakerScorer needs boto3, which is not installed: "
+            "pip install 'jina-rerank[sagemaker]'"
+        ) from error
+    return boto3.Session()
+
+
+def _read(stream: StreamingBody, most: int, abandoned: threading.Event) -> bytes:
+    """The body: all of it, or a chunk more than `most` at the most."""
+    content = bytearray()
+    try:
+        while not abandoned.is_set():
+            chunk = stream.read(_CHUNK)
+            content += chunk
+            if not chunk or len(content) > most:
+                break
+    finally:
+        stream.close()
+    return bytes(content)
+
+
+def _start_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    """What `work` will return; cancelling it leaves the thread alone."""
+    future: Future[T] = Future()
+    # From here on it cannot be cancelled itself, so that the thread can always deliver.
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - handed over
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name="jina-rerank-boto3", daemon=True).start()
+    return asyncio.wrap_future(future)
