@@ -28,6 +28,12 @@ def test_import_loads_neither_torch_nor_a_framework() -> None:
         "typer",
         "rich",
         "tqdm",
+        "httpx",
+        "anyio",
+        "tenacity",
+        "boto3",
+        "botocore",
+        "sqlite3",
     }
     assert not loaded & heavy
 

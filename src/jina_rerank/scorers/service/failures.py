@@ -89,7 +89,7 @@ def read_failure(reply: Reply, service: str) -> ServiceError:
 _MEANING: dict[type[ServiceError], str] = {
     AuthenticationError: "the key is not accepted",
     InsufficientBalanceError: "the account has no balance left",
-    RejectedSettingError: "check base_url, dialect and the model's name",
+    RejectedSettingError: "check the address and the model's name",
     RequestTimeoutError: "it took too long",
     ServerError: "it failed on its side",
 }

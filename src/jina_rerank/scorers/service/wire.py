@@ -50,6 +50,6 @@ def largest_answer(body: bytes) -> int:
     """Bytes beyond which an answer cannot be right.
 
     A service that sends the documents back writes at worst an escape of six bytes for two of ours,
-    and a result has some hundred bytes around its document.
+    and a result has some hundred bytes around its document: the rest is room for 20,000 results.
     """
-    return 1_000_000 + 4 * len(body)
+    return 4_000_000 + 4 * len(body)
