@@ -33,6 +33,7 @@ def test_importing_and_building_one_adds_no_machinery():
         before = set(sys.modules)
         from haystack_integrations.components.rankers.jina_rerank import JinaRanker
         JinaRanker()
+        JinaRanker(backend="remote", base_url="http://localhost:1")
         added = set(sys.modules) - before
         print(json.dumps(sorted(added & set({HEAVY!r}))))
         print(json.dumps(sorted(m for m in added if m.startswith("jina_rerank.jinabert"))))
@@ -48,6 +49,20 @@ def test_it_imports_and_builds_where_they_are_not_installed():
         from haystack_integrations.components.rankers.jina_rerank import JinaRanker
         assert JinaRanker().run("q", [])["documents"] == []
     """)
+
+
+def test_a_service_needs_none_of_them(server):
+    answer = run(f"""
+        import sys
+        for name in {HEAVY!r}:
+            sys.modules[name] = None
+        from haystack import Document
+        from haystack_integrations.components.rankers.jina_rerank import JinaRanker
+        ranker = JinaRanker(backend="remote", base_url={server.url!r})
+        print(len(ranker.run("q", [Document(content="a")])["documents"]))
+    """)
+    assert answer == "1\n"
+    assert server.received == 1
 
 
 def test_the_namespaces_above_belong_to_nobody():

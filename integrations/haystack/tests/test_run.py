@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dialect_answers import count_tokens
+from faults import Edited
 from haystack import Document
 from haystack.dataclasses import ByteStream
 from haystack.utils import ComponentDevice
@@ -33,6 +35,35 @@ def test_the_embedded_model_puts_the_answer_first(run):
     assert output["meta"]["degraded"] is None
 
 
+def test_a_services_answer(run, remote, numbered):
+    output = run(remote(), "which number", numbered)
+    texts = [document.content for document in numbered]
+    assert output["meta"] == {
+        "model": "jina-reranker-v3.5",
+        "usage": {
+            "documents": 12,
+            "tokens": count_tokens("which number", texts),
+            "truncated_documents": None,
+            "truncated_query_tokens": None,
+            "cached_documents": None,
+        },
+        "degraded": None,
+        "unscored": [],
+    }
+
+
+def test_the_scores_are_the_models_own(run, backend, numbered):
+    output = run(backend.build(top_k=None), "which number", numbered)
+    assert ids(output) == backend.best("which number", numbered)
+    texts = [document.content for document in output["documents"]]
+    np.testing.assert_allclose(
+        [document.score for document in output["documents"]],
+        backend.scores("which number", texts),
+        rtol=1e-6,
+    )
+    assert output["meta"]["model"] == backend.model
+
+
 def test_a_device_of_haystacks_own_is_used(run):
     documents = [Document(content="Tea is steeped."), Document(content="Coffee is roasted.")]
     ranker = JinaRanker(device=ComponentDevice.from_str("cpu"), dtype="float32")
@@ -53,25 +84,31 @@ def test_a_truncated_document_is_reported(run):
 
 
 class TestLimits:
-    def test_top_k_is_10_unless_told(self, run, ranker, numbered):
-        assert ids(run(ranker, "q", numbered)) == [f"d{n}" for n in range(11, 1, -1)]
+    def test_top_k_is_10_unless_told(self, run, backend, numbered):
+        best = backend.best("q", numbered)
+        assert ids(run(backend.build(), "q", numbered)) == best[:10]
 
-    def test_none_at_construction_keeps_all(self, run, scorer, numbered):
-        ranker = JinaRanker(top_k=None, reranker=Reranker(scorer))
-        assert len(run(ranker, "q", numbered)["documents"]) == len(numbered)
+    def test_none_at_construction_keeps_all(self, run, backend, numbered):
+        ranker = backend.build(top_k=None)
+        assert ids(run(ranker, "q", numbered)) == backend.best("q", numbered)
 
-    def test_more_than_there_are_keeps_all(self, run, ranker, numbered):
-        assert len(run(ranker, "q", numbered, top_k=1000)["documents"]) == len(numbered)
+    def test_more_than_there_are_keeps_all(self, run, backend, numbered):
+        assert len(run(backend.build(), "q", numbered, top_k=1000)["documents"]) == len(numbered)
 
-    def test_a_run_may_ask_for_its_own(self, run, scorer, numbered):
-        ranker = JinaRanker(top_k=2, score_threshold=5, reranker=Reranker(scorer))
-        assert ids(run(ranker, "q", numbered)) == ["d11", "d10"]
-        assert ids(run(ranker, "q", numbered, top_k=3)) == ["d11", "d10", "d9"]
-        assert ids(run(ranker, "q", numbered, score_threshold=11)) == ["d11"]
-        assert ids(run(ranker, "q", numbered)) == ["d11", "d10"]
+    def test_a_run_may_ask_for_its_own(self, run, backend, numbered):
+        every = run(backend.build(top_k=None), "q", numbered)["documents"]
+        best, scores = [d.id for d in every], [d.score for d in every]
+        ranker = backend.build(top_k=2, score_threshold=scores[6])
+        assert ids(run(ranker, "q", numbered)) == best[:2]
+        assert ids(run(ranker, "q", numbered, top_k=3)) == best[:3]
+        assert ids(run(ranker, "q", numbered, top_k=12)) == best[:7]
+        assert ids(run(ranker, "q", numbered, score_threshold=scores[0])) == best[:1]
+        assert ids(run(ranker, "q", numbered)) == best[:2]
 
-    def test_a_score_equal_to_the_threshold_stays(self, run, ranker, numbered):
-        assert ids(run(ranker, "q", numbered, score_threshold=9)) == ["d11", "d10", "d9"]
+    def test_a_score_equal_to_the_threshold_stays(self, run, backend, numbered):
+        every = run(backend.build(top_k=None), "q", numbered)["documents"]
+        kept = run(backend.build(), "q", numbered, score_threshold=every[2].score)
+        assert ids(kept) == [document.id for document in every[:3]]
 
     def test_a_threshold_of_zero_is_a_threshold(self, run, scorer):
         documents = [Document(content="a -1"), Document(content="b 0"), Document(content="c 1")]
@@ -84,12 +121,24 @@ class TestLimits:
         output = run(ranker, "q", [Document(content="a -0.5"), Document(content="b -0.089")])
         assert [document.score for document in output["documents"]] == [-0.089, -0.5]
 
+    def test_nor_does_it_drop_a_services(self, run, server, remote, numbered):
+        def negate(answer):
+            for result in answer["results"]:
+                result["relevance_score"] *= -1
+            return answer
+
+        server.default = Edited(negate)
+        documents = run(remote(top_k=None), "q", numbered)["documents"]
+        assert len(documents) == len(numbered)
+        assert all(document.score < 0 for document in documents)
+        assert run(remote(), "q", numbered, score_threshold=0)["documents"] == []
+
     @pytest.mark.parametrize("top_k", [0, -1])
-    def test_top_k_must_be_positive(self, run, ranker, numbered, top_k):
+    def test_top_k_must_be_positive(self, run, backend, numbered, top_k):
         with pytest.raises(ValueError, match=rf"^top_k must be > 0, but got {top_k}$"):
-            run(ranker, "q", numbered, top_k=top_k)
+            run(backend.build(), "q", numbered, top_k=top_k)
         with pytest.raises(ValueError, match=rf"^top_k must be > 0, but got {top_k}$"):
-            run(ranker, "q", [], top_k=top_k)
+            run(backend.build(), "q", [], top_k=top_k)
 
     @pytest.mark.parametrize(
         ("limits", "named"),
@@ -100,46 +149,51 @@ class TestLimits:
             ({"score_threshold": "0.5"}, "score_threshold"),
         ],
     )
-    def test_other_mistakes_are_named_too(self, run, ranker, numbered, limits, named):
+    def test_other_mistakes_are_named_too(self, run, backend, numbered, limits, named):
         with pytest.raises(InputError, match=f"^{named}: ") as caught:
-            run(ranker, "q", numbered, **limits)
+            run(backend.build(), "q", numbered, **limits)
         assert caught.value.argument == named
 
 
 class TestNothingToRank:
-    def test_every_output_is_there(self, run, ranker, scorer):
-        assert run(ranker, "q", []) == {
+    def test_every_output_is_there(self, run, backend):
+        assert run(backend.build(), "q", []) == {
             "documents": [],
             "meta": {
-                "model": "fake",
+                "model": backend.model,
                 "usage": {
                     "documents": 0,
                     "tokens": 0,
                     "truncated_documents": None,
                     "truncated_query_tokens": None,
+                    "cached_documents": None,
                 },
                 "degraded": None,
+                "unscored": [],
             },
         }
-        assert scorer.requests == []
 
     def test_the_model_is_not_loaded(self, run):
         # Loading this one would fail.
         output = run(JinaRanker("/nowhere/at/all"), "q", [])
         assert output["meta"]["model"] == "/nowhere/at/all"
 
-    def test_the_query_is_read_all_the_same(self, run, ranker):
-        with pytest.raises(InputError, match=r"^query: "):
-            run(ranker, " ", [])
+    def test_nothing_is_sent(self, run, server, remote):
+        run(remote(), "q", [])
+        assert server.connections == 0
 
-    def test_a_threshold_nobody_reaches(self, run, ranker, numbered):
-        output = run(ranker, "q", numbered, score_threshold=100)
+    def test_the_query_is_read_all_the_same(self, run, backend):
+        with pytest.raises(InputError, match=r"^query: "):
+            run(backend.build(), " ", [])
+
+    def test_a_threshold_nobody_reaches(self, run, backend, numbered):
+        output = run(backend.build(), "q", numbered, score_threshold=1.5)
         assert output["documents"] == []
         assert output["meta"]["usage"]["documents"] == len(numbered)
 
 
 class TestDocumentsStayWhole:
-    def test_everything_but_the_score_is_kept(self, run, ranker):
+    def test_everything_but_the_score_is_kept(self, run, backend):
         document = Document(
             id="mine",
             content="x 1",
@@ -148,40 +202,50 @@ class TestDocumentsStayWhole:
             score=0.5,
             embedding=[0.1, 0.2],
         )
-        (ranked,) = run(ranker, "q", [document])["documents"]
-        assert ranked == replace(document, score=1.0)
+        (ranked,) = run(backend.build(), "q", [document])["documents"]
+        assert ranked == replace(document, score=ranked.score)
+        assert [ranked.score] == pytest.approx(backend.scores("q", ["x 1"]))
 
-    def test_the_input_is_not_touched(self, run, ranker, numbered):
+    def test_the_input_is_not_touched(self, run, backend, numbered):
         before = copy.deepcopy(numbered)
-        run(ranker, "q", numbered)
+        run(backend.build(), "q", numbered)
         assert numbered == before
 
-    def test_metadata_is_not_shared(self, run, ranker):
+    def test_metadata_is_not_shared(self, run, backend):
         document = Document(content="x 1", meta={"tags": ["a"]})
-        (ranked,) = run(ranker, "q", [document])["documents"]
+        (ranked,) = run(backend.build(), "q", [document])["documents"]
         ranked.meta["tags"].append("b")
         ranked.meta["more"] = 1
         assert document.meta == {"tags": ["a"]}
 
-    def test_scores_are_python_floats(self, run):
-        scorer = FakeScorer(lambda _, text: float(len(text)))
-        output = run(JinaRanker(reranker=Reranker(scorer)), "q", [Document(content="x")])
-        assert type(output["documents"][0].score) is float
-        output = run(JinaRanker(), "q", [Document(content="x")])
+    def test_scores_are_python_floats(self, run, backend):
+        output = run(backend.build(), "q", [Document(content="x")])
         assert type(output["documents"][0].score) is float
 
-    def test_equal_scores_keep_their_order(self, run, ranker):
-        documents = [Document(id=name, content=f"{name} 1") for name in "cab"]
-        assert ids(run(ranker, "q", documents)) == ["c", "a", "b"]
+    def test_a_services_whole_numbers_are_floats_too(self, run, server, remote):
+        def round_up(answer):
+            answer["results"][0]["relevance_score"] = 1
+            return answer
+
+        server.default = Edited(round_up)
+        output = run(remote(), "q", [Document(content="x")])
+        assert type(output["documents"][0].score) is float
+
+    def test_equal_scores_keep_their_order(self, run, backend):
+        documents = [Document(id=name, content="the same") for name in "cab"]
+        assert ids(run(backend.build(), "q", documents)) == ["c", "a", "b"]
 
 
 class TestDuplicates:
-    def test_an_id_is_ranked_once(self, run, ranker, scorer):
-        twice = [Document(id="a", content="a 1"), Document(id="b", content="b 2")] * 2
-        output = run(ranker, "q", twice)
-        assert ids(output) == ["b", "a"]
-        assert scorer.requests[-1].documents == ["a 1", "b 2"]
+    def test_an_id_is_ranked_once(self, run, backend):
+        once = [Document(id="a", content="a 1"), Document(id="b", content="b 2")]
+        output = run(backend.build(), "q", once * 2)
+        assert ids(output) == backend.best("q", once)
         assert output["meta"]["usage"]["documents"] == 2
+
+    def test_a_service_is_sent_it_once(self, run, server, remote):
+        run(remote(), "q", [Document(id="a", content="a 1"), Document(id="b", content="b 2")] * 2)
+        assert server.requests[-1].json["documents"] == ["a 1", "b 2"]
 
     @pytest.mark.parametrize(
         ("scores", "kept"),
@@ -193,54 +257,53 @@ class TestDuplicates:
             ([0.0, -0.5, None], 0),
         ],
     )
-    def test_the_one_that_scored_highest_is_kept(self, run, ranker, scores, kept):
+    def test_the_one_that_scored_highest_is_kept(self, run, backend, scores, kept):
         documents = [
             Document(id="a", content="a 1", score=score, meta={"came": i})
             for i, score in enumerate(scores)
         ]
-        (ranked,) = run(ranker, "q", documents)["documents"]
+        (ranked,) = run(backend.build(), "q", documents)["documents"]
         assert ranked.meta == {"came": kept}
 
-    def test_it_keeps_the_first_ones_place(self, run, ranker):
+    def test_it_keeps_the_first_ones_place(self, run, backend):
         documents = [
-            Document(id="a", content="same 1", score=0.1),
-            Document(id="b", content="same 1", score=0.5),
-            Document(id="a", content="same 1", score=0.9),
+            Document(id="a", content="the same", score=0.1),
+            Document(id="b", content="the same", score=0.5),
+            Document(id="a", content="the same", score=0.9),
         ]
-        assert ids(run(ranker, "q", documents)) == ["a", "b"]
+        assert ids(run(backend.build(), "q", documents)) == ["a", "b"]
 
 
 class TestTextThatIsScored:
-    def test_metadata_comes_first_falsy_values_included(self, run):
-        scorer = FakeScorer()
-        ranker = JinaRanker(
+    def test_metadata_comes_first_falsy_values_included(self, run, backend):
+        ranker = backend.build(
             meta_fields_to_embed=["title", "year", "open", "absent", "unset"],
             embedding_separator=" | ",
-            reranker=Reranker(scorer),
         )
         meta = {"open": False, "year": 0, "title": "T", "unset": None, "other": "no"}
-        run(ranker, "q", [Document(content="text", meta=meta)])
-        assert scorer.requests[-1].documents == ["T | 0 | False | text"]
+        (ranked,) = run(ranker, "q", [Document(content="text", meta=meta)])["documents"]
+        assert [ranked.score] == pytest.approx(backend.scores("q", ["T | 0 | False | text"]))
 
-    def test_without_metadata_it_is_the_content(self, run):
-        scorer = FakeScorer()
-        run(JinaRanker(reranker=Reranker(scorer)), "q", [Document(content="text", meta={"a": 1})])
-        assert scorer.requests[-1].documents == ["text"]
+    def test_without_metadata_it_is_the_content(self, run, backend):
+        document = Document(content="text", meta={"a": 1})
+        (ranked,) = run(backend.build(), "q", [document])["documents"]
+        assert [ranked.score] == pytest.approx(backend.scores("q", ["text"]))
 
-    def test_no_content_is_an_empty_text(self, run):
-        scorer = FakeScorer()
-        documents = [Document(blob=ByteStream(b"png")), Document(content="q")]
-        output = run(JinaRanker(reranker=Reranker(scorer)), "q", documents)
-        assert scorer.requests[-1].documents == ["", "q"]
-        assert output["documents"][1].content is None
+    def test_no_content_is_an_empty_text(self, run, backend):
+        documents = [Document(id="png", blob=ByteStream(b"png")), Document(id="q", content="q")]
+        output = run(backend.build(), "q", documents)
+        scores = {document.id: document.score for document in output["documents"]}
+        expected = backend.scores("q", ["", "q"])
+        assert [scores["png"], scores["q"]] == pytest.approx(expected)
+        assert {document.content for document in output["documents"]} == {None, "q"}
 
-    def test_no_content_anywhere_is_refused(self, run, ranker):
+    def test_no_content_anywhere_is_refused(self, run, backend):
         with pytest.raises(InputError, match="nothing to rank"):
-            run(ranker, "q", [Document(id="a"), Document(id="b", content=" ")])
+            run(backend.build(), "q", [Document(id="a"), Document(id="b", content=" ")])
 
-    def test_a_blank_query_is_refused(self, run, ranker, numbered):
+    def test_a_blank_query_is_refused(self, run, backend, numbered):
         with pytest.raises(InputError, match=r"^query: "):
-            run(ranker, " ", numbered)
+            run(backend.build(), " ", numbered)
 
 
 def test_nan_is_refused(run):
@@ -256,16 +319,6 @@ def test_a_degraded_answer_says_so(run):
     assert output["meta"]["degraded"] == "the service did not answer"
 
 
-async def test_run_works_inside_a_running_loop(ranker, numbered):
-    assert ids(ranker.run("q", numbered, top_k=1)) == ["d11"]
-
-
-def test_the_ranking_is_the_cores_own(run):
-    texts = ["Grind finer for espresso.", "Tea is steeped.", "Milk is foamed.", "Espresso grind."]
-    documents = [Document(content=text) for text in texts]
-    output = run(JinaRanker(top_k=None), "How fine to grind for espresso?", documents)
-    expected = Reranker().rank("How fine to grind for espresso?", texts)
-    assert [d.content for d in output["documents"]] == [hit.text for hit in expected]
-    np.testing.assert_allclose(
-        [d.score for d in output["documents"]], [hit.score for hit in expected], rtol=1e-6
-    )
+async def test_run_works_inside_a_running_loop(backend, numbered):
+    best = backend.best("q", numbered)
+    assert ids(backend.build().run("q", numbered, top_k=1)) == best[:1]

@@ -5,8 +5,11 @@
 >>> documents = [Document(content="Rome is in Italy."), Document(content="Paris.")]
 >>> JinaRanker(top_k=1).run("capital of France?", documents)["documents"][0].content
 'Paris.'
+
+`JinaRanker(backend="remote")` asks a rerank service instead, Jina's hosted one or any other.
 """
 
-from .ranker import JinaRanker, RankerOutput
+from ._documents import RankerOutput
+from .ranker import JinaRanker
 
 __all__ = ["JinaRanker", "RankerOutput"]

@@ -1,19 +1,19 @@
 """`JinaRanker`: Haystack's documents in, the best of them out."""
 
 import asyncio
-import dataclasses
 import inspect
 from copy import deepcopy
 from os import PathLike, fspath
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 from haystack import Document, component, default_from_dict, default_to_dict
-from haystack.tracing.tracer import tracer
 from haystack.utils import ComponentDevice, Secret
 
-from jina_rerank import ConfigurationError, Ranking, Reranker
+from jina_rerank import AuthenticationError, ConfigurationError, Reranker
 from jina_rerank.plugin import (
+    KEY_VARIABLES,
     Backend,
+    DialectName,
     Dtype,
     LongDocuments,
     build_reranker,
@@ -21,42 +21,42 @@ from jina_rerank.plugin import (
     check_top_n,
 )
 
-KEY_FROM_ENVIRONMENT = Secret.from_env_var(["JINA_API_KEY", "JINAAI_API_KEY"], strict=False)
+from ._documents import RankerOutput, answer, deduplicate, tag_span
 
-
-class RankerOutput(TypedDict):
-    """What a run answers.
-
-    Attributes:
-        documents: Copies of the documents that remain, best first, with their new scores.
-        meta: `"model"`, its name; `"usage"`, what the run cost, with the fields of
-            `jina_rerank.Usage`; `"degraded"`, None or why the answer is second best.
-    """
-
-    documents: list[Document]
-    meta: dict[str, Any]
+KEY_FROM_ENVIRONMENT = Secret.from_env_var(list(KEY_VARIABLES), strict=False)
+"""What `RemoteScorer` looks for by itself, so it is left to it."""
 
 
 @component
 class JinaRanker:
     """Puts the documents that answer a query first.
 
-    Building one is cheap. The model is loaded when the pipeline warms up or at the first run,
-    once for all components in the process that use the same one. Safe to run from many threads
-    and event loops at a time.
+    Building one is cheap. A local model is loaded when the pipeline warms up or at the first run,
+    once for all components in the process that use the same one; keys are read then, too. Safe to
+    run from many threads and event loops at a time.
+
+    A token of `api_key` is never written down: `to_dict` and `pickle` refuse one. Copies within
+    the process (`copy`, `deepcopy`) keep it.
 
     Args:
         model: None for the embedded model (offline, no key); otherwise a local JinaBERT
-            reranker, a hub id or a folder. With `backend="remote"`, a model of the service.
+            reranker, a hub id or a folder. With `backend="remote"`, the service's name for the
+            model; None for jina-reranker-v3.5 with the dialect `"jina"`.
         top_k: How many documents to return, at least 1; None for all.
         score_threshold: Return only documents that score at least this much.
         meta_fields_to_embed: Metadata to put in front of a document's content before it is
             scored, in this order; fields that a document does not have are left out.
         embedding_separator: What goes between these fields and the content.
         backend: `"local"` runs the model in this process, `"remote"` asks a service.
-        api_key: The service's key, read when warming up. With `backend="local"` the
-            environment's key is ignored, and any other is refused.
-        base_url: The service's address.
+        api_key: The service's key. The default, and None, are the first of JINA_API_KEY and
+            JINAAI_API_KEY that is set, with the dialect `"jina"` only; there may be none where
+            `base_url` is given. With `backend="local"` these are ignored, and any other is
+            refused.
+        base_url: Where the service is, with or without the path of the endpoint; None for the
+            hosted service of the dialect.
+        dialect: How the service is spoken to: `"jina"`, `"cohere"`, `"tei"` or `"sagemaker"`.
+        timeout: The deadline of a whole run in seconds, retries and waits included.
+        max_retries: How often a request is sent again after a failure that may pass.
         device: None for the first CUDA device if there is one, otherwise the CPU.
         dtype: What a local model computes in: `"auto"`, `"float32"` or `"bfloat16"`.
         max_length: Longest pair of query and document in tokens.
@@ -69,6 +69,7 @@ class JinaRanker:
     Raises:
         ValueError: `top_k` is not above 0, or `score_threshold` is no number.
         ConfigurationError: Any other setting is out of range, or two do not go together.
+        AuthenticationError: There can be no key for a hosted service.
     """
 
     def __init__(
@@ -82,6 +83,9 @@ class JinaRanker:
         backend: Backend = "local",
         api_key: Secret | None = KEY_FROM_ENVIRONMENT,
         base_url: str | None = None,
+        dialect: DialectName = "jina",
+        timeout: float = 30.0,
+        max_retries: int = 2,
         device: ComponentDevice | None = None,
         dtype: Dtype = "auto",
         max_length: int = 8192,
@@ -102,6 +106,9 @@ class JinaRanker:
         self.backend = backend
         self.api_key = api_key
         self.base_url = base_url
+        self.dialect = dialect
+        self.timeout = timeout
+        self.max_retries = max_retries
         self.device = device
         self.dtype = dtype
         self.max_length = max_length
@@ -133,6 +140,9 @@ class JinaRanker:
             backend=self.backend,
             api_key=self.api_key,
             base_url=self.base_url,
+            dialect=self.dialect,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
             device=self.device,
             dtype=self.dtype,
             max_length=self.max_length,
@@ -150,10 +160,13 @@ class JinaRanker:
         return default_from_dict(cls, data)
 
     def warm_up(self) -> None:
-        """Load the model now instead of at the first run. Idempotent.
+        """Load the model, or read the key, now instead of at the first run. Idempotent.
+
+        Nothing is sent to a service.
 
         Raises:
             ModelLoadError: The model cannot be loaded.
+            AuthenticationError: There is no key for a hosted service, or it is malformed.
             ValueError: `api_key` is strict and its variable is not set.
         """
         self._open().warm_up()
@@ -163,7 +176,7 @@ class JinaRanker:
         await self._open().awarm_up()
 
     def close(self) -> None:
-        """Let go of the model; the next run loads it again. Idempotent.
+        """Let go of the model or the connections; the next run gets them again. Idempotent.
 
         A `reranker` that was passed in stays open.
         """
@@ -198,19 +211,20 @@ class JinaRanker:
 
         Returns:
             `documents`, best first, copies that carry their new score; equal scores keep the
-            order in which they came. `meta`, with `model`, `usage` and `degraded`.
+            order in which they came. `meta`, with `model`, `usage`, `degraded` and `unscored`.
 
         Raises:
             ValueError: `top_k` is not above 0; or, as an `InputError` that names the
-                argument, the query or the documents cannot be used.
+                argument, the query or the documents cannot be used; or as for `warm_up`.
             ModelLoadError: The model cannot be loaded.
             ScoringError: A score came out as NaN, or the process was forked.
+            ServiceError: As one of its kinds, for each way in which a service can fail.
         """
         top_k, score_threshold = self._limits(top_k, score_threshold)
         candidates, texts = self._read(documents)
         ranking = self._open().rank(query, texts, top_n=top_k, threshold=score_threshold)
-        _tag_span(ranking, top_k)
-        return _answer(candidates, ranking)
+        tag_span(ranking, top_k)
+        return answer(candidates, ranking)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     async def run_async(
@@ -235,13 +249,38 @@ class JinaRanker:
             ValueError: As for `run`.
             ModelLoadError: As for `run`.
             ScoringError: As for `run`.
+            ServiceError: As for `run`.
         """
         top_k, score_threshold = self._limits(top_k, score_threshold)
         # Both ends work in a thread: thousands of documents would hold up the loop.
         candidates, texts = await asyncio.to_thread(self._read, documents)
         ranking = await self._open().arank(query, texts, top_n=top_k, threshold=score_threshold)
-        _tag_span(ranking, top_k)
-        return await asyncio.to_thread(_answer, candidates, ranking)
+        tag_span(ranking, top_k)
+        return await asyncio.to_thread(answer, candidates, ranking)
+
+    def __copy__(self) -> Self:
+        return self._copied(self._state())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._copied(self._state(), memo)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.api_key is not None:
+            self.api_key.to_dict()  # refuses, for a token, in Haystack's own words
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
+        # Not what it has opened: closing one of two must leave the other as it is.
+        return {**vars(self), "_own": None}
+
+    def _copied(self, state: dict[str, Any], memo: dict[int, Any] | None = None) -> Self:
+        """A copy by hand: by way of __getstate__ it could not have a token."""
+        copied = type(self).__new__(type(self))
+        if memo is not None:
+            memo[id(self)] = copied
+            state = deepcopy(state, memo)
+        vars(copied).update(state)
+        return copied
 
     def _check_settings(self) -> None:
         """Refuse settings that do not go together, long before a model is loaded."""
@@ -251,12 +290,11 @@ class JinaRanker:
                 f"not {type(self.api_key).__name__}"
             )
         if self.reranker is None:
-            # Only whether a key was given matters yet: keys are read when warming up. One that
-            # merely happens to be in the environment must not make a local model fail.
-            is_given = self.api_key is not None and (
-                self.backend == "remote" or self.api_key != KEY_FROM_ENVIRONMENT
-            )
-            self._build("a key" if is_given else None)
+            # Keys are read when warming up, so that a pipeline can be loaded where there are
+            # none. All that matters yet is whether there may be one.
+            may_come = self.backend == "remote" and self.dialect == "jina"
+            is_needed = may_come or self._given_key() is not None
+            build_reranker(api_key="unread" if is_needed else None, **self._settings())
             return
         if not isinstance(self.reranker, Reranker):
             raise ConfigurationError(
@@ -269,29 +307,52 @@ class JinaRanker:
                     f"{name} and reranker do not go together: a reranker brings its own settings"
                 )
 
-    def _build(self, api_key: str | None) -> Reranker:
-        return build_reranker(
-            backend=self.backend,
-            model=self.model,
-            api_key=api_key,
-            base_url=self.base_url,
-            dtype=self.dtype,
-            device=_name_device(self.device),
-            max_length=self.max_length,
-            long_documents=self.long_documents,
-            revision=self.revision,
-        )
+    def _settings(self) -> dict[str, Any]:
+        """Those of `build_reranker`, without the key: no frame that may raise holds it."""
+        return {
+            "backend": self.backend,
+            "model": self.model,
+            "base_url": self.base_url,
+            "dialect": self.dialect,
+            "timeout": self.timeout,
+            "max_retries": self.max_retries,
+            "dtype": self.dtype,
+            "device": _name_device(self.device),
+            "max_length": self.max_length,
+            "long_documents": self.long_documents,
+            "revision": self.revision,
+        }
 
     def _open(self) -> Reranker:
         """What does the ranking, built now if need be, its model not loaded yet."""
         if self.reranker is not None:
             return self.reranker
-        # Two threads may both build one, which costs nothing: they share the model.
+        # Two threads may both build one, which costs little: they share the model, and the
+        # connections of one that is forgotten are closed.
         own = self._own
         if own is None:
-            secret = self.api_key if self.backend == "remote" else None
-            own = self._own = self._build(None if secret is None else secret.resolve_value())
+            own = build_reranker(api_key=self._read_key(), **self._settings())
+            self._own = own
         return own
+
+    def _given_key(self) -> Secret | None:
+        """None for Jina's key of the environment, which the scorer finds by itself."""
+        return None if self.api_key == KEY_FROM_ENVIRONMENT else self.api_key
+
+    def _read_key(self) -> str | None:
+        secret = self._given_key()
+        if secret is None:
+            return None
+        key: str | None = secret.resolve_value()
+        # The scorer takes None for leave to look for itself, and the key that it would find is
+        # not the one that was meant for this service.
+        if key is None and self.dialect == "jina" and KEY_FROM_ENVIRONMENT.resolve_value():
+            names = " or ".join(secret.to_dict()["env_vars"])
+            raise AuthenticationError(
+                f"api_key: {names} is not set, and no other key is sent in its place; set it, or "
+                f"leave api_key out for {' or '.join(KEY_VARIABLES)}"
+            )
+        return key
 
     def _limits(
         self, top_k: int | None, score_threshold: float | None
@@ -306,7 +367,7 @@ class JinaRanker:
 
     def _read(self, documents: list[Document]) -> tuple[list[Document], list[str]]:
         """The documents to rank and, in the same order, their texts."""
-        candidates = _deduplicate(documents)
+        candidates = deduplicate(documents)
         return candidates, [self._text(document) for document in candidates]
 
     def _text(self, document: Document) -> str:
@@ -335,51 +396,3 @@ def _name_device(device: ComponentDevice | None) -> str:
         return device.to_torch_str()
     except ValueError as error:
         raise ConfigurationError(f"device: a reranker runs on a single one; {error}") from error
-
-
-def _deduplicate(documents: list[Document]) -> list[Document]:
-    """Each id once, in the place where it came first, as the document that scored highest.
-
-    Two retrievers that feed one ranker often find the same document.
-    """
-    kept: dict[str, Document] = {}
-    for document in documents:
-        rival = kept.get(document.id)
-        if rival is None or _prior_score(document) > _prior_score(rival):
-            kept[document.id] = document
-    return list(kept.values())
-
-
-def _prior_score(document: Document) -> float:
-    return float("-inf") if document.score is None else document.score
-
-
-def _answer(candidates: list[Document], ranking: Ranking) -> RankerOutput:
-    documents = []
-    for hit in ranking:
-        document = candidates[hit.index]
-        # replace() alone would leave one meta dictionary in two documents.
-        documents.append(
-            dataclasses.replace(document, score=hit.score, meta=deepcopy(document.meta))
-        )
-    return {
-        "documents": documents,
-        "meta": {
-            "model": ranking.model,
-            "usage": dataclasses.asdict(ranking.usage),
-            "degraded": ranking.degraded,
-        },
-    }
-
-
-def _tag_span(ranking: Ranking, top_k: int | None) -> None:
-    span = tracer.current_span()
-    if span is None:
-        return
-    tags = {
-        "model": ranking.model,
-        "top_k": top_k,
-        "degraded": ranking.degraded,
-        **{f"usage.{name}": count for name, count in dataclasses.asdict(ranking.usage).items()},
-    }
-    span.set_tags({f"jina_rerank.{k}": tag for k, tag in tags.items() if tag is not None})

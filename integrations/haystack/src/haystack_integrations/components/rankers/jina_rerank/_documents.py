@@ -1,0 +1,77 @@
+"""Haystack's documents before and after they are ranked, and what is told of the ranking."""
+
+import dataclasses
+from copy import deepcopy
+from typing import Any, TypedDict
+
+from haystack import Document
+from haystack.tracing.tracer import tracer
+
+from jina_rerank import Ranking
+
+
+class RankerOutput(TypedDict):
+    """What a run answers.
+
+    Attributes:
+        documents: Copies of the documents that remain, best first, with their new scores.
+        meta: `"model"`, its name; `"usage"`, what the run cost, with the fields of
+            `jina_rerank.Usage`; `"degraded"`, None or why the answer is second best;
+            `"unscored"`, the ids of documents that nothing has scored, see
+            `jina_rerank.Ranking`.
+    """
+
+    documents: list[Document]
+    meta: dict[str, Any]
+
+
+def deduplicate(documents: list[Document]) -> list[Document]:
+    """Each id once, in the place where it came first, as the document that scored highest.
+
+    Two retrievers that feed one ranker often find the same document.
+    """
+    kept: dict[str, Document] = {}
+    for document in documents:
+        rival = kept.get(document.id)
+        if rival is None or _prior_score(document) > _prior_score(rival):
+            kept[document.id] = document
+    return list(kept.values())
+
+
+def _prior_score(document: Document) -> float:
+    return float("-inf") if document.score is None else document.score
+
+
+def answer(candidates: list[Document], ranking: Ranking) -> RankerOutput:
+    """The ranked ones of the candidates, as copies, and what is known of the ranking."""
+    documents = []
+    for hit in ranking:
+        document = candidates[hit.index]
+        # replace() alone would leave one meta dictionary in two documents.
+        documents.append(
+            dataclasses.replace(document, score=hit.score, meta=deepcopy(document.meta))
+        )
+    return {
+        "documents": documents,
+        "meta": {
+            "model": ranking.model,
+            "usage": dataclasses.asdict(ranking.usage),
+            "degraded": ranking.degraded,
+            "unscored": [candidates[i].id for i in ranking.unscored],
+        },
+    }
+
+
+def tag_span(ranking: Ranking, top_k: int | None) -> None:
+    """Tell the component's span, if there is one; no text of a query or a document."""
+    span = tracer.current_span()
+    if span is None:
+        return
+    tags = {
+        "model": ranking.model,
+        "top_k": top_k,
+        "degraded": ranking.degraded,
+        "unscored": len(ranking.unscored) or None,
+        **{f"usage.{name}": count for name, count in dataclasses.asdict(ranking.usage).items()},
+    }
+    span.set_tags({f"jina_rerank.{k}": tag for k, tag in tags.items() if tag is not None})
