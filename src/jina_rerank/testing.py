@@ -15,8 +15,13 @@ class FakeScorer:
         score: From the query and a document to the score. The default counts the query's
             distinct words that the document has, as a share of them.
         degraded: What the answers say of themselves.
+        fingerprint: What a cache takes it for; give fakes that share one cache file and score
+            differently one each.
+        listwise: Whether a cache keeps each list of documents by itself.
 
     Attributes:
+        fingerprint: As given.
+        listwise: As given.
         requests: Every request so far.
         warm_ups: How often it was warmed up.
         closed: Whether it was closed.
@@ -27,9 +32,13 @@ class FakeScorer:
         score: Callable[[str, str], float] | None = None,
         *,
         degraded: str | None = None,
+        fingerprint: str = "fake",
+        listwise: bool = False,
     ) -> None:
         self._score = score or _shared_words
         self._degraded = degraded
+        self.fingerprint = fingerprint
+        self.listwise = listwise
         self.requests: list[ScoreRequest] = []
         self.warm_ups = 0
         self.closed = False

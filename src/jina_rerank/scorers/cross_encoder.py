@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from concurrent.futures import Future
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from ._device import Dtype, check_device, check_dtype, choose_device, choose_dty
 from ._in_process import InProcessScorer
 from ._pairs import LongDocuments, PairModel
 from ._torch import import_torch
+from .base import OnScored, ScoreRequest, ScoreResponse
+from .local import Weights, describe, find_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -51,6 +54,27 @@ class CrossEncoderScorer(InProcessScorer):
         self._dtype = check_dtype(dtype)
         self._device = check_device(device)
         self._revision = revision
+        self._weights: Weights = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What its scores depend on: as for `LocalScorer`."""
+        weights = self._weights if self._slot is not None else None
+        return describe(
+            scorer="CrossEncoderScorer",
+            model=self.model,
+            weights=weights or find_weights(self.model, self._revision),
+            revision=self._revision,
+            dtype=self._dtype,
+            device=self._device.partition(":")[0],
+            max_length=self._max_length,
+            long_documents=self._long_documents,
+        )
+
+    @property
+    def listwise(self) -> bool:
+        """False: it reads each document by itself."""
+        return False
 
     def __repr__(self) -> str:
         return f"CrossEncoderScorer({self.model!r}, dtype={self._dtype!r}, device={self._device!r})"
@@ -68,6 +92,8 @@ class CrossEncoderScorer(InProcessScorer):
                 'pip install "jina-rerank[cross-encoder]"'
             ) from error
         device = choose_device(self._device)
+        # Before they are read: weights that are written over meanwhile must not pass for these.
+        weights = find_weights(self.model, self._revision)
         try:
             encoder = CrossEncoder(
                 self.model,
@@ -78,13 +104,22 @@ class CrossEncoderScorer(InProcessScorer):
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelLoadError(f"{self.model}: cannot be loaded: {error}") from error
-        return _CrossEncoderPairs(encoder, self.model, device)
+        # After, if they had to be downloaded.
+        weights = weights or find_weights(self.model, self._revision)
+        return _CrossEncoderPairs(encoder, self.model, device, weights)
+
+    def _submit(
+        self, model: PairModel, requests: Sequence[ScoreRequest], on_scored: OnScored | None
+    ) -> Future[list[ScoreResponse]]:
+        assert isinstance(model, _CrossEncoderPairs)
+        self._weights = model.weights
+        return super()._submit(model, requests, on_scored)
 
 
 class _CrossEncoderPairs:
     """A CrossEncoder as the engine sees it: its tokenizer's own rules, our batches."""
 
-    def __init__(self, encoder: CrossEncoder, name: str, device: str) -> None:
+    def __init__(self, encoder: CrossEncoder, name: str, device: str, weights: Weights) -> None:
         from tokenizers import Tokenizer
 
         from ..jinabert import PairTokenizer
@@ -104,6 +139,7 @@ class _CrossEncoderPairs:
         self.tokenizer = PairTokenizer(Tokenizer.from_str(backend.to_str()))
         self.max_length = min(int(tokenizer.model_max_length), _positions(encoder))
         self.device = device
+        self.weights = weights
         self._model = model
         self._pad = int(tokenizer.pad_token_id or 0)
         self._has_types = "token_type_ids" in tokenizer.model_input_names
