@@ -3,11 +3,12 @@
 import copy
 import inspect
 import json
+from dataclasses import replace
 
 import pytest
 from langchain_core.documents import BaseDocumentCompressor, Document
 
-from jina_rerank import InputError, Reranker, ScoringError
+from jina_rerank import InputError, Reranker, ResponseError, RetrievalOrder, ScoringError
 from jina_rerank.testing import FakeScorer
 from langchain_jina_rerank import JinaRerank
 
@@ -26,12 +27,6 @@ def compress(request):
     return call
 
 
-def by_number(**settings):
-    """A compressor to which a document's text is its score."""
-    scorer = FakeScorer(lambda _query, document: float(document))
-    return JinaRerank(reranker=Reranker(scorer), **settings)
-
-
 def numbered(*scores):
     return [Document(id=str(i), page_content=str(score)) for i, score in enumerate(scores)]
 
@@ -48,34 +43,36 @@ def test_it_is_a_compressor_that_pipelines_can_hand_callbacks():
         assert inspect.signature(method).parameters["callbacks"].default is None
 
 
-async def test_best_first_and_all_of_them_by_default(compress):
+async def test_best_first_and_all_of_them_by_default(compress, by_number):
     assert ids(await compress(by_number(), numbered(0.2, 0.9, 0.5, 0.7))) == ["1", "3", "2", "0"]
 
 
 @pytest.mark.parametrize(("top_n", "expected"), [(1, ["1"]), (2, ["1", "2"]), (9, ["1", "2", "0"])])
-async def test_top_n_keeps_that_many_or_as_many_as_there_are(compress, top_n, expected):
+async def test_top_n_keeps_that_many_or_as_many_as_there_are(compress, top_n, expected, by_number):
     assert ids(await compress(by_number(top_n=top_n), numbered(0.2, 0.9, 0.5))) == expected
 
 
-async def test_threshold_keeps_what_reaches_it(compress):
+async def test_threshold_keeps_what_reaches_it(compress, by_number):
     assert ids(await compress(by_number(threshold=0.5), numbered(0.49, 0.5, 0.9))) == ["2", "1"]
 
 
-async def test_nothing_may_be_left_by_the_threshold(compress):
+async def test_nothing_may_be_left_by_the_threshold(compress, by_number):
     assert await compress(by_number(threshold=2), numbered(0.49, 0.5)) == []
 
 
-async def test_negative_scores_are_kept_without_a_threshold_and_compared_with_one(compress):
+async def test_negative_scores_are_kept_without_a_threshold_and_compared_with_one(
+    compress, by_number
+):
     documents = numbered(-0.9, -0.089, -0.5)
     assert ids(await compress(by_number(), documents)) == ["1", "2", "0"]
     assert ids(await compress(by_number(threshold=-0.5), documents)) == ["1", "2"]
 
 
-async def test_equal_scores_keep_the_order_of_the_retriever(compress):
+async def test_equal_scores_keep_the_order_of_the_retriever(compress, by_number):
     assert ids(await compress(by_number(), numbered(0.5, 0.5, 0.9, 0.5))) == ["2", "0", "1", "3"]
 
 
-async def test_duplicates_are_kept_each_with_its_own_score(compress):
+async def test_duplicates_are_kept_each_with_its_own_score(compress, by_number):
     twice = Document(id="same", page_content="0.5")
     found = await compress(by_number(), [twice, Document(id="same", page_content="0.8"), twice])
     assert [(d.id, d.metadata["relevance_score"]) for d in found] == [
@@ -85,33 +82,44 @@ async def test_duplicates_are_kept_each_with_its_own_score(compress):
     ]
 
 
-async def test_ids_metadata_and_the_kind_of_document_survive(compress, documents):
+async def test_ids_metadata_and_the_kind_of_document_survive(compress, documents, backend):
     class Page(Document):
         number: int
 
     page = Page(id="p", page_content="store coffee", metadata={"tags": ["x"]}, number=7)
-    compressor = JinaRerank(reranker=Reranker(FakeScorer()))
-    found = await compress(compressor, [*documents, page])
-    by_id = {document.id: document for document in found}
-    assert by_id["a"].metadata == {"source": "a.md", "relevance_score": 0.2}
-    assert by_id["b"].metadata == {"page": 0, "relevance_score": 0.6}
-    assert by_id["c"].metadata == {"relevance_score": 0.0}
-    assert by_id["p"].metadata == {"tags": ["x"], "relevance_score": 0.4}
-    assert isinstance(by_id["p"], Page)
-    assert by_id["p"].number == 7
+    found = await compress(JinaRerank(**backend.settings), [*documents, page])
+    expected = [
+        (d.id, {**d.metadata, "relevance_score": pytest.approx(score)})
+        for d, score in backend.ranking(QUERY, [*documents, page])
+    ]
+    assert [(d.id, d.metadata) for d in found] == expected
+    (copied,) = [document for document in found if document.id == "p"]
+    assert isinstance(copied, Page)
+    assert copied.number == 7
 
 
-async def test_what_was_passed_in_is_left_alone(compress, documents):
+async def test_what_was_passed_in_is_left_alone(compress, documents, backend):
     before = copy.deepcopy(documents)
     originals = list(documents)
-    found = await compress(JinaRerank(reranker=Reranker(FakeScorer())), documents)
+    found = await compress(JinaRerank(**backend.settings), documents)
     found[0].metadata["mine"] = True
     assert documents == before
     assert all(now is then for now, then in zip(documents, originals, strict=True))
 
 
-async def test_any_sequence_of_documents_will_do(compress):
+async def test_any_sequence_of_documents_will_do(compress, by_number):
     assert ids(await compress(by_number(), tuple(numbered(0.1, 0.2)))) == ["1", "0"]
+
+
+async def test_top_n_and_threshold_cut_what_a_model_has_ranked(compress, documents, backend):
+    ranking = backend.ranking(QUERY, documents)
+    second = ranking[1][1]
+    expected = [document.id for document, _ in ranking]
+    assert ids(await compress(JinaRerank(**backend.settings, top_n=2), documents)) == expected[:2]
+    strict = JinaRerank(**backend.settings, threshold=second - 1e-5)
+    assert ids(await compress(strict, documents)) == expected[:2]
+    strictest = JinaRerank(**backend.settings, threshold=second + 1e-5)
+    assert ids(await compress(strictest, documents)) == expected[:1]
 
 
 async def test_no_documents_give_an_empty_list_and_ask_nothing_of_the_scorer(compress):
@@ -121,22 +129,28 @@ async def test_no_documents_give_an_empty_list_and_ask_nothing_of_the_scorer(com
     assert scorer.warm_ups == 0
 
 
-async def test_a_blank_document_is_scored_and_only_all_blank_is_refused(compress):
-    compressor = JinaRerank(reranker=Reranker(FakeScorer()))
-    blank, full = Document(page_content=""), Document(page_content="store beans")
+async def test_no_documents_ask_nothing_of_a_service(compress, service):
+    remote = JinaRerank(backend="remote", base_url=service.url)
+    assert await compress(remote, []) == []
+    assert service.connections == 0
+
+
+async def test_a_blank_document_is_scored_and_only_all_blank_is_refused(compress, backend):
+    compressor = JinaRerank(**backend.settings)
+    blank, full = Document(id="blank", page_content=""), Document(id="full", page_content="beans")
     found = await compress(compressor, [blank, full])
-    assert [d.page_content for d in found] == ["store beans", ""]
+    assert ids(found) == backend.order(QUERY, [blank, full])
     with pytest.raises(InputError, match="all 2 are blank"):
         await compress(compressor, [blank, Document(page_content=" \n")])
 
 
-async def test_a_blank_query_is_refused(compress, documents):
+async def test_a_blank_query_is_refused(compress, documents, backend):
     with pytest.raises(InputError, match="query: is blank"):
-        await compress(JinaRerank(reranker=Reranker(FakeScorer())), documents, query=" ")
+        await compress(JinaRerank(**backend.settings), documents, query=" ")
 
 
-async def test_nan_is_refused_instead_of_sorted(compress):
-    with pytest.raises(ScoringError, match=r"documents\[1\] as nan"):
+async def test_nan_is_refused_instead_of_sorted(compress, by_number):
+    with pytest.raises((ScoringError, ResponseError), match=r"as nan|NaN is no number"):
         await compress(by_number(), numbered(0.2, "nan", 0.9))
 
 
@@ -146,11 +160,40 @@ async def test_an_answer_second_best_says_so_on_every_document(compress, documen
     assert {d.metadata["relevance_degraded"] for d in found} == {
         "service down, retrieval order kept"
     }
+    assert not any("relevance_unscored" in d.metadata for d in found)
 
 
-async def test_a_second_reranking_replaces_all_that_the_first_one_said(compress, documents):
+async def test_documents_that_nothing_has_scored_are_marked_one_by_one(compress, documents):
+    class Partial(FakeScorer):
+        def score(self, requests, on_scored=None):
+            answers = super().score(requests, on_scored)
+            return [replace(a, scores=[0.9, 0.1, 0.2], unscored=(1, 2)) for a in answers]
+
+    compressor = JinaRerank(reranker=Reranker(Partial(degraded="two parts failed")))
+    found = await compress(compressor, documents)
+    assert [(d.id, d.metadata.get("relevance_unscored")) for d in found] == [
+        ("a", None),
+        ("c", True),
+        ("b", True),
+    ]
+
+
+async def test_the_last_resort_keeps_the_order_and_says_that_nothing_was_scored(
+    compress, documents
+):
+    last_resort = JinaRerank(reranker=Reranker(RetrievalOrder()), threshold=2.0, top_n=2)
+    found = await compress(last_resort, documents)
+    assert ids(found) == ["a", "b"]
+    assert all(d.metadata["relevance_unscored"] is True for d in found)
+    again = await compress(JinaRerank(reranker=Reranker(FakeScorer())), found)
+    assert not any("relevance_unscored" in d.metadata for d in again)
+
+
+async def test_a_second_reranking_replaces_all_that_the_first_one_said(
+    compress, documents, backend
+):
     first = JinaRerank(reranker=Reranker(FakeScorer(lambda *_: 0.99, degraded="in a hurry")))
-    second = JinaRerank(reranker=Reranker(FakeScorer()))
+    second = JinaRerank(**backend.settings)
     once = await compress(first, documents)
     assert await compress(second, once) == await compress(second, documents)
 
@@ -185,15 +228,23 @@ async def test_none_and_absent_metadata_leave_no_trace(compress):
     assert await scored_texts(compress, documents, metadata_fields=["title"]) == ["body", "body"]
 
 
-async def test_the_documents_returned_keep_their_own_text(compress):
+async def test_metadata_is_scored_and_the_documents_returned_keep_their_own_text(compress, backend):
     document = Document(page_content="body", metadata={"title": "store"})
-    compressor = JinaRerank(reranker=Reranker(FakeScorer()), metadata_fields=["title"])
+    compressor = JinaRerank(**backend.settings, metadata_fields=["title"])
     (found,) = await compress(compressor, [document])
+    ((_, score),) = backend.ranking(QUERY, [Document(page_content="store\nbody")])
     assert found.page_content == "body"
-    assert found.metadata == {"title": "store", "relevance_score": 0.2}
+    assert found.metadata == {"title": "store", "relevance_score": pytest.approx(score)}
 
 
-async def test_the_embedded_model_finds_the_answer_and_scores_in_python_floats(compress):
+async def test_scores_are_python_floats(compress, documents, backend):
+    found = await compress(JinaRerank(**backend.settings), documents)
+    scores = [document.metadata["relevance_score"] for document in found]
+    assert {type(score) for score in scores} == {float}
+    assert json.loads(json.dumps(scores)) == scores
+
+
+async def test_the_embedded_model_finds_the_answer(compress):
     documents = [
         Document(page_content="A coffee machine is descaled with citric acid."),
         Document(page_content="Keep whole coffee beans in an airtight jar, away from light."),
@@ -206,8 +257,6 @@ async def test_the_embedded_model_finds_the_answer_and_scores_in_python_floats(c
         Reranker().score("How should I store coffee beans?", [d.page_content for d in documents]),
         reverse=True,
     )
-    assert {type(score) for score in scores} == {float}
-    assert json.loads(json.dumps(scores)) == scores
 
 
 async def test_a_text_cut_short_says_how_much_was_not_read(compress):

@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import Document
-from langchain_core.load import dumps
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from jina_rerank import ConfigurationError, Reranker
+from jina_rerank import AuthenticationError, ConfigurationError, Reranker
 from jina_rerank.testing import FakeScorer
 from langchain_jina_rerank import JinaRerank
 
@@ -32,10 +30,18 @@ ALL_SETTINGS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_key_in_the_environment(monkeypatch):
-    monkeypatch.delenv("JINA_API_KEY", raising=False)
-    monkeypatch.delenv("JINAAI_API_KEY", raising=False)
+REMOTE = {"backend": "remote", "api_key": KEY}
+ALL_REMOTE_SETTINGS = {
+    "model": "jina-reranker-v2-base-multilingual",
+    "top_n": 3,
+    "threshold": 0.25,
+    "metadata_fields": ["title", "page"],
+    "backend": "remote",
+    "base_url": "http://localhost:8080/v1/rerank",
+    "dialect": "cohere",
+    "timeout": 2.5,
+    "max_retries": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,11 @@ def no_key_in_the_environment(monkeypatch):
         {"dtype": "float16"},
         {"long_documents": "drop"},
         {"backend": "cloud"},
+        {"dialect": "openai"},
+        {"timeout": "30"},
+        {"timeout": True},
+        {"max_retries": 1.5},
+        {"max_retries": True},
         {"model": 7},
         {"reranker": "jinaai/jina-reranker-v1-tiny-en"},
         {"topn": 3},
@@ -71,8 +82,20 @@ def test_a_value_that_cannot_be_is_refused_at_construction(settings):
         ({"revision": "main"}, "revision"),
         ({"api_key": KEY}, "api_key"),
         ({"base_url": "https://example.org"}, "base_url"),
-        ({"backend": "remote"}, "backend"),
-        ({"backend": "remote", "api_key": KEY}, "backend"),
+        ({"dialect": "tei"}, "dialect"),
+        ({"timeout": 5.0}, "timeout"),
+        ({"max_retries": 0}, "max_retries"),
+        ({**REMOTE, "dtype": "float32"}, "dtype"),
+        ({**REMOTE, "device": "cpu"}, "device"),
+        ({**REMOTE, "max_length": 512}, "max_length"),
+        ({**REMOTE, "long_documents": "chunk"}, "long_documents"),
+        ({**REMOTE, "revision": "main"}, "revision"),
+        ({**REMOTE, "timeout": 0.0}, "timeout"),
+        ({**REMOTE, "timeout": float("inf")}, "timeout"),
+        ({**REMOTE, "max_retries": -1}, "max_retries"),
+        ({**REMOTE, "base_url": "api.jina.ai"}, "base_url"),
+        ({**REMOTE, "dialect": "tei"}, "base_url"),
+        ({**REMOTE, "dialect": "cohere"}, "model"),
     ],
     ids=str,
 )
@@ -82,6 +105,23 @@ def test_settings_that_do_not_go_together_are_refused_at_construction(settings, 
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("settings", [{}, {"base_url": None}, {"api_key": None}], ids=str)
+def test_the_hosted_service_without_a_key_is_refused_at_construction(settings):
+    with pytest.raises(AuthenticationError, match="JINA_API_KEY or JINAAI_API_KEY"):
+        JinaRerank(backend="remote", **settings)
+    with pytest.raises(AuthenticationError, match="JINA_API_KEY"):
+        JinaRerank().model_copy(update={"backend": "remote", **settings})
+    with pytest.raises(AuthenticationError, match="JINA_API_KEY"):
+        JinaRerank.model_validate_json('{"backend": "remote"}')
+
+
+@pytest.mark.parametrize("key", ["", "jina_ two words", "jina_with_a_line's_end\n"])
+def test_a_key_that_cannot_be_one_is_refused_at_construction_and_not_shown(key):
+    with pytest.raises(AuthenticationError, match="api_key") as caught:
+        JinaRerank(backend="remote", api_key=key)
+    assert not key or key not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -89,6 +129,9 @@ def test_settings_that_do_not_go_together_are_refused_at_construction(settings, 
         {"backend": "remote"},
         {"api_key": KEY},
         {"base_url": "https://example.org"},
+        {"dialect": "tei"},
+        {"timeout": 5.0},
+        {"max_retries": 0},
         {"dtype": "float32"},
         {"device": "cpu"},
         {"max_length": 512},
@@ -134,23 +177,6 @@ def test_of_two_keys_in_the_environment_that_of_jina_api_key_counts(monkeypatch)
     assert JinaRerank().api_key == SecretStr(KEY)
 
 
-def test_no_form_of_the_compressor_shows_the_key(monkeypatch, retriever):
-    monkeypatch.setenv("JINA_API_KEY", KEY)
-    compressor = JinaRerank()
-    around = ContextualCompressionRetriever(base_compressor=compressor, base_retriever=retriever)
-    shown = [
-        repr(compressor),
-        str(compressor),
-        repr(compressor.model_dump()),
-        compressor.model_dump_json(),
-        dumps(compressor),
-        repr(around),
-        dumps(around),
-    ]
-    assert [form for form in shown if KEY in form] == []
-    assert "api_key" not in compressor.model_dump()
-
-
 @pytest.mark.parametrize("settings", [{"top_n": KEY}, {"apikey": KEY}, {"api_key": [KEY]}], ids=len)
 def test_no_error_shows_a_key_in_the_wrong_place(settings):
     with pytest.raises(ValidationError) as caught:
@@ -159,7 +185,11 @@ def test_no_error_shows_a_key_in_the_wrong_place(settings):
     assert KEY not in repr(caught.value)
 
 
-@pytest.mark.parametrize("settings", [{}, ALL_SETTINGS], ids=["defaults", "all"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, ALL_SETTINGS, {"backend": "remote"}, ALL_REMOTE_SETTINGS],
+    ids=["defaults", "all", "remote", "all remote"],
+)
 def test_settings_survive_a_dump_and_the_constructor(monkeypatch, settings):
     monkeypatch.setenv("JINA_API_KEY", KEY)
     compressor = JinaRerank(**settings)
@@ -171,6 +201,8 @@ def test_settings_survive_a_dump_and_the_constructor(monkeypatch, settings):
 def test_every_setting_is_in_the_dump_or_left_out_on_purpose():
     left_out = set(JinaRerank.model_fields) - set(JinaRerank().model_dump())
     assert left_out == {"api_key"}
+    tried = ALL_SETTINGS.keys() | ALL_REMOTE_SETTINGS.keys()
+    assert set(JinaRerank.model_fields) - tried == {"api_key", "reranker"}
 
 
 def test_a_reranker_of_ones_own_cannot_be_written_as_json():
@@ -181,7 +213,8 @@ def test_a_reranker_of_ones_own_cannot_be_written_as_json():
 
 
 def test_pickling_keeps_the_settings_and_the_reranker():
-    assert pickle.loads(pickle.dumps(JinaRerank(**ALL_SETTINGS))) == JinaRerank(**ALL_SETTINGS)
+    for settings in (ALL_SETTINGS, ALL_REMOTE_SETTINGS):
+        assert pickle.loads(pickle.dumps(JinaRerank(**settings))) == JinaRerank(**settings)
     shared = JinaRerank(reranker=Reranker(FakeScorer()), top_n=1)
     thawed = pickle.loads(pickle.dumps(shared))
     documents = [Document(page_content="a"), Document(page_content="b")]
@@ -198,12 +231,19 @@ def test_a_pickle_holds_no_key_and_finds_that_of_its_new_environment(monkeypatch
     assert thawed.top_n == 2
 
 
-def test_a_compressor_that_has_loaded_its_model_still_pickles():
-    compressor = JinaRerank(top_n=1)
-    documents = [Document(page_content="Rome is in Italy."), Document(page_content="It rains.")]
-    best = compressor.compress_documents(documents, "Where is Rome?")
-    thawed = pickle.loads(pickle.dumps(compressor))
-    assert thawed.compress_documents(documents, "Where is Rome?") == best
+def test_a_compressor_that_has_been_used_still_pickles_and_copies(monkeypatch, backend, documents):
+    settings = {name: value for name, value in backend.settings.items() if name != "api_key"}
+    monkeypatch.setenv("JINA_API_KEY", KEY)
+    compressor = JinaRerank(**settings, top_n=1)
+    best = compressor.compress_documents(documents, "coffee")
+    for other in (
+        pickle.loads(pickle.dumps(compressor)),
+        copy.copy(compressor),
+        copy.deepcopy(compressor),
+        JinaRerank.model_validate_json(compressor.model_dump_json()),
+    ):
+        assert other == compressor
+        assert other.compress_documents(documents, "coffee") == best
 
 
 def test_a_copy_has_the_settings_it_was_given():
@@ -214,6 +254,15 @@ def test_a_copy_has_the_settings_it_was_given():
     assert compressor.model_copy(deep=True) == copy.copy(compressor) == compressor
 
 
+def test_a_deep_copy_has_a_reranker_of_its_own(documents):
+    scorer = FakeScorer()
+    compressor = JinaRerank(reranker=Reranker(scorer))
+    compressor.model_copy(deep=True).compress_documents(documents, "coffee")
+    assert scorer.requests == []
+    compressor.model_copy().compress_documents(documents, "coffee")
+    assert len(scorer.requests) == 1
+
+
 @pytest.mark.parametrize("update", [{"top_n": 0}, {"topn": 3}, {"long_documents": "drop"}], ids=str)
 def test_a_copy_is_checked_like_any_other(update):
     with pytest.raises(ValidationError):
@@ -222,26 +271,58 @@ def test_a_copy_is_checked_like_any_other(update):
 
 def test_a_copy_with_another_model_uses_that_model():
     first, second = Reranker(FakeScorer(lambda *_: 0.1)), Reranker(FakeScorer(lambda *_: 0.9))
-    copied = JinaRerank(reranker=first).model_copy(update={"reranker": second})
-    (found,) = copied.compress_documents([Document(page_content="a")], "a")
-    assert found.metadata["relevance_score"] == 0.9
+    for compressor in (JinaRerank(reranker=first), JinaRerank()):
+        copied = compressor.model_copy(update={"reranker": second})
+        (found,) = copied.compress_documents([Document(page_content="a")], "a")
+        assert found.metadata["relevance_score"] == 0.9
 
 
-def test_closing_a_copy_leaves_the_original_open():
-    documents = [Document(page_content="Rome is in Italy."), Document(page_content="It rains.")]
-    compressor = JinaRerank()
+def test_whatever_context_pydantic_is_given_is_its_givers_own():
+    assert JinaRerank.model_validate({"top_n": 1}, context={"mine": 1}) == JinaRerank(top_n=1)
+
+
+COPIES = {
+    "model_copy": lambda compressor: compressor.model_copy(update={"top_n": 2}),
+    "deep model_copy": lambda compressor: compressor.model_copy(deep=True),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "another model": lambda compressor: compressor.model_copy(update={"model": None}),
+}
+
+
+@pytest.mark.parametrize("make_copy", COPIES.values(), ids=COPIES)
+async def test_closing_one_of_two_copies_leaves_the_other_open(backend, documents, make_copy):
+    compressor = JinaRerank(**backend.settings)
     compressor.warm_up()
-    compressor.model_copy(update={"top_n": 1}).close()
-    assert len(compressor.compress_documents(documents, "Where is Rome?")) == 2
+    make_copy(compressor).close()
+    assert len(compressor.compress_documents(documents, "coffee")) == 3
+    copied = make_copy(compressor)
+    await compressor.aclose()
+    assert len(await copied.acompress_documents(documents, "coffee")) >= 2
+    with pytest.raises(ConfigurationError, match="closed"):
+        compressor.compress_documents(documents, "coffee")
 
 
-async def test_close_ends_a_reranker_built_from_settings(documents):
-    for_sync, for_async = JinaRerank(), JinaRerank()
-    for_sync.close()
-    await for_async.aclose()
-    for compressor in (for_sync, for_async):
+async def test_close_ends_a_reranker_built_from_settings(documents, backend):
+    for_sync, for_async = JinaRerank(**backend.settings), JinaRerank(**backend.settings)
+    copied = for_sync.model_copy()
+    for compressor in (for_sync, for_async, copied):
+        compressor.compress_documents(documents, "coffee")
+    for _ in range(2):
+        for_sync.close()
+        copied.close()
+        await for_async.aclose()
+    for compressor in (for_sync, for_async, copied, pickle.loads(pickle.dumps(for_sync))):
         with pytest.raises(ConfigurationError, match="closed"):
             compressor.compress_documents(documents, "coffee")
+        with pytest.raises(ConfigurationError, match="closed"):
+            compressor.warm_up()
+
+
+def test_a_copy_of_a_closed_compressor_is_a_new_one(documents, backend):
+    compressor = JinaRerank(**backend.settings)
+    compressor.close()
+    assert len(compressor.model_copy().compress_documents(documents, "coffee")) == 3
 
 
 async def test_close_leaves_a_reranker_of_ones_own_open(documents):
@@ -260,6 +341,24 @@ async def test_warming_up_warms_up_the_scorer():
     compressor.warm_up()
     await compressor.awarm_up()
     assert scorer.warm_ups == 2
+
+
+async def test_warming_up_makes_ready_and_may_be_repeated(documents, backend):
+    compressor = JinaRerank(**backend.settings)
+    compressor.warm_up()
+    await compressor.awarm_up()
+    assert len(compressor.compress_documents(documents, "coffee")) == 3
+
+
+def test_a_remote_compressor_loads_no_library_of_a_model():
+    program = """
+import sys
+from langchain_jina_rerank import JinaRerank
+compressor = JinaRerank(backend="remote", base_url="http://127.0.0.1:9")
+compressor.warm_up()
+assert not {"torch", "transformers", "tokenizers", "numpy"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_neither_import_nor_construction_nor_an_empty_call_loads_a_model():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -12,21 +13,41 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import RunnableLambda
 from langchain_core.utils import secret_from_env
-from pydantic import ConfigDict, Field, SecretStr, field_serializer, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_serializer,
+    model_validator,
+)
 
 from jina_rerank import ConfigurationError, RankedDocument, Ranking, Reranker
-from jina_rerank.plugin import Backend, Dtype, LongDocuments, build_reranker
+from jina_rerank.plugin import (
+    KEY_VARIABLES,
+    Backend,
+    DialectName,
+    Dtype,
+    LongDocuments,
+    build_reranker,
+)
+
+from ._lease import Lease
 
 _MODEL_SETTINGS = (
     "model",
     "backend",
     "base_url",
+    "dialect",
+    "timeout",
+    "max_retries",
     "dtype",
     "device",
     "max_length",
     "long_documents",
     "revision",
 )
+_DECIDE_THE_RERANKER = {*_MODEL_SETTINGS, "api_key", "reranker"}
 
 
 class _Request(TypedDict):
@@ -43,6 +64,7 @@ class _Answer(TypedDict):
     model: str
     usage: dict[str, int | None]
     degraded: str | None
+    unscored: list[int]
 
 
 class JinaRerank(BaseDocumentCompressor):
@@ -50,23 +72,32 @@ class JinaRerank(BaseDocumentCompressor):
 
     Use it alone, or as the `base_compressor` of a `ContextualCompressionRetriever`. Building one
     is cheap; the model is loaded by the first call or by `warm_up`, once for everything in the
-    process that uses the same one. An instance never changes, so threads and event loops may
-    share it; `model_copy(update={"top_n": 3})` gives one with other settings.
+    process that uses the same one, and nothing is sent to a service before the first call. An
+    instance never changes, so threads and event loops may share it;
+    `model_copy(update={"top_n": 3})` gives one with other settings.
 
     Attributes:
-        model: None for the embedded model (offline, no key), or a JinaBERT reranker's folder or
-            hub id, such as `"jinaai/jina-reranker-v1-turbo-en"`.
+        model: With `backend="local"`, None for the embedded model (offline, no key), or a
+            JinaBERT reranker's folder or hub id, such as `"jinaai/jina-reranker-v1-turbo-en"`.
+            With `"remote"`, the service's name for it; None is jina-reranker-v3.5.
         top_n: How many documents to keep, at least 1; None, or more than there are, keeps all.
         threshold: Keep only scores of at least this much; None keeps every score.
         metadata_fields: The metadata to score with the text: the values of these keys are put
             before `page_content`, in this order, each on a line of its own. Documents that lack
             a key, or have None there, go without. Empty scores `page_content` alone.
-        backend: Where the model runs: `"local"`, in this process, or `"remote"`.
+        backend: Where the model runs: `"local"`, in this process, or `"remote"`, behind a
+            `/v1/rerank` service.
         api_key: The key of the remote service. Left out, it is the environment's JINA_API_KEY or
-            JINAAI_API_KEY, and only `backend="remote"` reads it. Never shown or dumped.
-        base_url: The address of the remote service; only with `backend="remote"`.
+            JINAAI_API_KEY, and is sent by `backend="remote"` with the dialect `"jina"` alone.
+            Never shown or dumped.
+        base_url: The address of the service, with or without the path of the endpoint; None is
+            the hosted one. This and the next three only with `backend="remote"`.
+        dialect: What the service speaks: `"jina"`, `"cohere"` (version 2), `"tei"` or
+            `"sagemaker"`.
+        timeout: The deadline of a whole call in seconds: every request, retry and wait.
+        max_retries: How often a request is sent again after a failure that may pass.
         dtype: What to compute in: `"float32"`, `"bfloat16"`, or `"auto"` for the faster of the
-            two on this machine.
+            two on this machine. This and the next four only with `backend="local"`.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU; or any name
             that torch knows.
         max_length: Longest pair of query and document in tokens, at least 16.
@@ -78,6 +109,7 @@ class JinaRerank(BaseDocumentCompressor):
 
     Raises:
         ConfigurationError: Settings do not go together, or the model's are out of range.
+        AuthenticationError: There is no key for the hosted service.
         pydantic.ValidationError: A value has the wrong type, `top_n` is below 1, `threshold` is
             not a finite number, or there is no such setting.
 
@@ -106,11 +138,14 @@ class JinaRerank(BaseDocumentCompressor):
     metadata_fields: tuple[str, ...] = ()
     backend: Backend = "local"
     api_key: SecretStr | None = Field(
-        default_factory=secret_from_env(["JINA_API_KEY", "JINAAI_API_KEY"], default=None),
+        default_factory=secret_from_env(list(KEY_VARIABLES), default=None),
         exclude=True,
         repr=False,
     )
     base_url: str | None = None
+    dialect: DialectName = "jina"
+    timeout: float = Field(default=30.0, strict=True)
+    max_retries: int = Field(default=2, strict=True)
     dtype: Dtype = "auto"
     device: str = "auto"
     max_length: int = 8192
@@ -126,12 +161,12 @@ class JinaRerank(BaseDocumentCompressor):
     ) -> list[Document]:
         """The documents most relevant to the query, best first.
 
-        Traced as a run named `JinaRerank`, whose output also tells the model, the usage and
-        whether the answer is degraded.
+        Traced as a run named `JinaRerank`, whose output also tells the model, the usage,
+        whether the answer is degraded, and which documents nothing has scored.
 
         Args:
             documents: The candidates; they are not changed. None at all gives an empty list,
-                and no model is loaded.
+                no model is loaded and no service asked.
             query: The question; not blank.
             callbacks: The caller's callbacks, so that the run becomes a child of its own.
 
@@ -139,12 +174,14 @@ class JinaRerank(BaseDocumentCompressor):
             Copies of the documents kept, their ids and metadata included, with the score in
             `metadata["relevance_score"]`. Equal scores keep the order of `documents`.
             `metadata["relevance_truncated_tokens"]` is there if part of the text was not read,
-            and `metadata["relevance_degraded"]` says why, if the answer is second best.
+            and `metadata["relevance_degraded"]` says why, if the answer is second best; a
+            document that nothing has scored then has `metadata["relevance_unscored"]`.
 
         Raises:
             InputError: The query is blank, all documents are, or a text is not usable.
             ModelLoadError: The model cannot be loaded.
             ScoringError: A score came out as NaN, or the process was forked.
+            ServiceError: As one of its kinds, for each way in which a service can fail.
         """
         if not documents:
             return []
@@ -168,30 +205,36 @@ class JinaRerank(BaseDocumentCompressor):
         return answer["documents"]
 
     def warm_up(self) -> None:
-        """Load the model now instead of at the first call. Idempotent.
+        """Load the model now instead of at the first call; nothing is sent. Idempotent.
 
         Raises:
             ConfigurationError: An extra is missing, the device cannot be used, or this is closed.
             ModelLoadError: The model cannot be loaded.
         """
-        self._reranker.warm_up()
+        self._lease.reranker.warm_up()
 
     async def awarm_up(self) -> None:
         """`warm_up` without blocking the event loop."""
-        await self._reranker.awarm_up()
+        await self._lease.reranker.awarm_up()
 
     def close(self) -> None:
-        """Let go of the model, unless `reranker` was given: that one is yours. Idempotent."""
-        if self.reranker is None:
-            self._reranker.close()
+        """Let go of the model or the connections. Idempotent.
+
+        They are closed when the copies have let go of them too; `reranker`, if given, is yours.
+        """
+        if self.reranker is None and (unheld := self._lease.let_go()) is not None:
+            unheld.close()
 
     async def aclose(self) -> None:
         """`close` without blocking the event loop."""
-        if self.reranker is None:
-            await self._reranker.aclose()
+        if self.reranker is None and (unheld := self._lease.let_go()) is not None:
+            await unheld.aclose()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some settings changed, which shares the loaded model if it is the same.
+        """A copy with some settings changed.
+
+        It shares the loaded model or the connections, unless a setting of the model is among
+        `update`; closing one of the two leaves them to the other.
 
         Args:
             update: The settings to change. Unlike pydantic's own copy, this one checks them.
@@ -199,10 +242,22 @@ class JinaRerank(BaseDocumentCompressor):
 
         Raises:
             ConfigurationError: As for a new `JinaRerank`.
+            AuthenticationError: Likewise.
             pydantic.ValidationError: Likewise.
         """
-        copied = super().model_copy(update=update, deep=deep)
-        return type(self)(**{name: getattr(copied, name) for name in copied.model_fields_set})
+        settings = {name: getattr(self, name) for name in self.model_fields_set}
+        if deep:
+            settings = copy.deepcopy(settings)
+        changes = dict(update or {})
+        shares = self._lease.is_open and not changes.keys() & _DECIDE_THE_RERANKER
+        context = self._lease if shares and self.reranker is None else None
+        return type(self).model_validate({**settings, **changes}, context=context)
+
+    def __copy__(self) -> Self:
+        return self.model_copy()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self.model_copy(deep=True)
 
     def __getstate__(self) -> dict[Any, Any]:
         # A pickle goes to files and to other machines, where a key has no business.
@@ -216,7 +271,7 @@ class JinaRerank(BaseDocumentCompressor):
         super().__setstate__({**state, "__dict__": {**state["__dict__"], "api_key": key}})
 
     @model_validator(mode="after")
-    def _check_settings(self) -> Self:
+    def _check_settings(self, info: ValidationInfo) -> Self:
         if self.reranker is not None:
             fields = type(self).model_fields
             changed = [n for n in _MODEL_SETTINGS if getattr(self, n) != fields[n].default]
@@ -227,7 +282,9 @@ class JinaRerank(BaseDocumentCompressor):
                     f"{', '.join(changed)} cannot be combined with reranker, which has a model "
                     "already; build that one with these settings, or leave it out"
                 )
-        _ = self._reranker  # a bad setting fails here rather than at the first query
+        if isinstance(info.context, Lease):  # this is a copy
+            self.__dict__["_lease"] = info.context.share()
+        _ = self._lease  # a bad setting fails here rather than at the first query
         return self
 
     @field_serializer("reranker", when_used="json-unless-none")
@@ -239,21 +296,27 @@ class JinaRerank(BaseDocumentCompressor):
 
     # cached_property and not a private attribute of pydantic, for those count in ==.
     @cached_property
-    def _reranker(self) -> Reranker:
+    def _lease(self) -> Lease:
         if self.reranker is not None:
-            return self.reranker
-        # A key that merely lies in the environment is no reason to refuse a local model.
-        api_key = self.api_key if self.backend == "remote" else self._given_api_key
-        return build_reranker(
-            backend=self.backend,
-            model=self.model,
-            api_key=None if api_key is None else api_key.get_secret_value(),
-            base_url=self.base_url,
-            dtype=self.dtype,
-            device=self.device,
-            max_length=self.max_length,
-            long_documents=self.long_documents,
-            revision=self.revision,
+            return Lease(self.reranker)
+        # A key of the environment is left for the scorer to find: no local model is refused for
+        # it, and no service is sent it but one that speaks Jina's dialect.
+        given = self._given_api_key
+        return Lease(
+            build_reranker(
+                backend=self.backend,
+                model=self.model,
+                api_key=None if given is None else given.get_secret_value(),
+                base_url=self.base_url,
+                dialect=self.dialect,
+                timeout=self.timeout,
+                max_retries=self.max_retries,
+                dtype=self.dtype,
+                device=self.device,
+                max_length=self.max_length,
+                long_documents=self.long_documents,
+                revision=self.revision,
+            )
         )
 
     @property
@@ -267,7 +330,7 @@ class JinaRerank(BaseDocumentCompressor):
         return RunnableLambda(self._rerank, self._arerank, name="JinaRerank")
 
     def _rerank(self, request: _Request) -> _Answer:
-        ranking = self._reranker.rank(
+        ranking = self._lease.reranker.rank(
             request["query"],
             [self._scored_text(document) for document in request["documents"]],
             top_n=self.top_n,
@@ -276,7 +339,7 @@ class JinaRerank(BaseDocumentCompressor):
         return _answer(request["documents"], ranking)
 
     async def _arerank(self, request: _Request) -> _Answer:
-        ranking = await self._reranker.arank(
+        ranking = await self._lease.reranker.arank(
             request["query"],
             [self._scored_text(document) for document in request["documents"]],
             top_n=self.top_n,
@@ -291,19 +354,26 @@ class JinaRerank(BaseDocumentCompressor):
 
 
 def _answer(documents: Sequence[Document], ranking: Ranking) -> _Answer:
+    unscored = frozenset(ranking.unscored)
     return {
-        "documents": [_scored(documents[hit.index], hit, ranking.degraded) for hit in ranking],
+        "documents": [
+            _scored(documents[hit.index], hit, ranking.degraded, unscored) for hit in ranking
+        ],
         "model": ranking.model,
         "usage": asdict(ranking.usage),
         "degraded": ranking.degraded,
+        "unscored": list(ranking.unscored),
     }
 
 
-def _scored(document: Document, hit: RankedDocument, degraded: str | None) -> Document:
+def _scored(
+    document: Document, hit: RankedDocument, degraded: str | None, unscored: Collection[int]
+) -> Document:
     verdict = {
         "relevance_score": hit.score,
         "relevance_truncated_tokens": hit.truncated_tokens or None,
         "relevance_degraded": degraded,
+        "relevance_unscored": hit.index in unscored or None,
     }
     # What an earlier reranker said of the document must not pass for what this one says.
     metadata = {key: value for key, value in document.metadata.items() if key not in verdict}
