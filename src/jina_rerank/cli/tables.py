@@ -13,7 +13,8 @@ from rich.table import Table
 
 from ..errors import ConfigurationError, ModelLoadError
 from ..ranking import Ranking
-from ..scorers.local import EMBEDDED_MODEL, embedded_model_folder
+from ..scorers._weights import EMBEDDED_MODEL
+from ..scorers.local import embedded_model_folder
 from .documents import Document
 
 _TEXT_CHARACTERS = 300

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from os import PathLike
 from typing import Any, get_args
 from weakref import WeakValueDictionary
 
 from ..errors import ConfigurationError
+from ._device import Dtype, check_device, check_dtype
 from ._pairs import LongDocuments, PairModel, score_in_steps
+from ._weights import Weights, find_weights
 from ._worker import claim_process, worker_for
 from .base import OnScored, ScoreRequest, ScoreResponse
 
@@ -21,6 +25,10 @@ class InProcessScorer(ABC):
 
     Args:
         model: The name to show.
+        source: Where it is: a folder, a hub id, or None for the embedded model.
+        revision: A branch, tag or commit on the hub.
+        dtype: What to compute in.
+        device: Where.
         max_length: Longest pair in tokens; the model's own limit applies if it is lower.
         long_documents: What to do with longer ones.
 
@@ -28,7 +36,17 @@ class InProcessScorer(ABC):
         ConfigurationError: A setting is out of range.
     """
 
-    def __init__(self, model: str, *, max_length: int, long_documents: LongDocuments) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        source: str | PathLike[str] | None,
+        revision: str | None,
+        dtype: Dtype,
+        device: str,
+        max_length: int,
+        long_documents: LongDocuments,
+    ) -> None:
         if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 16:
             raise ConfigurationError(f"max_length must be a number from 16, not {max_length!r}")
         if long_documents not in get_args(LongDocuments):
@@ -36,15 +54,55 @@ class InProcessScorer(ABC):
                 f"long_documents must be one of {get_args(LongDocuments)}, not {long_documents!r}"
             )
         self._model = model
+        self._source = source
+        self._revision = revision
+        self._dtype = check_dtype(dtype)
+        self._device = check_device(device)
         self._max_length = max_length
         self._long_documents = long_documents
         self._closed = False
         self._slot: _Slot | None = None
+        self._weights: Weights = None
 
     @property
     def model(self) -> str:
         """The name of the model."""
         return self._model
+
+    @property
+    def fingerprint(self) -> str:
+        """What its scores depend on: see `CacheableScorer`.
+
+        The package's version, which model, and the settings as given. A folder is told by where
+        it is and by the sizes and times of its files, so a model that is trained anew in the same
+        place is another one; a hub id by its commit in the cache. A model in memory is the one
+        that was loaded, whatever was written over it since.
+
+        `"auto"` as dtype or device stands for what this machine has: name them where machines of
+        different kinds share a cache. Libraries' versions are not in it; they move the last
+        digits.
+        """
+        from .. import __version__
+
+        weights = self._weights if self._slot is not None else None
+        return json.dumps(
+            {
+                "jina_rerank": __version__,
+                "scorer": type(self).__name__,
+                "model": self._model,
+                "weights": weights or find_weights(self._source, self._revision),
+                "revision": self._revision,
+                "dtype": self._dtype,
+                "device": self._device.partition(":")[0],
+                "max_length": self._max_length,
+                "long_documents": self._long_documents,
+            }
+        )
+
+    @property
+    def listwise(self) -> bool:
+        """False: each document is read by itself."""
+        return False
 
     @abstractmethod
     def _key(self) -> Hashable:
@@ -110,6 +168,7 @@ class InProcessScorer(ABC):
     def _submit(
         self, model: PairModel, requests: Sequence[ScoreRequest], on_scored: OnScored | None
     ) -> Future[list[ScoreResponse]]:
+        self._weights = model.weights
         return worker_for(model.device).submit(
             lambda: score_in_steps(
                 model, requests, self._max_length, self._long_documents, on_scored

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..errors import InputError
 from ..ranking import Usage
+from ._weights import Weights
 from .base import OnScored, ScoreRequest, ScoreResponse
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class PairModel(Protocol):
         tokenizer: Its tokenizer.
         max_length: Longest pair it reads, in tokens.
         device: Where it runs; its worker has the same name.
+        weights: Which weights it was loaded from.
     """
 
     tokenizer: PairTokenizer
     max_length: int
     device: str
+    weights: Weights
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
         """The logit of each pair, in order; neighbours are of similar length."""

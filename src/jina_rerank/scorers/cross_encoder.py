@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from concurrent.futures import Future
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
-from ._device import Dtype, check_device, check_dtype, choose_device, choose_dtype
+from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
 from ._pairs import LongDocuments, PairModel
 from ._torch import import_torch
-from .base import OnScored, ScoreRequest, ScoreResponse
-from .local import Weights, describe, find_weights
+from ._weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -50,31 +48,15 @@ class CrossEncoderScorer(InProcessScorer):
         long_documents: LongDocuments = "truncate",
         revision: str | None = None,
     ) -> None:
-        super().__init__(fspath(model), max_length=max_length, long_documents=long_documents)
-        self._dtype = check_dtype(dtype)
-        self._device = check_device(device)
-        self._revision = revision
-        self._weights: Weights = None
-
-    @property
-    def fingerprint(self) -> str:
-        """What its scores depend on: as for `LocalScorer`."""
-        weights = self._weights if self._slot is not None else None
-        return describe(
-            scorer="CrossEncoderScorer",
-            model=self.model,
-            weights=weights or find_weights(self.model, self._revision),
-            revision=self._revision,
-            dtype=self._dtype,
-            device=self._device.partition(":")[0],
-            max_length=self._max_length,
-            long_documents=self._long_documents,
+        super().__init__(
+            fspath(model),
+            source=model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            max_length=max_length,
+            long_documents=long_documents,
         )
-
-    @property
-    def listwise(self) -> bool:
-        """False: it reads each document by itself."""
-        return False
 
     def __repr__(self) -> str:
         return f"CrossEncoderScorer({self.model!r}, dtype={self._dtype!r}, device={self._device!r})"
@@ -107,13 +89,6 @@ class CrossEncoderScorer(InProcessScorer):
         # After, if they had to be downloaded.
         weights = weights or find_weights(self.model, self._revision)
         return _CrossEncoderPairs(encoder, self.model, device, weights)
-
-    def _submit(
-        self, model: PairModel, requests: Sequence[ScoreRequest], on_scored: OnScored | None
-    ) -> Future[list[ScoreResponse]]:
-        assert isinstance(model, _CrossEncoderPairs)
-        self._weights = model.weights
-        return super()._submit(model, requests, on_scored)
 
 
 class _CrossEncoderPairs:

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import json
 import logging
 import os
 import time
 from collections.abc import Hashable, Sequence
-from concurrent.futures import Future
-from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ScoringError
-from ._device import Dtype, check_device, check_dtype, choose_device, choose_dtype
+from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
 from ._pairs import LongDocuments, PairModel
 from ._torch import import_torch
-from .base import OnScored, ScoreRequest, ScoreResponse
+from ._weights import EMBEDDED_MODEL, Weights, find_weights
 
 if TYPE_CHECKING:
     from ..jinabert import JinaBert, PairTokenizer, TokenPair
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED_MODEL = "jina-rerank-mini"
-"""The distribution and the name of the model that ships with the package."""
-
 INSTALL_LOCAL = 'pip install "jina-rerank[local]"'
-
-Weights = list[object] | None
-"""Which weights, of those that may be under one name; None if they are not on this machine."""
-
-_CHECKPOINT_SUFFIXES = {".bin", ".json", ".model", ".safetensors", ".txt"}
 
 
 class LocalScorer(InProcessScorer):
@@ -76,44 +64,17 @@ class LocalScorer(InProcessScorer):
                 f"model must be a hub id or a folder, not {type(model).__name__}"
             )
         name = EMBEDDED_MODEL if model is None else fspath(model)
-        super().__init__(name, max_length=max_length, long_documents=long_documents)
+        super().__init__(
+            name,
+            source=model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            max_length=max_length,
+            long_documents=long_documents,
+        )
         if model is None and revision is not None:
             raise ConfigurationError("revision: the embedded model has none; name a hub id")
-        self._source = model
-        self._dtype = check_dtype(dtype)
-        self._device = check_device(device)
-        self._revision = revision
-        self._weights: Weights = None
-
-    @property
-    def fingerprint(self) -> str:
-        """What its scores depend on: see `CacheableScorer`.
-
-        The package's version, which model, and the settings as given. A folder is told by where
-        it is and by the sizes and times of its files, so a model that is trained anew in the same
-        place is another one; a hub id by its commit in the cache. A model in memory is the one
-        that was loaded, whatever was written over it since.
-
-        `"auto"` as dtype or device stands for what this machine has: name them where machines of
-        different kinds share a cache. Libraries' versions are not in it; they move the last
-        digits.
-        """
-        weights = self._weights if self._slot is not None else None
-        return describe(
-            scorer="LocalScorer",
-            model=self.model,
-            weights=weights or find_weights(self._source, self._revision),
-            revision=self._revision,
-            dtype=self._dtype,
-            device=self._device.partition(":")[0],
-            max_length=self._max_length,
-            long_documents=self._long_documents,
-        )
-
-    @property
-    def listwise(self) -> bool:
-        """False: it reads each document by itself."""
-        return False
 
     def __repr__(self) -> str:
         return (
@@ -154,13 +115,6 @@ class LocalScorer(InProcessScorer):
             time.perf_counter() - started,
         )
         return _JinaBertPairs(model, tokenizer, device, weights)
-
-    def _submit(
-        self, model: PairModel, requests: Sequence[ScoreRequest], on_scored: OnScored | None
-    ) -> Future[list[ScoreResponse]]:
-        assert isinstance(model, _JinaBertPairs)
-        self._weights = model.weights
-        return super()._submit(model, requests, on_scored)
 
 
 class _JinaBertPairs:
@@ -203,49 +157,3 @@ def embedded_model_folder() -> Path:
             f"the embedded model is not installed: {INSTALL_LOCAL}, or name another model"
         )
     return Path(spec.origin).parent
-
-
-def describe(**settings: object) -> str:
-    """A fingerprint: this package's version and the settings, in one line."""
-    from .. import __version__
-
-    return json.dumps({"jina_rerank": __version__, **settings})
-
-
-def find_weights(source: str | PathLike[str] | None, revision: str | None) -> Weights:
-    """Which weights are there now, without reading them.
-
-    Args:
-        source: A folder, a hub id, or None for the embedded model.
-        revision: A branch, tag or commit on the hub.
-    """
-    if source is None:
-        return [EMBEDDED_MODEL, _embedded_version()]
-    folder = Path(source).expanduser()
-    try:
-        files = sorted(
-            (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-            for file in folder.iterdir()
-            if file.suffix in _CHECKPOINT_SUFFIXES
-        )
-        return [os.path.realpath(folder), files]
-    except OSError:  # no such folder
-        return _weights_in_hub_cache(fspath(source), revision)
-
-
-@cache
-def _embedded_version() -> str | None:
-    try:
-        return importlib.metadata.version(EMBEDDED_MODEL)
-    except importlib.metadata.PackageNotFoundError:
-        return None  # loading it will say so
-
-
-def _weights_in_hub_cache(name: str, revision: str | None) -> Weights:
-    try:
-        from huggingface_hub import try_to_load_from_cache
-
-        path = try_to_load_from_cache(name, "config.json", revision=revision)
-    except (ImportError, ValueError):  # ValueError: the hub allows no such name
-        return None
-    return [name, Path(path).parent.name] if isinstance(path, str) else None
