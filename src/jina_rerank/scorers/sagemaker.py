@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import ConfigurationError
 from .remote import LISTWISE_MODELS
 from .service.boto import BotoTransport, new_boto3_session
 from .service.dialects import Parameters, SageMaker
-from .service.io_thread import io_thread
 from .service.parts import PartLimits
 from .service.scorer import ServiceScorer, check_count, check_seconds
 
@@ -116,7 +114,6 @@ class SageMakerScorer(ServiceScorer):
         self._allow_partial = allow_partial
         self._boto3_session = session
         self._lost_session = False
-        self._transport: BotoTransport | None = None
         self._found_region: str | None = None
 
     def __repr__(self) -> str:
@@ -134,7 +131,6 @@ class SageMakerScorer(ServiceScorer):
             **state,
             "_boto3_session": None,
             "_lost_session": lost,
-            "_transport": None,
             "_found_region": None,
         }
 
@@ -165,15 +161,6 @@ class SageMakerScorer(ServiceScorer):
             self._found_region = session.region_name
         return self._found_region
 
-    def _submit_warm_up(self) -> Future[None]:
-        async def open_client() -> None:
-            self._session()
-            assert self._transport is not None
-            await self._transport.open()
-
-        self._check_open()
-        return io_thread().submit(open_client())
-
     def _open_session(self) -> Session:
         from .service.session import Conduct, Session
 
@@ -185,7 +172,7 @@ class SageMakerScorer(ServiceScorer):
         where = f" in {self._region_name}" if self._region_name else ""
         service = f"SageMaker endpoint {self._endpoint_name}{where}"
         # No request outlives its call by more than the call's own length.
-        self._transport = BotoTransport(
+        transport = BotoTransport(
             self._endpoint_name,
             service=service,
             session=self._boto3_session,
@@ -196,7 +183,7 @@ class SageMakerScorer(ServiceScorer):
         )
         return Session(
             service,
-            self._transport,
+            transport,
             dialect=SageMaker(as_list=self._request_form == "list"),
             parameters=Parameters(),
             conduct=Conduct(

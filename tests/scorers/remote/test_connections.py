@@ -5,6 +5,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -160,6 +161,22 @@ async def test_nothing_leaks_after_cancellations(server: FaultServer, connect) -
     assert await asyncio.to_thread(until, lambda: tasks() == before)
     server.default = Slow(0)
     assert await reranker.ascore("q", DOCUMENTS) == EXPECTED
+
+
+async def test_nothing_leaks_wherever_a_call_is_cancelled(server: FaultServer, connect) -> None:
+    rng = random.Random(7)
+    reranker = connect(timeout=5, max_concurrency=2)
+    await reranker.awarm_up()
+    server.default = CloseIdle()  # so that every call makes a connection
+    for _ in range(400):
+        call = asyncio.create_task(reranker.arank("q", DOCUMENTS))
+        await asyncio.sleep(rng.uniform(0, 0.004))
+        call.cancel()
+        await asyncio.wait([call])
+    server.default = Slow(0.01)
+    # Places in the pool that were lost would leave these waiting until their deadline.
+    assert await asyncio.gather(*(reranker.ascore("q", DOCUMENTS) for _ in range(8)))
+    assert server.open_connections <= 2
 
 
 async def test_the_event_loop_is_not_blocked(server: FaultServer, connect) -> None:

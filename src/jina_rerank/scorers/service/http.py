@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import zlib
 
 import httpx
@@ -35,9 +37,6 @@ class HttpTransport:
         read_timeout: Longest silence of the service, in seconds.
         connections: How many at most.
         http2: Whether to offer HTTP/2, which needs the package h2.
-
-    Raises:
-        ConfigurationError: h2 is wanted and not installed.
     """
 
     def __init__(
@@ -50,49 +49,70 @@ class HttpTransport:
         connections: int,
         http2: bool,
     ) -> None:
+        self._url = url
+        self._secrets = secrets
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._connections = connections
+        self._http2 = http2
+        self._opening = asyncio.Lock()
+        self._client: httpx.AsyncClient | None = None
+
+    async def open(self) -> None:
+        """Make the client; see `Transport.open`.
+
+        Raises:
+            ConfigurationError: HTTP/2 is wanted and h2 not installed.
+        """
+        await self._open()
+
+    async def _open(self) -> httpx.AsyncClient:
+        async with self._opening:
+            if self._client is None:
+                # Certificates take some 50 ms to read, and this loop has others to serve.
+                certificates = await asyncio.to_thread(httpx.create_ssl_context)
+                self._client = self._new_client(certificates)
+            return self._client
+
+    def _new_client(self, certificates: ssl.SSLContext) -> httpx.AsyncClient:
         try:
-            self._client = httpx.AsyncClient(
+            return httpx.AsyncClient(
                 headers={
                     "Accept": "application/json",
                     # Scores are small, and what comes compressed can be a bomb.
                     "Accept-Encoding": "identity",
                     "Content-Type": "application/json",
                     "User-Agent": "jina-rerank",
-                    **secrets.headers(),
+                    **self._secrets.headers(),
                 },
-                timeout=httpx.Timeout(read_timeout, connect=connect_timeout, pool=None),
+                verify=certificates,
+                timeout=httpx.Timeout(self._read_timeout, connect=self._connect_timeout, pool=None),
                 limits=httpx.Limits(
-                    max_connections=connections,
-                    max_keepalive_connections=connections,
+                    max_connections=self._connections,
+                    max_keepalive_connections=self._connections,
                     keepalive_expiry=KEEP_ALIVE,
                 ),
-                http2=http2,
+                http2=self._http2,
                 follow_redirects=False,
             )
         except ImportError as error:
             raise ConfigurationError(
                 "http2=True needs h2, which is not installed: pip install 'httpx[http2]'"
             ) from error
-        self._url = url
-        self._secrets = secrets
-        self._connect_timeout = connect_timeout
-        self._read_timeout = read_timeout
 
     async def send(self, body: bytes) -> Reply:
         """Send a JSON body; see `Transport.send`.
 
         Services have been seen to send keys back, so the reply comes without them.
         """
+        client = self._client or await self._open()
+        progress = _Progress()
+        exchange = asyncio.ensure_future(self._exchange(client, body, progress))
         try:
-            async with self._client.stream("POST", self._url, content=body) as response:
-                return Reply(
-                    response.status_code,
-                    self._secrets.hide_bytes(await _read(response, largest_answer(body))),
-                    {
-                        name.lower(): self._secrets.hide(value)
-                        for name, value in response.headers.items()
-                    },
-                )
+            return await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            await progress.cancel(exchange)
+            raise
         except _UnreadableError as error:
             failure: ServiceError = ResponseError(
                 f"the answer of {self._url} {error}", error.status
@@ -103,9 +123,20 @@ class HttpTransport:
         # traceback, which error trackers collect, hold the request's headers.
         raise failure
 
+    async def _exchange(self, client: httpx.AsyncClient, body: bytes, progress: _Progress) -> Reply:
+        extensions = {"trace": progress}
+        async with client.stream("POST", self._url, content=body, extensions=extensions) as answer:
+            content = await _read(answer, largest_answer(body))
+            return Reply(
+                answer.status_code,
+                self._secrets.hide_bytes(content),
+                {name.lower(): self._secrets.hide(value) for name, value in answer.headers.items()},
+            )
+
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     def _failure(self, error: httpx.HTTPError) -> ServiceError:
         if isinstance(error, httpx.ConnectTimeout):
@@ -117,6 +148,45 @@ class HttpTransport:
         # Broken connections reach us without a word.
         reason = self._secrets.hide(str(error)) or "it broke before the answer was whole"
         return ConnectionFailedError(f"the connection to {self._url} failed: {reason}")
+
+
+class _Progress:
+    """How far httpcore has come with a request, so that it is cancelled where it can bear it.
+
+    Between two of its steps httpcore 1.0 has made or assigned a connection and not yet noted that
+    it is in use. Cancelled there, it keeps the connection open, never uses it again, and counts it
+    for ever: the pool fills up. Nothing is waited for in these places, so they are left at once.
+    """
+
+    _TURNS = 100  # of the event loop; two or three are enough
+
+    def __init__(self) -> None:
+        self._is_between_steps = True
+
+    async def __call__(self, event: str, info: object) -> None:
+        """Called by httpcore, as its trace extension."""
+        if event.endswith(".started"):
+            self._is_between_steps = False
+        elif event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._is_between_steps = True
+
+    async def cancel(self, exchange: asyncio.Future[Reply]) -> None:
+        """Cancel the request when it is within a step, and wait until it has ended."""
+        exchange.add_done_callback(_retrieve)
+        try:
+            for _ in range(self._TURNS):
+                if exchange.done() or not self._is_between_steps:
+                    break
+                await asyncio.sleep(0)
+        finally:
+            exchange.cancel()
+        await asyncio.wait([exchange])
+
+
+def _retrieve(exchange: asyncio.Future[Reply]) -> None:
+    """Look at an error that nobody waits for, or asyncio would report it."""
+    if not exchange.cancelled():
+        exchange.exception()
 
 
 class _UnreadableError(Exception):

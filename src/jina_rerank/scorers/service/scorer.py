@@ -110,7 +110,7 @@ class ServiceScorer(ABC):
 
     def _submit_warm_up(self) -> Future[None]:
         async def open_session() -> None:
-            self._session()
+            await self._session().open()
 
         self._check_open()
         return io_thread().submit(open_session())

@@ -79,6 +79,10 @@ class Session:
         self._budget = budget_for(service)
         self._closed = False
 
+    async def open(self) -> None:
+        """Make ready what takes time; nothing is sent."""
+        await self._transport.open()
+
     async def aclose(self) -> None:
         """Close all connections; calls that are under way fail."""
         self._closed = True

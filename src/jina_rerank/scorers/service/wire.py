@@ -28,6 +28,15 @@ class Transport(Protocol):
     It is used on the I/O thread's loop only.
     """
 
+    async def open(self) -> None:
+        """Make ready what takes time; nothing is sent. Idempotent, and done by `send` otherwise.
+
+        Raises:
+            ConfigurationError: A package or a setting is missing.
+            AuthenticationError: There are no credentials.
+        """
+        ...
+
     async def send(self, body: bytes) -> Reply:
         """Send a JSON body.
 
