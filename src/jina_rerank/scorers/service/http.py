@@ -153,29 +153,36 @@ class HttpTransport:
 class _Progress:
     """How far httpcore has come with a request, so that it is cancelled where it can bear it.
 
-    Between two of its steps httpcore 1.0 has made or assigned a connection and not yet noted that
-    it is in use. Cancelled there, it keeps the connection open, never uses it again, and counts it
-    for ever: the pool fills up. Nothing is waited for in these places, so they are left at once.
+    There are places where httpcore 1.0 has assigned a connection and not yet noted that it is in
+    use, or no longer needs it and has not noted that. Cancelled there, it never uses the connection
+    again and counts it for ever: the pool fills up. Nothing is waited for in these places, so they
+    are left at once.
     """
 
     _TURNS = 100  # of the event loop; two or three are enough
+    _FRAGILE_FROM = (
+        ".connect_tcp.complete",
+        ".start_tls.complete",
+        ".receive_response_body.complete",
+        ".response_closed.started",
+    )
 
     def __init__(self) -> None:
-        self._is_between_steps = True
+        self._is_fragile = True
 
     async def __call__(self, event: str, info: object) -> None:
         """Called by httpcore, as its trace extension."""
-        if event.endswith(".started"):
-            self._is_between_steps = False
-        elif event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._is_between_steps = True
+        if event.endswith(self._FRAGILE_FROM):
+            self._is_fragile = True
+        elif event.endswith(".started"):
+            self._is_fragile = False
 
     async def cancel(self, exchange: asyncio.Future[Reply]) -> None:
-        """Cancel the request when it is within a step, and wait until it has ended."""
+        """Cancel the request as soon as it can be, and wait until it has ended."""
         exchange.add_done_callback(_retrieve)
         try:
             for _ in range(self._TURNS):
-                if exchange.done() or not self._is_between_steps:
+                if exchange.done() or not self._is_fragile:
                     break
                 await asyncio.sleep(0)
         finally:
