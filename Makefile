@@ -30,7 +30,7 @@ format: $(VENV)/dev.done  ## Put the code in shape
 
 types: $(VENV)/dev.done  ## Check types, strictly
 	$(BIN)/mypy src scripts
-	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
+	MYPYPATH=benchmarks:tests $(BIN)/mypy benchmarks
 	MYPYPATH=examples $(BIN)/mypy examples
 	MYPYPATH=integrations/llama-index/src $(BIN)/mypy -p llama_index.postprocessor.jina_rerank
 	MYPYPATH=integrations/langchain/src $(BIN)/mypy -p langchain_jina_rerank
