@@ -11,7 +11,9 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 from faults import FaultServer
 from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
+from sybil.region import Lexeme
 
 ROOT = Path(__file__).parent
 
@@ -39,29 +41,40 @@ def run_shell(example: Example) -> None:
     assert done.stdout.strip()
 
 
-SERVICE_PORT = 8765
-"""Where the pages' blocks find a rerank service."""
+SERVICE = "http://127.0.0.1:8765"
+"""Where the pages' blocks believe a rerank service to be. Any free port takes its place, so that
+several runs on one machine do not meet."""
+
+
+class PageEvaluator(PythonEvaluator):
+    """Runs a block of Python against the page's own service."""
+
+    def __call__(self, example: Example) -> None:
+        """Run it."""
+        service, block = example.namespace["service"], example.parsed
+        text = block.replace(SERVICE, service.url)
+        example.parsed = Lexeme(text, block.offset, block.line_offset)
+        super().__call__(example)
 
 
 def setup_page(namespace: dict[str, object]) -> None:
-    """Start the service that pages ask; give their classes a module to say that they are from."""
+    """Start the service that a page asks; give its classes a module to say that they are from."""
     namespace["__name__"] = "documentation"
-    service = FaultServer(SERVICE_PORT)
-    namespace["service"] = service.__enter__()
+    namespace["service"] = FaultServer().__enter__()
     os.environ["JINA_API_KEY"] = "jina_of_the_documentation"
 
 
 def teardown_page(namespace: dict[str, object]) -> None:
     """Stop the service."""
-    os.environ.pop("JINA_API_KEY", None)
-    service = namespace.get("service")
-    if isinstance(service, FaultServer):  # it is not, if the port was taken
-        service.__exit__(None, None, None)
+    del os.environ["JINA_API_KEY"]
+    service = namespace["service"]
+    assert isinstance(service, FaultServer)
+    service.__exit__(None, None, None)
 
 
 pytest_collect_file = Sybil(
     parsers=[
-        PythonCodeBlockParser(),
+        CodeBlockParser(language="python", evaluator=PageEvaluator()),
         CodeBlockParser(language="bash", evaluator=run_shell),
     ],
     patterns=["README.md", "docs/*.md", "integrations/*/README.md"],

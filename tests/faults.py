@@ -30,8 +30,8 @@ MEGABYTE = b" " * 2**20
 class FaultServer(LoopbackServer):
     """A rerank service that answers right until it is told otherwise; see `LoopbackServer`."""
 
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(default=Right(), port=port)
+    def __init__(self) -> None:
+        super().__init__(default=Right())
 
 
 class Whole:

@@ -169,7 +169,6 @@ class LoopbackServer:
 
     Args:
         default: For requests without another fault.
-        port: Where to listen; 0 for any that is free.
 
     Attributes:
         url: Where it listens, without a slash at the end.
@@ -178,9 +177,8 @@ class LoopbackServer:
         record: Whether requests are kept; `received` counts them in any case.
     """
 
-    def __init__(self, default: Fault, port: int = 0) -> None:
+    def __init__(self, default: Fault) -> None:
         self.default = default
-        self._port = port
         self.choose: Callable[[SeenRequest], Fault] | None = None
         self.record = True
         self._script: deque[Fault] = deque()
@@ -196,7 +194,7 @@ class LoopbackServer:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread.start()
         self._started.wait()
