@@ -1,0 +1,56 @@
+"""Which weights lie under a name: enough to tell whether scores of before are still true."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from functools import cache
+from os import PathLike, fspath
+from pathlib import Path
+
+EMBEDDED_MODEL = "jina-rerank-mini"
+"""The name and the distribution of the model that ships with the package."""
+
+Weights = list[object] | None
+"""Which weights, of those that may be under one name; None if they are not on this machine."""
+
+_CHECKPOINT_SUFFIXES = {".bin", ".json", ".model", ".safetensors", ".txt"}
+
+
+def find_weights(source: str | PathLike[str] | None, revision: str | None) -> Weights:
+    """Which weights are there now, without reading them.
+
+    Args:
+        source: A folder, a hub id, or None for the embedded model.
+        revision: A branch, tag or commit on the hub.
+    """
+    if source is None:
+        return [EMBEDDED_MODEL, _embedded_version()]
+    folder = Path(source).expanduser()
+    try:
+        files = sorted(
+            (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+            for file in folder.iterdir()
+            if file.suffix in _CHECKPOINT_SUFFIXES
+        )
+        return [os.path.realpath(folder), files]
+    except OSError:  # no such folder
+        return _weights_in_hub_cache(fspath(source), revision)
+
+
+@cache
+def _embedded_version() -> str | None:
+    try:
+        return importlib.metadata.version(EMBEDDED_MODEL)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # loading it will say so
+
+
+def _weights_in_hub_cache(name: str, revision: str | None) -> Weights:
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        path = try_to_load_from_cache(name, "config.json", revision=revision)
+    except (ImportError, ValueError):  # ValueError: the hub allows no such name
+        return None
+    return [name, Path(path).parent.name] if isinstance(path, str) else None
