@@ -1,8 +1,10 @@
-"""A fault server in a process of its own, so that it does not compete for Python's lock, and a
-measure of how busy the machine is."""
+"""For measuring time in tests: a fault server that does not compete for Python's lock, and what to
+leave out of account.
+"""
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import random
 import threading
@@ -53,6 +55,17 @@ def _serve(pipe: Connection, faults: Sequence[Fault], share: float, seed: int) -
         pipe.send(server.url)
         while pipe.recv() == "count":
             pipe.send(server.open_connections)
+
+
+@contextmanager
+def no_old_garbage() -> Iterator[None]:
+    """Keep the collector away from what other tests have left: it would stop all threads."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def seconds_without_a_core(*threads: threading.Thread) -> float:

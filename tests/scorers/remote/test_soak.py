@@ -1,7 +1,6 @@
 """Thousands of calls through every kind of fault at once."""
 
 import asyncio
-import gc
 import logging
 import threading
 import time
@@ -31,7 +30,7 @@ from faults import (
     WrongEncoding,
 )
 from loopback import Fault
-from soaking import seconds_without_a_core, soak_server
+from soaking import no_old_garbage, seconds_without_a_core, soak_server
 
 from jina_rerank import RemoteScorer, Reranker, ServiceError
 from jina_rerank.scorers.service.io_thread import io_thread
@@ -79,12 +78,9 @@ FAULTS: list[Fault] = [
 
 @pytest.mark.slow
 async def test_every_call_ends_right_or_with_a_typed_error_and_in_time() -> None:
-    # What other tests have left in memory would stop all threads at each collection.
-    gc.collect()
-    gc.freeze()
     outcomes: Counter[str] = Counter()
     lateness: list[float] = []
-    with soak_server(FAULTS, SHARE, seed=20261121) as server:
+    with no_old_garbage(), soak_server(FAULTS, SHARE, seed=20261121) as server:
         reranker = Reranker(
             RemoteScorer(
                 base_url=server.url, timeout=DEADLINE, read_timeout=0.4, max_concurrency=TASKS
@@ -131,7 +127,6 @@ async def test_every_call_ends_right_or_with_a_typed_error_and_in_time() -> None
         assert await count_tasks() == tasks_before
         await reranker.aclose()
         assert server.open_connections == 0
-    gc.unfreeze()
 
 
 async def count_tasks() -> int:

@@ -95,7 +95,7 @@ def test_no_region(server, build, monkeypatch):
 
 def test_no_boto3(build, monkeypatch):
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'jina-rerank\[sagemaker\]'"):
+    with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[sagemaker\]"'):
         build().warm_up()
 
 

@@ -203,7 +203,7 @@ def new_boto3_session() -> boto3.Session:
     except ImportError as error:
         raise ConfigurationError(
             "SageMakerScorer needs boto3, which is not installed: "
-            "pip install 'jina-rerank[sagemaker]'"
+            'pip install "jina-rerank[sagemaker]"'
         ) from error
     return boto3.Session()
 

@@ -97,7 +97,7 @@ class HttpTransport:
             )
         except ImportError as error:
             raise ConfigurationError(
-                "http2=True needs h2, which is not installed: pip install 'httpx[http2]'"
+                'http2=True needs h2, which is not installed: pip install "httpx[http2]"'
             ) from error
 
     async def send(self, body: bytes) -> Reply:
