@@ -71,7 +71,7 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
     core = {need.partition(">=")[0] for need in needs if "extra ==" not in need}
     assert core == {"anyio", "httpx", "tenacity", "tqdm"}
     bring = {need.partition("extra == ")[2].strip("'\"") for need in needs if "rank-mini" in need}
-    assert bring == {"local", "onnx", "cross-encoder"}, "the last by way of local"
+    assert bring == {"local", "onnx", "cross-encoder", "export"}, "two by way of local"
 
 
 def test_the_core_is_small_and_the_model_has_no_code(wheels: Path) -> None:

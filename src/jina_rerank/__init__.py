@@ -33,6 +33,7 @@ from .scorers.cache import CachedScorer
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.fallback import FallbackScorer, RetrievalOrder
 from .scorers.local import LocalScorer
+from .scorers.onnx import OnnxScorer
 from .scorers.remote import RemoteScorer
 from .scorers.sagemaker import SageMakerScorer
 
@@ -49,6 +50,7 @@ __all__ = [
     "InsufficientBalanceError",
     "LocalScorer",
     "ModelLoadError",
+    "OnnxScorer",
     "RankedDocument",
     "Ranking",
     "RateLimitError",

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,9 +16,12 @@ from ..errors import InputError, RerankError
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
+from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.local import LocalScorer
 from .documents import Document, Format, read_documents
 from .tables import models_table, ranking_table, usable_offline
+
+ExportFormat = Literal["onnx"]
 
 FAILED, BAD_USAGE = 1, 2
 PROGRESS_FROM = 100
@@ -113,6 +116,35 @@ def models(
             print(json.dumps(model.to_dict(), ensure_ascii=False))  # noqa: T201 - the output
     else:
         Console().print(models_table(found))
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(help=f"A folder or hub id; {EMBEDDED_MODEL} is the embedded one.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where to write: a new folder or an empty one.")],
+    export_format: Annotated[
+        ExportFormat, typer.Option("--format", "-f", help="What to write.")
+    ] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit weights and products: smaller, less exact.")
+    ] = False,
+) -> None:
+    """Write MODEL to FOLDER for runtimes without torch, with all that they need.
+
+    Writes the path of the model. Exit status: 0 done, 1 the model cannot be read, 2 the folder or
+    an option cannot be used.
+    """
+    from ..onnx import export_onnx
+
+    embedded = model == EMBEDDED_MODEL and not Path(model).is_dir()
+    try:
+        print(export_onnx(None if embedded else model, folder, int8=int8))  # noqa: T201 - the output
+    except InputError as error:
+        _fail(error, BAD_USAGE)
+    except RerankError as error:
+        _fail(error, FAILED)
 
 
 def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:

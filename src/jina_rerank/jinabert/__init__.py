@@ -1,14 +1,19 @@
 """The JinaBERT reranker itself: configuration, tokenizer, checkpoint, forward pass.
 
-Torch, `tokenizers` and `safetensors`; no transformers, and no remote code.
+Torch, `tokenizers` and `safetensors`; no transformers, and no remote code. Torch is imported when
+`JinaBert` is first asked for: the rest is used by `OnnxScorer` too, which does without.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from .alibi import alibi_slopes
 from .config import JinaBertConfig
-from .model import JinaBert
 from .packing import pack
 from .quantization import quantize_state
 from .tokenizer import PairTokenizer, TokenPair
+
+if TYPE_CHECKING:
+    from .model import JinaBert
 
 __all__ = [
     "JinaBert",
@@ -19,3 +24,11 @@ __all__ = [
     "pack",
     "quantize_state",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the one that is asked for
+    if name != "JinaBert":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .model import JinaBert
+
+    return JinaBert

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .config import Slopes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def alibi_slopes(heads: int, variant: Slopes = "reranker") -> list[float]:
@@ -44,6 +45,8 @@ def reversed_bias(slopes: Tensor, length: int) -> Tensor:
     Returns:
         Shape (1, heads, length, length), float32, rows overlapping in memory: to be read only.
     """
+    import torch
+
     distance = torch.arange(1 - length, length, device=slopes.device, dtype=slopes.dtype).abs_()
     vector = -slopes[:, None] * distance
     return vector.as_strided((1, len(slopes), length, length), (0, 2 * length - 1, 1, 1))

@@ -6,9 +6,11 @@ Only the file is quantized: at load every matrix becomes the compute dtype again
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SCALE_SUFFIX = ".scale"
 """Added to a quantized tensor's name to name its scales."""
@@ -23,6 +25,8 @@ def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The integers, shape (rows, columns), int8, and the scales, shape (rows,), float32.
     """
+    import torch
+
     matrix = matrix.float()
     scale = matrix.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
     return (matrix / scale[:, None]).round().to(torch.int8), scale

@@ -14,7 +14,15 @@ EMBEDDED_MODEL = "jina-rerank-mini"
 Weights = list[object] | None
 """Which weights, of those that may be under one name; None if they are not on this machine."""
 
-_CHECKPOINT_SUFFIXES = {".bin", ".json", ".model", ".safetensors", ".txt"}
+_CHECKPOINT_SUFFIXES = {
+    ".bin",
+    ".json",
+    ".model",
+    ".onnx",
+    ".onnx_data",
+    ".safetensors",
+    ".txt",
+}
 
 
 def find_weights(source: str | PathLike[str] | None, revision: str | None) -> Weights:

@@ -1,0 +1,74 @@
+"""The files of an exported folder, and the embedded model's weights without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelLoadError
+from ..jinabert.files import CONFIG, SAFETENSORS, TOKENIZER
+from ..jinabert.quantization import SCALE_SUFFIX
+
+if TYPE_CHECKING:
+    from .graph import Float32, Int8Rows
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+OUTPUT = "logits"
+
+MODEL = "model.onnx"
+EXTERNAL_DATA = "model.onnx_data"
+"""Holds the weights of a model that is too large for one file."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFiles:
+    """The files of one exported model: model.onnx, config.json, tokenizer.json."""
+
+    model: Path
+    config: Path
+    tokenizer: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> OnnxFiles:
+        """The files in a folder, whether or not they are there."""
+        return cls(folder / MODEL, folder / CONFIG, folder / TOKENIZER)
+
+    def check(self) -> None:
+        """See that all of them are there.
+
+        Raises:
+            ModelLoadError: One is not; it says how to make it.
+        """
+        folder = self.model.parent
+        if not folder.is_dir():
+            raise ModelLoadError(f"{folder}: no such folder")
+        for path in (self.model, self.config, self.tokenizer):
+            if not path.is_file():
+                raise ModelLoadError(
+                    f"{folder}: has no {path.name}; a folder with all that is needed is made by: "
+                    "jina-rerank export MODEL FOLDER"
+                )
+
+
+def read_int8_rows(folder: Path) -> dict[str, Float32 | Int8Rows]:
+    """The weights of a checkpoint that is stored as 8-bit rows, as `build_model` takes them.
+
+    The embeddings stay integers, which changes nothing but the size; all else is float32.
+
+    Args:
+        folder: Holds model.safetensors.
+    """
+    from safetensors.numpy import load_file
+
+    from .graph import Int8Rows
+
+    stored = load_file(folder / SAFETENSORS)
+    weights: dict[str, Float32 | Int8Rows] = {}
+    for name, tensor in stored.items():
+        if name + SCALE_SUFFIX in stored:
+            rows = Int8Rows(tensor, stored[name + SCALE_SUFFIX])
+            weights[name] = rows if ".embeddings." in name else rows.dequantized()
+        elif not name.endswith(SCALE_SUFFIX):
+            weights[name] = tensor
+    return weights

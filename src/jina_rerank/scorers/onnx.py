@@ -1,0 +1,192 @@
+"""`OnnxScorer`: a JinaBERT reranker on this machine without torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError, ModelLoadError, ScoringError
+from ._in_process import InProcessScorer
+from ._pairs import LongDocuments, PairModel
+from ._weights import EMBEDDED_MODEL, Weights, find_weights
+from .local import embedded_model_folder
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+    from ..jinabert import PairTokenizer, TokenPair
+
+logger = logging.getLogger(__name__)
+
+INSTALL_ONNX = 'pip install "jina-rerank[onnx]"'
+
+_FATAL = 4
+"""The log level of ONNX Runtime at which it says nothing: what goes wrong is raised."""
+
+PADDING_TOKENS = 256
+"""Most padding in one run of the model. It costs as much as a run's own overhead, some
+milliseconds, and without a limit one long document would make all its neighbours as long."""
+
+
+class OnnxScorer(InProcessScorer):
+    """Scores with a JinaBERT reranker in ONNX Runtime, on the processor.
+
+    Behaves as `LocalScorer` does in float32, and gives the same logits to the fourth digit. A
+    folder that was exported with `int8` is faster and smaller, and differs more: see ONNX in the
+    documentation.
+
+    Args:
+        model: None for the embedded model, whose graph is built when it is loaded; otherwise a
+            folder that `jina-rerank export` has written: model.onnx, config.json and
+            tokenizer.json.
+        max_length: As for `LocalScorer`.
+        long_documents: As for `LocalScorer`.
+
+    Raises:
+        ConfigurationError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | None = None,
+        *,
+        max_length: int = 8192,
+        long_documents: LongDocuments = "truncate",
+    ) -> None:
+        if not isinstance(model, str | PathLike | None):
+            raise ConfigurationError(f"model must be a folder, not {type(model).__name__}")
+        super().__init__(
+            EMBEDDED_MODEL if model is None else fspath(model),
+            source=model,
+            revision=None,
+            dtype="float32",
+            device="cpu",
+            max_length=max_length,
+            long_documents=long_documents,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"OnnxScorer({self._source!r}, max_length={self._max_length}, "
+            f"long_documents={self._long_documents!r})"
+        )
+
+    def _key(self) -> Hashable:
+        folder = None if self._source is None else os.path.realpath(self._source)
+        return (OnnxScorer, folder)
+
+    def _load(self) -> PairModel:
+        embedded = self._source is None
+        try:
+            import onnxruntime  # noqa: F401 - a missing one is told before anything is read
+
+            from ..jinabert import JinaBertConfig, PairTokenizer
+            from ..onnx.files import OnnxFiles, read_int8_rows
+
+            if embedded:
+                import safetensors.numpy  # noqa: F401 - as above
+
+                from ..onnx.graph import build_model
+        except ImportError as error:
+            raise ConfigurationError(
+                f"OnnxScorer needs {error.name}, which is not installed: {INSTALL_ONNX}"
+            ) from error
+        started = time.perf_counter()
+        folder = embedded_model_folder() if embedded else Path(self.model).expanduser()
+        files = OnnxFiles.in_folder(folder)
+        if not embedded:
+            files.check()
+        # Before they are read: weights that are written over meanwhile must not pass for these.
+        weights = find_weights(self._source, None)
+        config = JinaBertConfig.from_file(files.config)
+        tokenizer = PairTokenizer.from_file(files.tokenizer)
+        if embedded:
+            graph = build_model(config, read_int8_rows(folder)).SerializeToString()
+            session = _open(graph, folder)
+        else:
+            session = _open(str(files.model), files.model)
+        logger.info("loaded %s in %.2f s", self.model, time.perf_counter() - started)
+        return _OnnxPairs(session, tokenizer, config.max_position_embeddings, weights)
+
+
+def _open(model: str | bytes, origin: Path) -> InferenceSession:
+    """A session on the processor; `model` is a path or the graph itself."""
+    from onnxruntime import InferenceSession, SessionOptions
+
+    from ..onnx.files import INPUTS, OUTPUT
+
+    options = SessionOptions()
+    options.log_severity_level = _FATAL
+    try:
+        session = InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise ModelLoadError(f"{origin}: cannot be loaded: {error}") from error
+    inputs = {value.name for value in session.get_inputs()}
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+    if inputs != set(INPUTS) or outputs.get(OUTPUT, [])[1:] != [1]:
+        raise ModelLoadError(
+            f"{origin}: has inputs {sorted(inputs)} and outputs {outputs}; not an exported reranker"
+        )
+    return session
+
+
+class _OnnxPairs:
+    """A session as the engine sees it."""
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        session: InferenceSession,
+        tokenizer: PairTokenizer,
+        max_length: int,
+        weights: Weights,
+    ) -> None:
+        from onnxruntime import RunOptions
+
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.weights = weights
+        self._session = session
+        self._options = RunOptions()
+        # What a run took is given back after it. Without an arena at all every intermediate
+        # result would be new memory: on two cores 4,096 tokens took a fifth longer so.
+        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
+        return [logit for batch in _batches(pairs) for logit in self._run(batch)]
+
+    def _run(self, pairs: Sequence[TokenPair]) -> list[float]:
+        import numpy as np
+
+        ids = np.zeros((len(pairs), max(map(len, pairs))), np.int64)
+        types, mask = np.zeros_like(ids), np.zeros_like(ids)
+        for row, pair in enumerate(pairs):
+            ids[row, : len(pair)] = pair.input_ids
+            types[row, : len(pair)] = pair.token_type_ids
+            mask[row, : len(pair)] = 1
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        try:
+            (logits,) = self._session.run(["logits"], inputs, self._options)
+        except Exception as error:  # its errors have no base of their own
+            raise ScoringError(f"the model failed on {ids.size:,} tokens: {error}") from error
+        return [float(logit) for logit in logits[:, 0]]
+
+
+def _batches(pairs: Sequence[TokenPair]) -> Iterator[list[TokenPair]]:
+    """The same pairs in the same order, in batches with little padding."""
+    batch: list[TokenPair] = []
+    longest = tokens = 0
+    for pair in pairs:
+        longest, tokens = max(longest, len(pair)), tokens + len(pair)
+        if batch and longest * (len(batch) + 1) - tokens > PADDING_TOKENS:
+            yield batch
+            batch, longest, tokens = [], len(pair), len(pair)
+        batch.append(pair)
+    if batch:
+        yield batch
