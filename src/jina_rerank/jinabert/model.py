@@ -10,7 +10,7 @@ The module tree and its parameter names are those of the checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from os import PathLike
 from typing import Self
@@ -26,6 +26,11 @@ from .config import JinaBertConfig
 BIAS_ELEMENTS = 16 * 1024 * 1024
 """Most elements of the bias that are ever written out at once, 64 MB, on devices whose
 attention kernels cannot read it as an overlapping view."""
+
+Encode = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
+"""Runs the layers: from the embedded tokens, shape (tokens, hidden), the runs of sequences as
+(length, count), the slopes, and the positions of the first tokens, to what the last layer makes of
+the first tokens, shape (sequences, hidden)."""
 
 
 class JinaBert(nn.Module):
@@ -114,6 +119,8 @@ class JinaBert(nn.Module):
         input_ids: Tensor,
         lengths: Sequence[int],
         token_type_ids: Tensor | None = None,
+        *,
+        encode: Encode | None = None,
     ) -> Tensor:
         """The logits of sequences that lie one after another.
 
@@ -123,6 +130,7 @@ class JinaBert(nn.Module):
             input_ids: Shape (tokens,), integers.
             lengths: Tokens in each sequence, each at least 1; they add up to `tokens`.
             token_type_ids: Shape (tokens,); None for all zero.
+            encode: What runs the layers; None for the model's own.
 
         Returns:
             Shape (sequences,), float32.
@@ -132,9 +140,7 @@ class JinaBert(nn.Module):
         slopes = torch.tensor(self._slopes, dtype=torch.float32, device=device)
         hidden = self.bert.embeddings(input_ids, token_type_ids)
         runs = [(length, len(list(run))) for length, run in groupby(lengths)]
-        for layer in self.bert.encoder.layer:
-            hidden = layer(hidden, runs, slopes)
-        pooled = self.bert.pooler(hidden[first])
+        pooled = self.bert.pooler((encode or self.bert.encoder)(hidden, runs, slopes, first))
         # The head is one row of numbers: in fp32 it costs nothing and keeps what is left.
         weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
         return F.linear(pooled.float(), weight, bias).squeeze(-1)
@@ -152,6 +158,13 @@ class _Encoder(nn.Module):
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
         self.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+    ) -> Tensor:
+        for layer in self.layer:
+            hidden = layer(hidden, runs, slopes)
+        return hidden[first]
 
 
 class _Embeddings(nn.Module):

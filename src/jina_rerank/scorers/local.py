@@ -20,6 +20,7 @@ from ._weights import EMBEDDED_MODEL, Weights, find_weights
 
 if TYPE_CHECKING:
     from ..jinabert import JinaBert, PairTokenizer, TokenPair
+    from ..jinabert.model import Encode
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class LocalScorer(InProcessScorer):
             import_torch()
             from ..jinabert import JinaBert, PairTokenizer
             from ..jinabert.files import find_checkpoint
+            from ..jinabert.fused import FusedEncoder, can_fuse
         except ImportError as error:
             raise ConfigurationError(
                 f"a local model needs {error.name}, which is not installed: {INSTALL_LOCAL}"
@@ -114,20 +116,27 @@ class LocalScorer(InProcessScorer):
             dtype,
             time.perf_counter() - started,
         )
-        return _JinaBertPairs(model, tokenizer, device, weights)
+        encode = FusedEncoder(model) if device == "cpu" and can_fuse(dtype) else None
+        return _JinaBertPairs(model, encode, tokenizer, device, weights)
 
 
 class _JinaBertPairs:
     """A JinaBERT as the engine sees it."""
 
     def __init__(
-        self, model: JinaBert, tokenizer: PairTokenizer, device: str, weights: Weights
+        self,
+        model: JinaBert,
+        encode: Encode | None,
+        tokenizer: PairTokenizer,
+        device: str,
+        weights: Weights,
     ) -> None:
         self.weights = weights
         self.tokenizer = tokenizer
         self.max_length = model.config.max_position_embeddings
         self.device = device
         self._model = model
+        self._encode = encode
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
         import torch
@@ -138,7 +147,7 @@ class _JinaBertPairs:
         try:
             with torch.inference_mode():
                 logits = self._model.forward_packed(
-                    ids.to(self.device), lengths, types.to(self.device)
+                    ids.to(self.device), lengths, types.to(self.device), encode=self._encode
                 )
             return [float(logit) for logit in logits.tolist()]
         except RuntimeError as error:  # what torch raises when memory runs out, among others

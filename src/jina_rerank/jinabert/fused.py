@@ -1,0 +1,195 @@
+"""The layers on a CPU with oneDNN's fused kernels: the same numbers as the model's own, sooner.
+
+What makes the difference lies between the matrix products:
+
+- query, key and value come from one product;
+- the gate's activation, the product with it and the residual sums are computed within the matrix
+  products, while their results are still in registers;
+- rows go through the second half of a layer in blocks, so that the 1,536 numbers a token has in
+  between stay in the cache, and oneDNN, which prepares a kernel for each shape, meets few shapes;
+- weights are laid out once as the kernels want them;
+- the head reads the first token of a sequence only, so of the last layer only keys and values are
+  computed for the others.
+
+torch has these kernels for its own compiler and keeps their names private: `can_fuse` tries them
+out, and where they are missing or wrong the model's own layers do the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .model import JinaBert, _Layer, attend
+
+ROWS_PER_BLOCK = 512
+"""Tokens that go through the second half of a layer together."""
+
+ROWS_MULTIPLE = 64
+"""Rows are filled up to a multiple of this, so that shapes recur; at most 63 are in vain."""
+
+Activation = Literal["none", "gelu", "relu"]
+
+
+class FusedEncoder:
+    """The layers of a model, laid out anew.
+
+    Args:
+        model: On the CPU, with a dtype for which `can_fuse` holds. Its own layers are emptied,
+            so that their weights are not in memory twice.
+    """
+
+    def __init__(self, model: JinaBert) -> None:
+        activation: Activation = "gelu" if model.config.feed_forward_type == "geglu" else "relu"
+        layers = model.bert.encoder.layer
+        self._layers = [_FusedLayer(layers[i], activation) for i in range(len(layers))]
+        model.bert.encoder.layer = nn.ModuleList()
+
+    def __call__(
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+    ) -> Tensor:
+        """Run all layers.
+
+        Args:
+            hidden: Shape (tokens, hidden).
+            runs: The length of the sequences and how many of that length follow each other.
+            slopes: Shape (heads,), float32.
+            first: Where each sequence begins, shape (sequences,).
+
+        Returns:
+            What the last layer makes of the first tokens, shape (sequences, hidden).
+        """
+        hidden = _fill_up(hidden)
+        for layer in self._layers[:-1]:
+            hidden = layer(hidden, runs, slopes)
+        return self._layers[-1].first_tokens(hidden, runs, slopes, first)
+
+
+def _fill_up(rows: Tensor) -> Tensor:
+    return F.pad(rows, (0, 0, 0, -rows.shape[0] % ROWS_MULTIPLE))
+
+
+class _FusedLayer:
+    def __init__(self, layer: nn.Module, activation: Activation) -> None:
+        assert isinstance(layer, _Layer)
+        attention, mlp = layer.attention, layer.mlp
+        projections = [_linear(attention.self[name]) for name in ("query", "key", "value")]
+        out = _linear(attention.output["dense"])
+        gate, value = mlp.gated_layers.weight.chunk(2)
+        self._heads = attention.heads
+        self._qkv = _Linear(
+            torch.cat([linear.weight for linear in projections]),
+            torch.cat([linear.bias for linear in projections]),
+        )
+        self._out = _Linear(out.weight, out.bias)
+        self._attention_norm = attention.output["LayerNorm"]
+        self._gate, self._value = _Linear(gate), _Linear(value)
+        self._wo = _Linear(mlp.wo.weight, mlp.wo.bias)
+        self._norm = mlp.layernorm
+        self._activation: Activation = activation
+
+    def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
+        qkv = self._qkv(hidden)
+        context = torch.zeros_like(hidden)  # zeros for the rows that belong to no sequence
+        for rows, length, count in _spans(runs):
+            q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+            own = context[rows].view(count, length, self._heads, -1)
+            own.copy_(attend(q, k, v, slopes).transpose(1, 2))
+        return self._finish(context, hidden)
+
+    def first_tokens(
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+    ) -> Tensor:
+        """What the layer makes of the first tokens, shape (sequences, hidden)."""
+        qkv = self._qkv(hidden)
+        context = hidden.new_empty(len(first), hidden.shape[1])
+        done = 0
+        for rows, length, count in _spans(runs):
+            q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+            distance = torch.arange(length, dtype=slopes.dtype)
+            bias = (-slopes[:, None] * distance)[None, :, None]
+            attended = F.scaled_dot_product_attention(q[:, :, :1], k, v, attn_mask=bias)
+            context[done : done + count] = attended.reshape(count, -1)
+            done += count
+        return self._finish(_fill_up(context), _fill_up(hidden[first]))[: len(first)]
+
+    def _finish(self, context: Tensor, hidden: Tensor) -> Tensor:
+        """All that follows the attention, token by token."""
+        out = torch.empty_like(hidden)
+        for start in range(0, hidden.shape[0], ROWS_PER_BLOCK):
+            rows = slice(start, start + ROWS_PER_BLOCK)
+            attended = self._attention_norm(self._out(context[rows], plus=hidden[rows]))
+            gate = self._gate(attended, activation=self._activation)
+            gated = self._value(attended, times=gate)
+            out[rows] = self._norm(self._wo(gated, plus=attended))
+        return out
+
+
+def _spans(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, int, int]]:
+    """The rows of each run, its sequences' length and their number."""
+    start = 0
+    for length, count in runs:
+        yield slice(start, start + length * count), length, count
+        start += length * count
+
+
+def _linear(module: nn.Module) -> nn.Linear:
+    assert isinstance(module, nn.Linear)
+    return module
+
+
+class _Linear:
+    """A matrix product with what follows it, in one kernel.
+
+    Args:
+        weight: Shape (out, in).
+        bias: Shape (out,), or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_PER_BLOCK)
+        self._bias = bias
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        activation: Activation = "none",
+        plus: Tensor | None = None,
+        times: Tensor | None = None,
+    ) -> Tensor:
+        fused = torch.ops.mkldnn._linear_pointwise
+        out: Tensor
+        if plus is not None:
+            out = fused.binary(x, plus, self._weight, self._bias, "add")
+        elif times is not None:
+            out = fused.binary(x, times, self._weight, self._bias, "mul")
+        else:  # "none" after the activation: the erf GELU and not its tanh approximation
+            out = fused.default(x, self._weight, self._bias, activation, [], "none")
+        return out
+
+
+@cache
+def can_fuse(dtype: torch.dtype) -> bool:
+    """Whether this torch has the kernels for a dtype on this processor, and they are right."""
+    x = torch.linspace(-3, 3, 64 * 32, dtype=torch.float32).view(64, 32).to(dtype)
+    weight = torch.linspace(-0.5, 0.5, 32 * 32, dtype=torch.float32).view(32, 32).to(dtype)
+    plain = F.linear(x, weight)
+    tolerance = 1e-5 if dtype is torch.float32 else 0.05
+    try:
+        linear = _Linear(weight)
+        pairs = [
+            (linear(x), plain),
+            (linear(x, activation="gelu"), F.gelu(plain)),
+            (linear(x, activation="relu"), F.relu(plain)),
+            (linear(x, plus=x), plain + x),
+            (linear(x, times=x), plain * x),
+        ]
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return all(torch.allclose(a.float(), b.float(), tolerance, tolerance) for a, b in pairs)
