@@ -54,14 +54,14 @@ async def measured_lag(lags: list[float]) -> AsyncIterator[None]:
 
 
 async def best_lag(work: Callable[[], Coroutine[None, None, object]]) -> float:
-    """The smallest worst lag of up to five runs.
+    """The smallest worst lag of up to twelve runs.
 
     A call that blocks the loop does so every time, for hundreds of milliseconds; another
     process that takes both cores does so now and then.
     """
     lags: list[float] = []
     with no_old_garbage():
-        while len(lags) < 5 and (not lags or min(lags) > LAG_SECONDS):
+        while len(lags) < 12 and (not lags or min(lags) > LAG_SECONDS):
             async with measured_lag(lags):
                 await work()
     return min(lags)
