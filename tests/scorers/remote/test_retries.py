@@ -182,7 +182,8 @@ def test_a_call_ends_at_its_deadline(server: FaultServer, connect, fault, kind) 
     reranker = connect(timeout=1.0, read_timeout=30, max_retries=10)
     seconds, error = timed(lambda: reranker.rank("q", ["a", "b", "c"]))
     assert seconds < 10  # and not 30; how punctual it is, the soak measures
-    assert isinstance(error, kind)
+    # The deadline may also pass in the middle of an attempt.
+    assert isinstance(error, kind | RequestTimeoutError)
 
 
 def test_the_deadline_covers_all_parts_and_waits(server: FaultServer, connect) -> None:
