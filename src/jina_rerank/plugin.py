@@ -102,7 +102,7 @@ def build_reranker(
     }
     if backend == "remote":
         _check_untouched(local, _LOCAL_DEFAULTS, "local")
-        name = None if model is None else fspath(model)
+        name = fspath(model) if isinstance(model, PathLike) else model
         return Reranker(RemoteScorer(name, **remote))
     _check_untouched(remote, _REMOTE_DEFAULTS, "remote")
     return Reranker(LocalScorer(model, **local))

@@ -210,6 +210,17 @@ def test_a_longer_wait_that_the_service_asks_for_is_kept(monkeypatch) -> None:
     assert first.asked == 2
 
 
+def test_a_wait_of_a_day_is_not_taken_at_its_word(monkeypatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    first = Failing(RateLimitError("slow down", 429, retry_after=86_400.0))
+    reranker = Reranker(FallbackScorer(first, FakeScorer()))
+    reranker.rank("q", DOCUMENTS)
+    now += 301.0
+    reranker.rank("q", DOCUMENTS)
+    assert first.asked == 2
+
+
 def test_a_service_that_comes_back_is_used_again(server: FaultServer, remote) -> None:
     reranker = Reranker(FallbackScorer(remote, FakeScorer(), cooldown=0.01))
     server.default = Status(503)

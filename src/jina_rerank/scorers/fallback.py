@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..ranking import Usage
 from .base import OnScored, Scorer, ScoreRequest, ScoreResponse
-from .service.scorer import check_seconds
+from .service.settings import check_seconds
 
 logger = logging.getLogger("jina_rerank.fallback")
 
@@ -34,6 +34,10 @@ OUTAGES: tuple[type[RerankError], ...] = (
 )
 """What passes by itself. A missing key, an empty account or a wrong setting does not, and going
 on in spite of it would hide it for months."""
+
+LONGEST_REST = 300.0
+"""Seconds: the most that a failed scorer is left alone because a service asks for it. One call to
+find out costs little; a service taken at its word for a day would cost the day."""
 
 
 class RetrievalOrder:
@@ -110,7 +114,7 @@ class FallbackScorer:
             order given.
         *others: Who is asked when that fails too, in this order.
         cooldown: How long a failed primary is left alone, in seconds; a `Retry-After` of the
-            service that is longer counts instead.
+            service that is longer counts instead, up to five minutes.
 
     Raises:
         ConfigurationError: An argument is no scorer, or `cooldown` is out of range.
@@ -213,7 +217,7 @@ class FallbackScorer:
     def note_failure(self, error: RerankError) -> None:
         """Leave the first scorer alone for a while."""
         wanted = error.retry_after if isinstance(error, ServiceError) else None
-        seconds = max(self._cooldown, wanted or 0.0)
+        seconds = max(self._cooldown, min(wanted or 0.0, LONGEST_REST))
         self._outage = _Outage(time.monotonic() + seconds, _name(error))
 
     def note_answer(self) -> None:

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from ..errors import AuthenticationError, ConfigurationError
 from .service.address import endpoint
 from .service.dialects import Dialect, DialectName, Parameters, find_dialect
-from .service.parts import PartLimits
-from .service.scorer import ServiceScorer, check_count, check_seconds
+from .service.scorer import ServiceScorer
 from .service.secrets import KEY_VARIABLES, ApiKey, Secrets
+from .service.settings import check_count
 
 if TYPE_CHECKING:
     from .service.session import Session
@@ -113,25 +113,26 @@ class RemoteScorer(ServiceScorer):
         )
         if max_documents is None:
             max_documents = spoken.max_documents
-        limits = PartLimits(
-            documents=check_count(max_documents, "max_documents"),
-            size=check_count(max_bytes, "max_bytes"),
-            tokens=check_count(max_tokens, "max_tokens"),
-        )
-        self._connect_timeout = check_seconds(connect_timeout, "connect_timeout")
-        self._read_timeout = check_seconds(read_timeout, "read_timeout")
-        self._max_retries = check_count(max_retries, "max_retries", least=0)
-        self._max_concurrency = check_count(max_concurrency, "max_concurrency")
-        self._allow_partial = allow_partial
         self._http2 = http2
-        super().__init__(model or urlsplit(self._url).netloc, limits=limits, timeout=timeout)
+        super().__init__(
+            model or urlsplit(self._url).netloc,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            max_retries=max_retries,
+            max_concurrency=max_concurrency,
+            max_documents=max_documents,
+            max_bytes=max_bytes,
+            max_tokens=max_tokens,
+            allow_partial=allow_partial,
+        )
 
     def __repr__(self) -> str:
-        if "_timeout" not in self.__dict__:  # in the traceback of an error while it is built
+        if "_conduct" not in self.__dict__:  # in the traceback of an error while it is built
             return "RemoteScorer(...)"
         return (
             f"RemoteScorer({self._parameters.model!r}, base_url={self._url!r}, "
-            f"dialect={self._dialect.name!r}, timeout={self._timeout:g}, {self._secrets!r})"
+            f"dialect={self._dialect.name!r}, timeout={self._conduct.timeout:g}, {self._secrets!r})"
         )
 
     @property
@@ -164,7 +165,7 @@ class RemoteScorer(ServiceScorer):
 
     def _open_session(self) -> Session:
         from .service.http import HttpTransport
-        from .service.session import Conduct, Session
+        from .service.session import Session
 
         self._check_key()
         transport = HttpTransport(
@@ -172,7 +173,7 @@ class RemoteScorer(ServiceScorer):
             self._secrets,
             connect_timeout=self._connect_timeout,
             read_timeout=self._read_timeout,
-            connections=self._max_concurrency,
+            connections=self._conduct.max_concurrency,
             http2=self._http2,
         )
         return Session(
@@ -180,9 +181,7 @@ class RemoteScorer(ServiceScorer):
             transport,
             dialect=self._dialect,
             parameters=self._parameters,
-            conduct=Conduct(
-                self._timeout, self._max_retries, self._max_concurrency, self._allow_partial
-            ),
+            conduct=self._conduct,
         )
 
 

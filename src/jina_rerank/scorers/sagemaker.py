@@ -10,8 +10,7 @@ from ..errors import ConfigurationError
 from .remote import LISTWISE_MODELS
 from .service.boto import BotoTransport, new_boto3_session
 from .service.dialects import Parameters, SageMaker
-from .service.parts import PartLimits
-from .service.scorer import ServiceScorer, check_count, check_seconds
+from .service.scorer import ServiceScorer
 
 if TYPE_CHECKING:
     import boto3
@@ -99,19 +98,20 @@ class SageMakerScorer(ServiceScorer):
             raise ConfigurationError(
                 f"session must be a boto3.Session, not {type(session).__name__}"
             )
-        limits = PartLimits(
-            documents=check_count(max_documents, "max_documents"),
-            size=check_count(max_bytes, "max_bytes"),
-            tokens=check_count(max_tokens, "max_tokens"),
+        super().__init__(
+            model or endpoint_name,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            max_retries=max_retries,
+            max_concurrency=max_concurrency,
+            max_documents=max_documents,
+            max_bytes=max_bytes,
+            max_tokens=max_tokens,
+            allow_partial=allow_partial,
         )
-        super().__init__(model or endpoint_name, limits=limits, timeout=timeout)
         self._request_form = request_form
         self._region_name = region_name
-        self._connect_timeout = check_seconds(connect_timeout, "connect_timeout")
-        self._read_timeout = check_seconds(read_timeout, "read_timeout")
-        self._max_retries = check_count(max_retries, "max_retries", least=0)
-        self._max_concurrency = check_count(max_concurrency, "max_concurrency")
-        self._allow_partial = allow_partial
         self._boto3_session = session
         self._lost_session = False
         self._found_region: str | None = None
@@ -121,7 +121,8 @@ class SageMakerScorer(ServiceScorer):
         session = ", a session of its own" if self._boto3_session is not None else ""
         return (
             f"SageMakerScorer({self._endpoint_name!r}, model={self._model!r}, "
-            f"request_form={self._request_form!r}{region}, timeout={self._timeout:g}{session})"
+            f"request_form={self._request_form!r}{region}, "
+            f"timeout={self._conduct.timeout:g}{session})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,7 +163,7 @@ class SageMakerScorer(ServiceScorer):
         return self._found_region
 
     def _open_session(self) -> Session:
-        from .service.session import Conduct, Session
+        from .service.session import Session
 
         if self._lost_session:
             raise ConfigurationError(
@@ -177,18 +178,16 @@ class SageMakerScorer(ServiceScorer):
             service=service,
             session=self._boto3_session,
             region_name=self._region_name,
-            connect_timeout=min(self._connect_timeout, self._timeout),
-            read_timeout=min(self._read_timeout, self._timeout),
-            connections=self._max_concurrency,
+            connect_timeout=min(self._connect_timeout, self._conduct.timeout),
+            read_timeout=min(self._read_timeout, self._conduct.timeout),
+            connections=self._conduct.max_concurrency,
         )
         return Session(
             service,
             transport,
             dialect=SageMaker(as_list=self._request_form == "list"),
             parameters=Parameters(),
-            conduct=Conduct(
-                self._timeout, self._max_retries, self._max_concurrency, self._allow_partial
-            ),
+            conduct=self._conduct,
         )
 
 

@@ -26,6 +26,7 @@ from jina_rerank import (
     Reranker,
     ResponseError,
 )
+from jina_rerank.plugin import build_reranker
 from jina_rerank.scorers.service.dialects import ContractError, find_dialect, read_json
 
 QUERY = "how do I store coffee beans?"
@@ -330,6 +331,11 @@ def test_a_base_url_that_cannot_be_used(base_url: object) -> None:
 def test_a_setting_that_cannot_be_used(settings, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         RemoteScorer(**{"api_key": "k" * 20} | settings)
+
+
+def test_a_plugin_s_model_that_is_no_name() -> None:
+    with pytest.raises(ConfigurationError, match="model must be a name"):
+        build_reranker(backend="remote", api_key="k" * 20, model=3)
 
 
 def test_the_hosted_services_want_a_key() -> None:

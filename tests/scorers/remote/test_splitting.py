@@ -20,7 +20,8 @@ from jina_rerank import (
     ServerError,
     ServiceError,
 )
-from jina_rerank.scorers.service.parts import Part, PartLimits, PartScores, merge, split
+from jina_rerank.scorers.service.parts import Part, PartScores, merge, split
+from jina_rerank.scorers.service.settings import PartLimits
 
 DOCUMENTS = [f"document number {i}" for i in range(40)]
 

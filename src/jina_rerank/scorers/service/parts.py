@@ -9,24 +9,10 @@ from dataclasses import dataclass
 
 from ...ranking import Usage
 from ..base import ScoreRequest, ScoreResponse
+from .settings import PartLimits
 
 BYTES_PER_TOKEN = 3.0
 """For estimates, on the safe side: English has some 4.5 bytes a token, Chinese some 3."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartLimits:
-    """The most that goes into one request to the service.
-
-    Attributes:
-        documents: How many of them.
-        size: Bytes of the query and the documents as JSON in UTF-8.
-        tokens: Estimated tokens, the query's counted with each document.
-    """
-
-    documents: int
-    size: int
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ...errors import ConfigurationError
 from ..base import OnScored, ScoreRequest, ScoreResponse
 from .io_thread import IoThread, io_thread
-from .parts import Part, PartLimits, split
+from .parts import Part, split
+from .settings import Conduct, PartLimits, check_count, check_seconds
 
 if TYPE_CHECKING:
     from .session import Session
@@ -25,17 +25,48 @@ class ServiceScorer(ABC):
 
     Args:
         model: The name to show.
-        limits: The most that goes into one request.
         timeout: The deadline of a whole call, in seconds.
+        connect_timeout: Longest wait for a connection, in seconds.
+        read_timeout: Longest silence of the service, in seconds.
+        max_retries: See `Conduct`.
+        max_concurrency: See `Conduct`.
+        max_documents: See `PartLimits`; so are the next two.
+        max_bytes: The most bytes in one request.
+        max_tokens: The most tokens in one request, estimated.
+        allow_partial: See `Conduct`.
 
     Raises:
         ConfigurationError: A number is out of range.
     """
 
-    def __init__(self, model: str, *, limits: PartLimits, timeout: float) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        timeout: float,
+        connect_timeout: float,
+        read_timeout: float,
+        max_retries: int,
+        max_concurrency: int,
+        max_documents: int,
+        max_bytes: int,
+        max_tokens: int,
+        allow_partial: bool,
+    ) -> None:
         self._model = model
-        self._limits = limits
-        self._timeout = check_seconds(timeout, "timeout")
+        self._limits = PartLimits(
+            documents=check_count(max_documents, "max_documents"),
+            size=check_count(max_bytes, "max_bytes"),
+            tokens=check_count(max_tokens, "max_tokens"),
+        )
+        self._conduct = Conduct(
+            timeout=check_seconds(timeout, "timeout"),
+            max_retries=check_count(max_retries, "max_retries", least=0),
+            max_concurrency=check_count(max_concurrency, "max_concurrency"),
+            allow_partial=allow_partial,
+        )
+        self._connect_timeout = check_seconds(connect_timeout, "connect_timeout")
+        self._read_timeout = check_seconds(read_timeout, "read_timeout")
         self._closed = False
         self._opened: _Opened | None = None
 
@@ -69,7 +100,7 @@ class ServiceScorer(ABC):
         Raises:
             ServiceError: As one of its kinds, for each way in which a service can fail.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._conduct.timeout
         parts = split(requests, self._limits)
         future = self._submit_score(requests, parts, deadline, on_scored)
         try:
@@ -82,7 +113,7 @@ class ServiceScorer(ABC):
         self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
     ) -> list[ScoreResponse]:
         """`score` without blocking the event loop; cancelling it stops the work."""
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._conduct.timeout
         parts = await asyncio.to_thread(split, requests, self._limits)
         return await asyncio.wrap_future(self._submit_score(requests, parts, deadline, on_scored))
 
@@ -168,26 +199,3 @@ class _Opened:
 
 
 _left_to_parent: list[_Opened] = []
-
-
-def check_seconds(value: float, name: str) -> float:
-    """A number of seconds above 0.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return float(value)
-
-
-def check_count(value: int, name: str, least: int = 1) -> int:
-    """A whole number of at least `least`.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number from {least}, not {value!r}")
-    return value

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from ...errors import (
     AuthenticationError,
@@ -23,27 +22,10 @@ from .failures import find_request_id, read_failure
 from .pace import Pace
 from .parts import Part, PartScores, merge
 from .retries import budget_for, with_retries
+from .settings import Conduct
 from .wire import Reply, Transport
 
 _NEVER_PARTIAL = (AuthenticationError, InsufficientBalanceError, RejectedSettingError)
-
-
-@dataclass(frozen=True, slots=True)
-class Conduct:
-    """How a call behaves.
-
-    Attributes:
-        timeout: The deadline of a whole call in seconds, whatever happens within.
-        max_retries: How often a request is sent again after a failure that may pass.
-        max_concurrency: The most requests on their way at the same time.
-        allow_partial: Whether documents that could not be scored are reported instead of
-            failing the call.
-    """
-
-    timeout: float
-    max_retries: int
-    max_concurrency: int
-    allow_partial: bool
 
 
 class _TooLargeError(Exception):

@@ -1,0 +1,64 @@
+"""How much goes into one request and how a call behaves: numbers that were checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """The most that goes into one request to the service.
+
+    Attributes:
+        documents: How many of them.
+        size: Bytes of the query and the documents as JSON in UTF-8.
+        tokens: Estimated tokens, the query's counted with each document.
+    """
+
+    documents: int
+    size: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How a call behaves.
+
+    Attributes:
+        timeout: The deadline of a whole call in seconds, whatever happens within.
+        max_retries: How often a request is sent again after a failure that may pass.
+        max_concurrency: The most requests on their way at the same time.
+        allow_partial: Whether documents that could not be scored are reported instead of
+            failing the call.
+    """
+
+    timeout: float
+    max_retries: int
+    max_concurrency: int
+    allow_partial: bool
+
+
+def check_seconds(value: float, name: str) -> float:
+    """A number of seconds above 0.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
+    return float(value)
+
+
+def check_count(value: int, name: str, least: int = 1) -> int:
+    """A whole number of at least `least`.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number from {least}, not {value!r}")
+    return value
