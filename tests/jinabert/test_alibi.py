@@ -31,14 +31,15 @@ def test_reranker_halves_the_second_group_of_twelve() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 100])
-def test_reversed_bias_is_the_distance_to_reversed_keys(length: int) -> None:
+def test_reversed_bias_is_the_distance_of_reversed_queries(length: int) -> None:
     slopes = torch.tensor(alibi_slopes(12))
     position = torch.arange(length)
     expected = -slopes[:, None, None] * (position[:, None] - position[None, :]).abs()
-    torch.testing.assert_close(reversed_bias(slopes, length).flip(-1)[0], expected)
+    bias = reversed_bias(slopes, length, length, length - 1)
+    torch.testing.assert_close(bias.flip(-2)[0], expected)
 
 
 def test_bias_of_8192_tokens_takes_one_vector_a_head() -> None:
-    bias = reversed_bias(torch.tensor(alibi_slopes(12)), 8192)
+    bias = reversed_bias(torch.tensor(alibi_slopes(12)), 8192, 8192, 8191)
     assert bias.shape == (1, 12, 8192, 8192)
     assert bias.untyped_storage().nbytes() == 12 * (2 * 8192 - 1) * 4

@@ -61,10 +61,20 @@ def test_any_lengths(lengths: list[int], seed: int) -> None:
 @needs_kernels
 @pytest.mark.skipif(not can_fuse(torch.bfloat16), reason="no fused kernels for bfloat16 here")
 def test_bfloat16_is_as_close_to_float32_as_the_model_s_own() -> None:
-    lengths = [5, 40, 40, 128, 300]
-    exact, _ = both(random_model(**TURBO_SMALL), lengths)
-    own, fused = both(random_model(**TURBO_SMALL).bfloat16(), lengths)
-    assert (fused - exact).abs().max() < 2 * (own - exact).abs().max() + 1e-3
+    lengths = [*range(5, 70, 5), 40, 128, 300]
+    exact, _ = both(calm_model(), lengths)
+    own, fused = both(calm_model().bfloat16(), lengths)
+    assert 0 < (fused - exact).square().mean() < 2 * (own - exact).square().mean()
+
+
+def calm_model() -> JinaBert:
+    """Of turbo's shape, with weights about as large as a trained model's: in larger ones a
+    rounding error grows from layer to layer until the logits have nothing in common."""
+    model = random_model(**TURBO_SMALL)
+    for parameter in model.bert.encoder.parameters():
+        if parameter.ndim == 2:
+            parameter.div_(5)
+    return model
 
 
 @needs_kernels

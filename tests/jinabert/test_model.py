@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from jina_rerank import InputError
 from jina_rerank.jinabert import JinaBert
-from jina_rerank.jinabert import model as model_module
 from jina_rerank.jinabert.alibi import alibi_slopes
-from jina_rerank.jinabert.model import attend
 
 MODEL = random_model()
 TWELVE_HEADS = random_model(hidden_size=48, num_attention_heads=12)
@@ -121,19 +119,6 @@ def test_token_types_default_to_zero() -> None:
 def test_padding_must_stand_at_the_end(mask: list[list[int]]) -> None:
     with pytest.raises(InputError, match="tokens first, then padding"):
         MODEL(torch.tensor([[5, 6, 7]]), torch.tensor(mask))
-
-
-@pytest.mark.parametrize("rows_at_once", [1, 3, 64])
-def test_bias_written_out_in_blocks_is_the_same(
-    monkeypatch: pytest.MonkeyPatch, rows_at_once: int
-) -> None:
-    heads, length = 4, 50
-    monkeypatch.setattr(model_module, "BIAS_ELEMENTS", rows_at_once * heads * length)
-    q, k, v = torch.randn(3, 2, heads, length, 16, generator=torch.Generator().manual_seed(0))
-    slopes = torch.tensor(alibi_slopes(heads))
-    torch.testing.assert_close(
-        attend(q, k, v, slopes, written_out=True), attend(q, k, v, slopes), atol=1e-5, rtol=0
-    )
 
 
 def test_bfloat16_stays_near_float32(golden: Path) -> None:

@@ -30,23 +30,26 @@ def alibi_slopes(heads: int, variant: Slopes = "reranker") -> list[float]:
     return slopes + [factor * slope for slope in between[: heads - power]]
 
 
-def reversed_bias(slopes: Tensor, length: int) -> Tensor:
-    """The bias of every query on every key, for keys in reverse order.
+def reversed_bias(slopes: Tensor, rows: int, keys: int, offset: int) -> Tensor:
+    """The bias of queries in reverse order on consecutive keys.
 
-    With the keys reversed, `|i - j|` depends only on the sum of the row and the column, so
-    the whole matrix is a view of one vector of `2 * length - 1` numbers: at 8,192 tokens
-    and 12 heads 0.8 MB instead of 3.2 GB.
+    The last query comes first. `|i - j|` then depends only on the sum of the row and the column,
+    so the whole matrix is a view of one vector of `rows + keys - 1` numbers: for all queries and
+    keys of 8,192 tokens and 12 heads 0.8 MB instead of 3.2 GB.
 
     Args:
         slopes: Shape (heads,), float32. bf16 could not hold the bias: it is off by 0.5 at a
             distance of 500 and by 8 at 8,000.
-        length: Tokens in the sequence.
+        rows: The number of queries.
+        keys: The number of keys.
+        offset: The position of the last query, counted from the first key: `length - 1` where
+            queries and keys are those of a whole sequence.
 
     Returns:
-        Shape (1, heads, length, length), float32, rows overlapping in memory: to be read only.
+        Shape (1, heads, rows, keys), float32, rows overlapping in memory: to be read only.
     """
     import torch
 
-    distance = torch.arange(1 - length, length, device=slopes.device, dtype=slopes.dtype).abs_()
-    vector = -slopes[:, None] * distance
-    return vector.as_strided((1, len(slopes), length, length), (0, 2 * length - 1, 1, 1))
+    distance = torch.arange(rows + keys - 1, device=slopes.device, dtype=slopes.dtype) - offset
+    vector = -slopes[:, None] * distance.abs_()
+    return vector.as_strided((1, len(slopes), rows, keys), (0, rows + keys - 1, 1, 1))

@@ -17,7 +17,7 @@ out, and where they are missing or wrong the model's own layers do the work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
@@ -25,9 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .model import JinaBert, _Layer, attend
+from .attention import attend, spans
+from .model import JinaBert, _Layer
 
-ROWS_PER_BLOCK = 512
+ROWS_PER_BLOCK = 2048
 """Tokens that go through the second half of a layer together."""
 
 ROWS_MULTIPLE = 64
@@ -96,7 +97,7 @@ class _FusedLayer:
     def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
         qkv = self._qkv(hidden)
         context = torch.zeros_like(hidden)  # zeros for the rows that belong to no sequence
-        for rows, length, count in _spans(runs):
+        for rows, length, count in spans(runs):
             q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
             own = context[rows].view(count, length, self._heads, -1)
             own.copy_(attend(q, k, v, slopes).transpose(1, 2))
@@ -109,7 +110,7 @@ class _FusedLayer:
         qkv = self._qkv(hidden)
         context = hidden.new_empty(len(first), hidden.shape[1])
         done = 0
-        for rows, length, count in _spans(runs):
+        for rows, length, count in spans(runs):
             q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
             distance = torch.arange(length, dtype=slopes.dtype)
             bias = (-slopes[:, None] * distance)[None, :, None]
@@ -128,14 +129,6 @@ class _FusedLayer:
             gated = self._value(attended, times=gate)
             out[rows] = self._norm(self._wo(gated, plus=attended))
         return out
-
-
-def _spans(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, int, int]]:
-    """The rows of each run, its sequences' length and their number."""
-    start = 0
-    for length, count in runs:
-        yield slice(start, start + length * count), length, count
-        start += length * count
 
 
 def _linear(module: nn.Module) -> nn.Linear:

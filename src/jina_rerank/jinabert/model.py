@@ -20,12 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .alibi import alibi_slopes, reversed_bias
+from .alibi import alibi_slopes
+from .attention import attend, spans
 from .config import JinaBertConfig
-
-BIAS_ELEMENTS = 16 * 1024 * 1024
-"""Most elements of the bias that are ever written out at once, 64 MB, on devices whose
-attention kernels cannot read it as an overlapping view."""
 
 Encode = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 """Runs the layers: from the embedded tokens, shape (tokens, hidden), the runs of sequences as
@@ -235,13 +232,10 @@ class _Attention(nn.Module):
     def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
         query, key, value = (self.self[name](hidden) for name in ("query", "key", "value"))
         context = torch.empty_like(query)
-        start = 0
-        for length, count in runs:
-            rows = slice(start, start + length * count)
+        for rows, length, count in spans(runs):
             shape = (count, length, self.heads, -1)
             q, k, v = (t[rows].view(shape).transpose(1, 2) for t in (query, key, value))
             context[rows] = attend(q, k, v, slopes).transpose(1, 2).reshape(length * count, -1)
-            start = rows.stop
         normed: Tensor = self.output["LayerNorm"](hidden + self.output["dense"](context))
         return normed
 
@@ -260,37 +254,3 @@ class _GatedFeedForward(nn.Module):
         gate, value = self.gated_layers(hidden).chunk(2, dim=-1)
         normed: Tensor = self.layernorm(hidden + self.wo(self.activation(gate) * value))
         return normed
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, *, written_out: bool = False) -> Tensor:
-    """Softmax attention with the symmetric ALiBi bias, over sequences of one length.
-
-    Args:
-        q: Shape (count, heads, length, head size); so are `k` and `v`.
-        k: The keys.
-        v: The values.
-        slopes: Shape (heads,), float32.
-        written_out: Write the bias out, some rows at a time, as every device but the CPU needs.
-
-    Returns:
-        Shape (count, heads, length, head size).
-    """
-    length = q.shape[2]
-    bias = reversed_bias(slopes, length)
-    # Attention does not care in which order the keys come, so long as the values come along.
-    k, v = k.flip(2), v.flip(2)
-    if q.device.type == "cpu" and not written_out:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    step = max(1, BIAS_ELEMENTS // (q.shape[1] * length))
-    return torch.cat(
-        [
-            F.scaled_dot_product_attention(
-                q[:, :, row : row + step],
-                k,
-                v,
-                attn_mask=bias[:, :, row : row + step].to(q.dtype, copy=True).contiguous(),
-            )
-            for row in range(0, length, step)
-        ],
-        dim=2,
-    )
