@@ -1,6 +1,6 @@
 """What reranking with a local model does to BM25's order on judged collections.
 
-    python benchmarks/quality.py [FOLDER ...] [--model NAME] [--every N] [--max-length TOKENS]
+    python -m benchmarks.quality [FOLDER ...] [--model NAME] [--every N] [--max-length TOKENS]
 
 FOLDER is a collection in BEIR layout; the default is the coffee questions in examples/data,
 which the embedded model was trained on. Prints nDCG@10 and MRR@10 by ir-measures, before and
@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import ir_measures
-from first_stage import COFFEE, Candidates, bm25_candidates
 from ir_measures import RR, nDCG
 
 from jina_rerank import LocalScorer, Reranker
+
+from .first_stage import COFFEE, Candidates, bm25_candidates
 
 MEASURES = [nDCG @ 10, RR @ 10]
 

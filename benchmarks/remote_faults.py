@@ -1,6 +1,6 @@
 """What callers get, and after how long, when a rerank service fails: ours beside other clients.
 
-    python benchmarks/remote_faults.py
+    python -m benchmarks.remote_faults
 
 Every client meets every fault in a fresh process, and the fault comes from a server on the
 loopback that is not in that process. A client is built as its documentation says, with a key and

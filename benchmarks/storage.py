@@ -1,6 +1,6 @@
 """What storing a model more compactly does to its rankings.
 
-    python benchmarks/storage.py CHECKPOINT [PACKED] [--collection FOLDER] [--every N]
+    python -m benchmarks.storage CHECKPOINT [PACKED] [--collection FOLDER] [--every N]
 
 Reranks BM25's best 50 of a collection (the coffee questions in examples/data by default) with
 the checkpoint in float32 and bfloat16, and with the packed one (the embedded model by default),
@@ -13,11 +13,12 @@ import argparse
 import time
 from pathlib import Path
 
-from first_stage import COFFEE, Candidates, bm25_candidates
 from scipy.stats import kendalltau
 
 from jina_rerank import LocalScorer, Reranker
 from jina_rerank.scorers.local import embedded_model_folder
+
+from .first_stage import COFFEE, Candidates, bm25_candidates
 
 Logits = dict[str, dict[str, float]]
 

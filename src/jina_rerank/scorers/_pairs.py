@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 LongDocuments = Literal["truncate", "chunk", "error"]
 
 TOKENS_PER_BATCH = 4096
-"""Most tokens computed at once, unless one pair alone has more. On two cores 4,096 took 0.70 s
-where 1,024 took 0.79 s and 8,192 0.97 s: what lies between two steps still fits the caches."""
+"""Most tokens computed at once, unless one pair alone has more, by a model that has no better
+number of its own."""
 
 CHARACTERS_PER_WINDOW = 500_000
 """How much text is tokenized before its pairs are scored. What a call holds in memory beside
@@ -38,12 +38,14 @@ class PairModel(Protocol):
         max_length: Longest pair it reads, in tokens.
         device: Where it runs; its worker has the same name.
         weights: Which weights it was loaded from.
+        batch_tokens: Most tokens it is given at once, unless one pair alone has more.
     """
 
     tokenizer: PairTokenizer
     max_length: int
     device: str
     weights: Weights
+    batch_tokens: int
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
         """The logit of each pair, in order; neighbours are of similar length."""
@@ -187,7 +189,7 @@ def _run(model: PairModel, pairs: Sequence[TokenPair]) -> Steps[list[float]]:
     from ..jinabert.packing import pack
 
     logits = [math.nan] * len(pairs)
-    for group in pack([len(pair) for pair in pairs], TOKENS_PER_BATCH):
+    for group in pack([len(pair) for pair in pairs], model.batch_tokens):
         yield
         for position, logit in zip(group, model.logits([pairs[i] for i in group]), strict=True):
             logits[position] = logit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
-from ._pairs import LongDocuments, PairModel
+from ._pairs import TOKENS_PER_BATCH, LongDocuments, PairModel
 from ._torch import import_torch
 from ._weights import Weights, find_weights
 
@@ -115,6 +115,7 @@ class _CrossEncoderPairs:
         self.max_length = min(int(tokenizer.model_max_length), _positions(encoder))
         self.device = device
         self.weights = weights
+        self.batch_tokens = TOKENS_PER_BATCH
         self._model = model
         self._pad = int(tokenizer.pad_token_id or 0)
         self._has_types = "token_type_ids" in tokenizer.model_input_names

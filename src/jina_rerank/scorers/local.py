@@ -6,7 +6,8 @@ import importlib.util
 import logging
 import os
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigurationError, ScoringError
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
-from ._pairs import LongDocuments, PairModel
+from ._pairs import TOKENS_PER_BATCH, LongDocuments, PairModel
 from ._torch import import_torch
 from ._weights import EMBEDDED_MODEL, Weights, find_weights
 
 if TYPE_CHECKING:
-    from ..jinabert import JinaBert, PairTokenizer, TokenPair
-    from ..jinabert.model import Encode
+    from torch import Tensor
+
+    from ..jinabert import PairTokenizer, TokenPair
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +95,8 @@ class LocalScorer(InProcessScorer):
         try:
             import_torch()
             from ..jinabert import JinaBert, PairTokenizer
+            from ..jinabert.cpu import CpuEngine
             from ..jinabert.files import find_checkpoint
-            from ..jinabert.fused import FusedEncoder, can_fuse
         except ImportError as error:
             raise ConfigurationError(
                 f"a local model needs {error.name}, which is not installed: {INSTALL_LOCAL}"
@@ -116,27 +118,25 @@ class LocalScorer(InProcessScorer):
             dtype,
             time.perf_counter() - started,
         )
-        encode = FusedEncoder(model) if device == "cpu" and can_fuse(dtype) else None
-        return _JinaBertPairs(model, encode, tokenizer, device, weights)
+        limit = model.config.max_position_embeddings
+        if device == "cpu":
+            engine = CpuEngine(model)
+            return _JinaBertPairs(engine, engine.batch_tokens, tokenizer, limit, device, weights)
+        return _JinaBertPairs(
+            model.forward_packed, TOKENS_PER_BATCH, tokenizer, limit, device, weights
+        )
 
 
+@dataclass(slots=True)
 class _JinaBertPairs:
-    """A JinaBERT as the engine sees it."""
+    """A JinaBERT as the scoring steps see it."""
 
-    def __init__(
-        self,
-        model: JinaBert,
-        encode: Encode | None,
-        tokenizer: PairTokenizer,
-        device: str,
-        weights: Weights,
-    ) -> None:
-        self.weights = weights
-        self.tokenizer = tokenizer
-        self.max_length = model.config.max_position_embeddings
-        self.device = device
-        self._model = model
-        self._encode = encode
+    forward: Callable[[Tensor, Sequence[int], Tensor], Tensor]
+    batch_tokens: int
+    tokenizer: PairTokenizer
+    max_length: int
+    device: str
+    weights: Weights
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
         import torch
@@ -146,9 +146,7 @@ class _JinaBertPairs:
         lengths = [len(pair) for pair in pairs]
         try:
             with torch.inference_mode():
-                logits = self._model.forward_packed(
-                    ids.to(self.device), lengths, types.to(self.device), encode=self._encode
-                )
+                logits = self.forward(ids.to(self.device), lengths, types.to(self.device))
             return [float(logit) for logit in logits.tolist()]
         except RuntimeError as error:  # what torch raises when memory runs out, among others
             raise ScoringError(f"the model failed on {sum(lengths):,} tokens: {error}") from error

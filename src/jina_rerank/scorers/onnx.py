@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
 from ._in_process import InProcessScorer
-from ._pairs import LongDocuments, PairModel
+from ._pairs import TOKENS_PER_BATCH, LongDocuments, PairModel
 from ._weights import EMBEDDED_MODEL, Weights, find_weights
 from .local import embedded_model_folder
 
@@ -139,6 +139,7 @@ class _OnnxPairs:
     """A session as the engine sees it."""
 
     device = "cpu"
+    batch_tokens = TOKENS_PER_BATCH
 
     def __init__(
         self,

@@ -1,0 +1,71 @@
+"""`python -m benchmarks WORKLOAD ... [--rounds N] [--quick]`: measure, print, keep in results/."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+CAPPED = {
+    "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX512",
+}
+"""As if the processor had no bf16 and no matrix units."""
+
+WORKLOADS = {
+    "w1": "100 chunks, beside every peer and the floor of the matrix products",
+    "w2": "long documents: 16 of 1,000 to 2,000 tokens, and one of 8,192",
+    "w3": "10 short chunks, the start of a process, and loading",
+    "w4": "32 concurrent calls beside one call of many",
+    "w5": "10 to 10,000 documents",
+    "w6": "W1 without bf16 units: float32 and int8 on a capped instruction set",
+    "precision": "bfloat16 against float32 on real collections",
+    "announcement": "pairs a second for the shapes of the announcement's models",
+    "gpu": "10,000 pairs on a CUDA device beside sentence-transformers",
+    "report": "write tables and plots from results/ into the documentation",
+}
+
+
+def main() -> None:
+    """Run what was asked for, each in a process of its own."""
+    listing = "\n".join(f"  {name:14}{text}" for name, text in WORKLOADS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"{__doc__}\n\n{listing}",
+    )
+    parser.add_argument("workloads", nargs="+", choices=WORKLOADS, metavar="WORKLOAD")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default 5)")
+    parser.add_argument("--quick", action="store_true", help="less of everything, into no file")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    for workload in args.workloads:
+        if args.here:
+            run(workload, args.rounds, quick=args.quick)
+            continue
+        environment = {**os.environ, **(CAPPED if workload == "w6" else {}), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "benchmarks", workload, "--here"]
+        command += [f"--rounds={args.rounds}", *(["--quick"] if args.quick else [])]
+        subprocess.run(command, check=True, env=environment)
+
+
+def run(workload: str, rounds: int, *, quick: bool) -> None:
+    """Run one of them in this process.
+
+    Args:
+        workload: Its name.
+        rounds: Rounds that count.
+        quick: Whether to do less.
+    """
+    from importlib import import_module
+
+    module = import_module(f".{workload}", __package__)
+    if workload == "report":
+        module.write()
+    else:
+        module.measure(rounds, quick=quick).finish(keep=not quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The forward pass on a CPU: sequences are shared out among threads that each compute alone.
+
+Torch's own way is to divide every operation among its threads. At the sizes of a reranker that
+means a thousand barriers a second, and as soon as another thread of the process has used torch
+too, an embedding model's for instance, OpenMP counts more threads than cores and lets them sleep
+at every barrier: the same work took 0.69 s instead of 0.52. Threads that share out the sequences
+meet once a batch, and each keeps to its own core's cache.
+
+What cannot be shared out, a long document or a lone one, is computed torch's way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import accumulate, groupby
+
+import torch
+from torch import Tensor
+
+from .fused import FusedEncoder, can_fuse
+from .model import Encode, JinaBert
+
+SHARE_TOKENS = 1024
+"""Tokens that a thread takes at a time: fewer make small matrices, more leave threads idle at the
+end of a batch."""
+
+SHARED_BELOW = 1024
+"""Sequences from this length on are computed by all threads together."""
+
+EQUAL_WORK = 300
+"""The length at which a token costs as much in attention as in all that does not depend on the
+length. Measured at turbo's shape in bfloat16; only the balance depends on it."""
+
+
+class CpuEngine:
+    """A model on the CPU.
+
+    Args:
+        model: With a dtype. Where there are fused kernels for it, its layers are emptied: see
+            `FusedEncoder`.
+    """
+
+    def __init__(self, model: JinaBert) -> None:
+        dtype = next(model.parameters()).dtype
+        self._model = model
+        self._encode: Encode | None = FusedEncoder(model) if can_fuse(dtype) else None
+        self._threads = torch.get_num_threads()
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens keep all threads busy."""
+        return 2 * SHARE_TOKENS * self._threads
+
+    def __call__(
+        self, input_ids: Tensor, lengths: Sequence[int], token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """The logits of sequences that lie one after another; see `JinaBert.forward_packed`.
+
+        Args:
+            input_ids: Shape (tokens,), integers.
+            lengths: Tokens in each sequence.
+            token_type_ids: Shape (tokens,); None for all zero.
+
+        Returns:
+            Shape (sequences,), float32.
+        """
+        together = [i for i, length in enumerate(lengths) if length >= SHARED_BELOW]
+        shared = [i for i, length in enumerate(lengths) if length < SHARED_BELOW]
+        if self._threads == 1 or len(shared) < self._threads:
+            return self._model.forward_packed(
+                input_ids, lengths, token_type_ids, encode=self._encode
+            )
+        ids = torch.split(input_ids, list(lengths))
+        types = None if token_type_ids is None else torch.split(token_type_ids, list(lengths))
+
+        def compute(positions: Sequence[int]) -> Tensor:
+            with torch.inference_mode():
+                return self._model.forward_packed(
+                    torch.cat([ids[i] for i in positions]),
+                    [lengths[i] for i in positions],
+                    None if types is None else torch.cat([types[i] for i in positions]),
+                    encode=self._encode,
+                )
+
+        logits = torch.empty(len(lengths))
+        shares = share_out([lengths[i] for i in shared], self._threads)
+        own = [[shared[i] for i in positions] for positions in shares]
+        for positions, part in zip(own, _team(self._threads).map(compute, own), strict=True):
+            logits[positions] = part
+        if together:
+            logits[together] = compute(together)
+        return logits
+
+
+def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
+    """Divide sequences among threads.
+
+    Args:
+        lengths: Tokens in each sequence.
+        threads: How many there are, no more than sequences.
+
+    Returns:
+        Positions in `lengths`, each exactly once, in order, in groups of about equal work: as
+        many as there are threads, or a multiple, so that a group has about `SHARE_TOKENS`.
+    """
+    rounds = max(1, round(sum(lengths) / (SHARE_TOKENS * threads)))
+    parts = min(len(lengths), rounds * threads)
+    work = [length * (1 + length / EQUAL_WORK) for length in lengths]
+    # A sequence belongs to the part in which the middle of its work falls.
+    middles = [end - own / 2 for own, end in zip(work, accumulate(work), strict=True)]
+    part_of = [int(middle * parts / sum(work)) for middle in middles]
+    return [list(group) for _, group in groupby(range(len(lengths)), key=part_of.__getitem__)]
+
+
+@cache
+def _team(threads: int) -> ThreadPoolExecutor:
+    """Threads on each of which torch computes alone."""
+    all_there = threading.Barrier(threads)
+
+    def compute_alone() -> None:
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    team = ThreadPoolExecutor(threads, "jina-rerank-share", initializer=compute_alone)
+    for ready in [team.submit(_nothing) for _ in range(threads)]:
+        ready.result()
+    # What set_num_threads was last told, on any thread, is what new threads start with. Theirs
+    # must not be 1; the threads that have started keep what they have.
+    _on_a_thread(lambda: torch.set_num_threads(threads))
+    return team
+
+
+def _nothing() -> None:
+    pass
+
+
+def _on_a_thread(run: Callable[[], None]) -> None:
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
