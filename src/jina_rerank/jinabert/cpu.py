@@ -23,7 +23,7 @@ from torch import Tensor
 from .fused import FusedEncoder, can_fuse
 from .model import Encode, JinaBert
 
-SHARE_TOKENS = 1024
+SHARE_TOKENS = 2048
 """Tokens that a thread takes at a time: fewer make small matrices, more leave threads idle at the
 end of a batch."""
 

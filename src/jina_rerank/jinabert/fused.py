@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from .attention import attend, spans
 from .model import JinaBert, _Layer
 
-ROWS_PER_BLOCK = 2048
+ROWS_PER_BLOCK = 1024
 """Tokens that go through the second half of a layer together."""
 
 ROWS_MULTIPLE = 64

@@ -1,0 +1,186 @@
+"""Tables and plots from `results/`, written between the marks in README.md and docs/."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from .measuring import RESULTS
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+
+Saved: TypeAlias = dict[str, Any]
+"""One file of `results/`, as `Result.finish` wrote it."""
+
+README_ROWS = {
+    "jina-rerank, bfloat16, from text": "**jina-rerank**, its default on such a processor",
+    "jina-rerank, float32, from text": "jina-rerank, float32",
+    "sentence-transformers, bfloat16, from text": "sentence-transformers, bfloat16",
+    "sentence-transformers, float32, from text": "sentence-transformers, its default",
+    "OpenVINO bfloat16, sorted": "OpenVINO, bfloat16, sorted by length",
+    "ONNX Runtime int8, sorted": "ONNX Runtime, int8, sorted by length",
+    "ONNX Runtime float32, sorted": "ONNX Runtime, float32, sorted by length",
+    "the original's way: padded, float32, input order": "the model's own code: padded, float32",
+}
+
+
+def write() -> None:
+    """All tables and plots."""
+    saved = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
+    documents = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
+    blocks = {f"{name}": table(result) for name, result in saved.items()}
+    blocks |= {f"{name}-targets": targets(result) for name, result in saved.items()}
+    blocks["readme"] = readme_table(saved["w1"])
+    blocks["announcement"] = announcement_table(saved["announcement"])
+    for document in documents:
+        fill(document, blocks)
+    PICTURES.mkdir(exist_ok=True)
+    mpl.rcParams |= {"svg.hashsalt": "jina-rerank", "font.size": 10, "svg.fonttype": "none"}
+    plot_w1(saved["w1"])
+    plot_quality(saved["announcement"])
+
+
+def fill(document: Path, blocks: dict[str, str]) -> None:
+    """Replace what stands between the marks of each block.
+
+    Args:
+        document: A Markdown file with lines `<!-- results: NAME -->` and `<!-- end -->`.
+        blocks: Text by name.
+    """
+    text = document.read_text(encoding="utf-8")
+
+    def replaced(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{blocks[match[2]]}\n<!-- end -->"
+
+    marks = r"(<!-- results: ([\w-]+) -->)\n.*?<!-- end -->"
+    document.write_text(re.sub(marks, replaced, text, flags=re.DOTALL), encoding="utf-8")
+
+
+def table(result: Saved) -> str:
+    """Medians, fastest last, and the figures."""
+    medians: dict[str, float] = result["medians"]
+    fastest = min(medians.values(), default=0.0)
+    rows = [f"| {result['title']} | seconds | times the fastest |", "|---|---|---|"]
+    for name, seconds in sorted(medians.items(), key=lambda item: -item[1]):
+        rows.append(f"| {name} | {seconds:.3g} | {seconds / fastest:.1f} |")
+    if not medians:
+        rows = [f"| {result['title']} | |", "|---|---|"]
+        rows += [f"| {name} | {_figure(value)} |" for name, value in result["figures"].items()]
+    return "\n".join([*rows, "", _measured_on(result)])
+
+
+def targets(result: Saved) -> str:
+    """What was aimed at and what was reached."""
+    rows = ["| target | wanted | measured | |", "|---|---|---|---|"]
+    for target in result["targets"]:
+        bound = "at least" if target["at_least"] else "at most"
+        verdict = "met" if target["met"] else "**not met**"
+        rows.append(
+            f"| {target['claim']} | {bound} {target['wanted']:g} "
+            f"| {target['measured']:.3g} | {verdict} |"
+        )
+    return "\n".join(rows)
+
+
+def readme_table(result: Saved) -> str:
+    """The rows that a user chooses between."""
+    medians: dict[str, float] = result["medians"]
+    machine = result["machine"]
+    amx = " with AMX" if "amx_bf16" in machine["flags"] else ""
+    rows = [
+        f"| {result['title']}, {machine['cores']} cores{amx} | seconds | |",
+        "|---|---|---|",
+    ]
+    ours = medians[next(iter(README_ROWS))]
+    for name, label in README_ROWS.items():
+        times = "" if medians[name] == ours else f"{medians[name] / ours:.1f} times as long"
+        rows.append(f"| {label} | {medians[name]:.2f} | {times} |")
+    return "\n".join(rows)
+
+
+def announcement_table(result: Saved) -> str:
+    """Pairs a second beside the announcement's quality."""
+    rows = ["| shape | pairs a second | nDCG@10, 17 BEIR sets |", "|---|---|---|"]
+    for name, seconds, rate, quality in _models(result):
+        rows.append(f"| {name} | {rate:.0f} | {'' if quality is None else f'{quality:.2f}'} |")
+        assert seconds > 0
+    return "\n".join([*rows, "", _measured_on(result)])
+
+
+def _models(result: Saved) -> list[tuple[str, float, float, float | None]]:
+    """Name, seconds, pairs a second, nDCG@10."""
+    figures = result["figures"]
+    return [
+        (
+            name,
+            seconds,
+            figures[f"pairs a second, {name}"],
+            figures.get(f"nDCG@10 on 17 BEIR collections, {name}"),
+        )
+        for name, seconds in result["medians"].items()
+    ]
+
+
+def _measured_on(result: Saved) -> str:
+    machine = result["machine"]
+    flags = ", ".join(machine["flags"])
+    capped = ", ".join(f"{name}={value}" for name, value in machine["capped"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return (
+        f"{machine['date'][:10]}, {machine['cpu']}, {machine['cores']} cores ({flags}"
+        f"{'; ' + capped if capped else ''}); {versions}; medians of interleaved rounds."
+    )
+
+
+def _figure(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,.5g}"
+
+
+def plot_w1(result: Saved) -> None:
+    """Bars of the seconds, on a logarithmic axis."""
+    medians: dict[str, float] = result["medians"]
+    names = sorted(medians, key=lambda name: -medians[name])
+    figure, axes = plt.subplots(figsize=(8, 0.32 * len(names) + 1))
+    colours = [
+        "#009191"
+        if name.startswith("jina-rerank")
+        else "#8a8f98"
+        if "matrix" in name
+        else "#c9ced6"
+        for name in names
+    ]
+    bars = axes.barh(names, [medians[name] for name in names], color=colours)
+    axes.bar_label(bars, [f"{medians[name]:.2f}" for name in names], padding=3)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"seconds, logarithmic: {result['title']}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    _save(figure, "w1")
+
+
+def plot_quality(result: Saved) -> None:
+    """Quality against pairs a second."""
+    figure, axes = plt.subplots(figsize=(8, 4))
+    for name, _, rate, quality in _models(result):
+        if quality is None:
+            continue
+        ours = name.startswith("jina")
+        axes.plot(rate, quality, "o", color="#009191" if ours else "#8a8f98", markersize=9)
+        axes.annotate(name, (rate, quality), xytext=(8, 5), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set_xlabel("pairs a second on this machine, logarithmic")
+    axes.set_ylabel("nDCG@10, 17 BEIR sets")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.25, y=0.15)
+    _save(figure, "quality")
+
+
+def _save(figure: plt.Figure, name: str) -> None:
+    figure.savefig(PICTURES / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)

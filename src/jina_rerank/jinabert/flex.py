@@ -1,0 +1,116 @@
+"""The layers on a GPU with FlexAttention: all sequences of a batch in one call, nothing padded.
+
+Experimental: its numbers are tested on a CPU, where FlexAttention runs uncompiled; what it gains on
+a GPU has not been measured. `benchmarks/gpu.py` is there to do it.
+
+The sequences lie one after another. A block of 128 queries meets only the blocks of keys that
+belong to the same sequences, and within them a mask keeps sequences apart; the bias is computed
+where the scores are, and takes no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from .model import JinaBert, _Layer
+
+BLOCK = 128
+"""FlexAttention's own size of blocks."""
+
+Attend = Callable[..., Tensor]
+
+
+class FlexEncoder:
+    """The layers of a model, their attention by FlexAttention.
+
+    Args:
+        model: On any device.
+        compiled: Whether torch compiles the attention for the device, once, which takes about a
+            minute and is what makes it fast. Uncompiled it writes out all scores.
+    """
+
+    def __init__(self, model: JinaBert, *, compiled: bool) -> None:
+        self._layers = model.bert.encoder.layer
+        self._attend: Attend = flex_attention
+        if compiled:
+            self._attend = torch.compile(flex_attention, dynamic=True)
+
+    def __call__(
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+    ) -> Tensor:
+        """Run all layers; see `Encode`.
+
+        Args:
+            hidden: Shape (tokens, hidden).
+            runs: The length of the sequences and how many of that length follow each other.
+            slopes: Shape (heads,), float32.
+            first: Where each sequence begins, shape (sequences,).
+
+        Returns:
+            What the last layer makes of the first tokens, shape (sequences, hidden).
+        """
+        lengths = torch.tensor([length for length, count in runs for _ in range(count)])
+        hidden = F.pad(hidden, (0, 0, 0, -hidden.shape[0] % BLOCK))
+        mask = block_mask(lengths, hidden.device)
+
+        def with_bias(
+            score: Tensor, _batch: Tensor, head: Tensor, query: Tensor, key: Tensor
+        ) -> Tensor:
+            return score - slopes[head] * (query - key).abs()
+
+        for layer in self._layers:
+            assert isinstance(layer, _Layer)
+            attention = layer.attention
+            q, k, v = (
+                attention.self[name](hidden).unflatten(-1, (attention.heads, -1)).transpose(0, 1)
+                for name in ("query", "key", "value")
+            )
+            attended = self._attend(q[None], k[None], v[None], score_mod=with_bias, block_mask=mask)
+            context = attended[0].transpose(0, 1).flatten(1)
+            output = attention.output
+            hidden = layer.mlp(output["LayerNorm"](hidden + output["dense"](context)))
+        return hidden[first]
+
+
+def block_mask(lengths: Tensor, device: torch.device) -> BlockMask:
+    """Which blocks of keys each block of queries meets.
+
+    Written down from the lengths: FlexAttention's own way asks for every pair of tokens, which is
+    4 billion for a batch of 65,536.
+
+    Args:
+        lengths: Tokens of the sequences, shape (sequences,), on the CPU.
+        device: Where the mask is used.
+
+    Returns:
+        A mask over the tokens, filled up to a multiple of `BLOCK` with a sequence of their own.
+    """
+    tokens = int(lengths.sum())
+    filling = -tokens % BLOCK
+    if filling:
+        lengths = torch.cat([lengths, torch.tensor([filling])])
+    ends = lengths.cumsum(0)
+    sequence_of = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    blocks = len(sequence_of) // BLOCK
+    starts = ends - lengths
+    first = starts[sequence_of[::BLOCK]] // BLOCK
+    last = (ends[sequence_of[BLOCK - 1 :: BLOCK]] - 1) // BLOCK
+    counts = (last - first + 1).to(torch.int32)
+    # Only the first `counts` entries of a row are read.
+    indices = (first[:, None] + torch.arange(blocks)).clamp(max=blocks - 1).to(torch.int32)
+    sequence_of = sequence_of.to(device)
+
+    def same_sequence(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return sequence_of[query] == sequence_of[key]
+
+    return BlockMask.from_kv_blocks(
+        counts[None, None].to(device),
+        indices[None, None].to(device),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=same_sequence,
+    )
