@@ -106,10 +106,10 @@ def test_one_load_however_many_ask(small_checkpoint: Path, monkeypatch: pytest.M
     monkeypatch.setattr(JinaBert, "from_pretrained", counted)
     scorers = [LocalScorer(small_checkpoint, dtype="float32") for _ in range(8)]
 
-    async def ask(scorer: LocalScorer) -> object:
-        return await Reranker(scorer).arank(QUERY, ["a bear"])
+    async def ask(scorer: LocalScorer) -> float:
+        return (await Reranker(scorer).arank(QUERY, ["a bear"]))[0].score
 
-    async def from_one_loop(scorer: LocalScorer) -> list[object]:
+    async def from_one_loop(scorer: LocalScorer) -> list[float]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(scorer)) for _ in range(5)]
             await asyncio.sleep(0)
@@ -121,7 +121,8 @@ def test_one_load_however_many_ask(small_checkpoint: Path, monkeypatch: pytest.M
         answers = [answer for future in running for answer in future.result(60)]
     assert len(loads) == 1
     assert len(answers) == 40
-    assert all(answer == answers[0] for answer in answers)
+    # Calls are computed together, and what is beside a pair may move its last digit.
+    assert all(answer == pytest.approx(answers[0], abs=1e-6) for answer in answers)
 
 
 async def test_giving_up_waiting_does_not_take_the_model_from_others(

@@ -64,9 +64,17 @@ def load_weights(
                 f"{origin[name]}: {name} has shape {tuple(tensor.shape)}, "
                 f"but {files.config.name} says {expected[name]}"
             )
-        if not bool(tensor.isfinite().all()):
+        if not _all_finite(tensor):
             raise ModelLoadError(f"{origin[name]}: {name} holds NaN or infinity")
     return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """One pass over the memory where all is well: a sum with NaN or infinity in it is no number.
+
+    A sum of finite numbers can overflow too; only then each is looked at.
+    """
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from functools import cache
 from itertools import accumulate, groupby
+from queue import SimpleQueue
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from .fused import FusedEncoder, can_fuse
 from .model import Encode, JinaBert
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 SHARE_TOKENS = 2048
 """Tokens that a thread takes at a time: fewer make small matrices, more leave threads idle at the
@@ -115,29 +120,52 @@ def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
     return [list(group) for _, group in groupby(range(len(lengths)), key=part_of.__getitem__)]
 
 
-@cache
-def _team(threads: int) -> ThreadPoolExecutor:
-    """Threads on each of which torch computes alone."""
-    all_there = threading.Barrier(threads)
+class _Team:
+    """Threads on each of which torch computes alone.
 
-    def compute_alone() -> None:
+    An executor would not do: it takes no more work when the interpreter ends, and a batch that is
+    under way then is to end well. These threads are there until all atexit handlers have run.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        all_there = threading.Barrier(threads + 1)
+        for _ in range(threads):
+            threading.Thread(
+                target=self._work, args=(all_there,), name="jina-rerank-share", daemon=True
+            ).start()
+        all_there.wait()
+        # What set_num_threads was last told, on any thread, is what new threads start with. Theirs
+        # must not be 1; the threads that have started keep what they have.
+        restore = threading.Thread(target=torch.set_num_threads, args=(threads,))
+        restore.start()
+        restore.join()
+
+    def map(self, compute: Callable[[S], T], shares: Sequence[S]) -> list[T]:
+        """The result of each share, or the first error, once all are done with."""
+        futures = [self._submit(compute, share) for share in shares]
+        wait(futures)
+        return [future.result() for future in futures]
+
+    def _submit(self, compute: Callable[[S], T], share: S) -> Future[T]:
+        future: Future[T] = Future()
+
+        def task() -> None:
+            try:
+                future.set_result(compute(share))
+            except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
+                future.set_exception(error)
+
+        self._tasks.put(task)
+        return future
+
+    def _work(self, all_there: threading.Barrier) -> None:
         torch.set_num_threads(1)
         all_there.wait()
-
-    team = ThreadPoolExecutor(threads, "jina-rerank-share", initializer=compute_alone)
-    for ready in [team.submit(_nothing) for _ in range(threads)]:
-        ready.result()
-    # What set_num_threads was last told, on any thread, is what new threads start with. Theirs
-    # must not be 1; the threads that have started keep what they have.
-    _on_a_thread(lambda: torch.set_num_threads(threads))
-    return team
+        while True:
+            self._tasks.get()()
 
 
-def _nothing() -> None:
-    pass
-
-
-def _on_a_thread(run: Callable[[], None]) -> None:
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
+@cache
+def _team(threads: int) -> _Team:
+    return _Team(threads)

@@ -14,7 +14,8 @@ from weakref import WeakValueDictionary
 
 from ..errors import ConfigurationError
 from ._device import Dtype, check_device, check_dtype
-from ._pairs import LongDocuments, PairModel, score_in_steps
+from ._pair_model import PairModel
+from ._pairs import LongDocuments, score_in_steps
 from ._weights import Weights, find_weights
 from ._worker import claim_process, worker_for
 from .base import OnScored, ScoreRequest, ScoreResponse

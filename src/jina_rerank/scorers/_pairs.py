@@ -6,11 +6,11 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..ranking import Usage
-from ._weights import Weights
+from ._pair_model import PairModel, Wanted
 from .base import OnScored, ScoreRequest, ScoreResponse
 
 if TYPE_CHECKING:
@@ -21,35 +21,9 @@ logger = logging.getLogger(__name__)
 
 LongDocuments = Literal["truncate", "chunk", "error"]
 
-TOKENS_PER_BATCH = 4096
-"""Most tokens computed at once, unless one pair alone has more, by a model that has no better
-number of its own."""
-
 CHARACTERS_PER_WINDOW = 500_000
 """How much text is tokenized before its pairs are scored. What a call holds in memory beside
 its documents depends on this and not on their number."""
-
-
-class PairModel(Protocol):
-    """A loaded cross-encoder.
-
-    Attributes:
-        tokenizer: Its tokenizer.
-        max_length: Longest pair it reads, in tokens.
-        device: Where it runs; its worker has the same name.
-        weights: Which weights it was loaded from.
-        batch_tokens: Most tokens it is given at once, unless one pair alone has more.
-    """
-
-    tokenizer: PairTokenizer
-    max_length: int
-    device: str
-    weights: Weights
-    batch_tokens: int
-
-    def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
-        """The logit of each pair, in order; neighbours are of similar length."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +42,9 @@ def score_in_steps(
 ) -> Steps[list[ScoreResponse]]:
     """Score every document of every request, one batch a step.
 
-    The longest come first over all requests together. How long a text is, is first taken from
-    its characters, so that the texts need not be tokenized all at once; then, within a window,
-    from its tokens.
+    The worker may join a batch with those of other calls. The longest come first over all
+    requests together. How long a text is, is first taken from its characters, so that the texts
+    need not be tokenized all at once; then, within a window, from its tokens.
     """
     max_length = min(max_length, model.max_length)
     queries = _tokenize_queries(model.tokenizer, requests, max_length, long_documents)
@@ -190,8 +164,8 @@ def _run(model: PairModel, pairs: Sequence[TokenPair]) -> Steps[list[float]]:
 
     logits = [math.nan] * len(pairs)
     for group in pack([len(pair) for pair in pairs], model.batch_tokens):
-        yield
-        for position, logit in zip(group, model.logits([pairs[i] for i in group]), strict=True):
+        found = yield Wanted(model, [pairs[i] for i in group])
+        for position, logit in zip(group, found, strict=True):
             logits[position] = logit
     return logits
 

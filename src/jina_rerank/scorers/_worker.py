@@ -11,17 +11,18 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from ..errors import ScoringError
+from ._pair_model import PairModel, Wanted
 
 T = TypeVar("T")
 
-Steps = Generator[None, None, T]
-"""Work in steps: it yields where it may be stopped or may let others go first, and returns its
-result."""
+Steps = Generator[Wanted | None, list[float], T]
+"""Work in steps, each of which yields the pairs whose logits it needs to go on, or None where it
+only lets others go first. It may be stopped at each, and returns its result."""
 
 _workers: dict[str, Worker] = {}
 _workers_lock = threading.Lock()
@@ -56,7 +57,7 @@ def claim_process() -> None:
 
 
 class Worker:
-    """Runs jobs on a thread of its own, a step of each in turn.
+    """Runs jobs on a thread of its own, a batch of each in turn, small batches of several at once.
 
     Args:
         name: For the thread's name.
@@ -88,7 +89,7 @@ class Worker:
         return job.future
 
     def _run(self) -> None:
-        jobs: deque[_Job] = deque()
+        jobs: list[_Job] = []
         while True:
             with self._wake:
                 while not jobs and not self._arrived and not self._stopping:
@@ -97,10 +98,15 @@ class Worker:
                     return
                 jobs.extend(self._arrived)
                 self._arrived.clear()
-            # A step of each in turn: five documents need not wait for another's 10,000.
-            job = jobs.popleft()
-            if job.step():
-                jobs.append(job)
+            for job in jobs:
+                if job.wanted is None:
+                    job.step()
+            jobs = [job for job in jobs if not job.drop_if_cancelled()]
+            served = _next_batch(jobs)
+            _compute(served)
+            # Those who were served go to the end: five documents need not wait for 10,000.
+            jobs = [job for job in jobs if job not in served] + served
+            jobs = [job for job in jobs if not job.ended]
 
     def _stop(self) -> None:
         with self._wake:
@@ -109,11 +115,69 @@ class Worker:
         self._thread.join()
 
 
-class _Job:
-    """What the worker sees of a job."""
+def _next_batch(jobs: Sequence[_Job]) -> list[_Job]:
+    """The first job that waits for logits, and those after it whose pairs fit into its batch."""
+    batch: list[_Job] = []
+    model: PairModel | None = None
+    room = 0
+    for job in jobs:
+        wanted = job.wanted
+        if wanted is None:
+            continue
+        if model is None:
+            model, room = wanted.model, wanted.model.batch_tokens
+        elif wanted.model is not model or wanted.tokens > room:
+            continue
+        room -= wanted.tokens
+        batch.append(job)
+    return batch
 
-    def step(self) -> bool:
-        """Take one step; whether there are more."""
+
+def _compute(jobs: Sequence[_Job]) -> None:
+    """Give each job its logits, all computed together."""
+    wanted = [job.wanted for job in jobs if job.wanted is not None]
+    if not wanted:
+        return
+    pairs = [pair for own in wanted for pair in own.pairs]
+    # Neighbours of equal length are what the model is fastest with.
+    order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i]))
+    try:
+        found = wanted[0].model.logits([pairs[i] for i in order])
+        logits = dict(zip(order, found, strict=True))
+    except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
+        if len(jobs) == 1:
+            jobs[0].fail(error)
+            return
+        for job in jobs:  # one of them may be the cause; the others are not to suffer
+            _compute([job])
+        return
+    start = 0
+    for job, own in zip(jobs, wanted, strict=True):
+        job.step([logits[i] for i in range(start, start + len(own.pairs))])
+        start += len(own.pairs)
+
+
+class _Job:
+    """What the worker sees of a job.
+
+    Attributes:
+        wanted: The pairs it waits for, if any.
+        ended: Whether there is nothing left to do for it.
+    """
+
+    wanted: Wanted | None = None
+    ended = False
+
+    def step(self, logits: list[float] | None = None) -> None:
+        """Go on to the next step, with what the last one wanted."""
+        raise NotImplementedError
+
+    def fail(self, error: BaseException) -> None:
+        """Go on with an error instead."""
+        raise NotImplementedError
+
+    def drop_if_cancelled(self) -> bool:
+        """End the job if nobody waits for it any more; whether it has ended."""
         raise NotImplementedError
 
 
@@ -124,21 +188,38 @@ class _TypedJob(_Job, Generic[T]):
         self._start = steps
         self._steps: Steps[T] | None = None
 
-    def step(self) -> bool:
-        if self.future.cancelled():
+    def step(self, logits: list[float] | None = None) -> None:
+        def go_on() -> Wanted | None:
+            if self._steps is None:
+                self._steps = self._start()
+            return next(self._steps) if logits is None else self._steps.send(logits)
+
+        self._advance(go_on)
+
+    def fail(self, error: BaseException) -> None:
+        steps = self._steps
+        assert steps is not None
+        self._advance(lambda: steps.throw(error))
+
+    def drop_if_cancelled(self) -> bool:
+        if not self.ended and self.future.cancelled():
             if self._steps is not None:
                 self._steps.close()
             self.future.set_running_or_notify_cancel()
-            return False
+            self.ended = True
+        return self.ended
+
+    def _advance(self, go_on: Callable[[], Wanted | None]) -> None:
+        if self.drop_if_cancelled():
+            return
+        self.wanted = None
         try:
-            if self._steps is None:
-                self._steps = self._start()
-            next(self._steps)
-            return True
+            self.wanted = go_on()
         except StopIteration as done:
+            self.ended = True
             if self.future.set_running_or_notify_cancel():
                 self.future.set_result(done.value)
         except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
+            self.ended = True
             if self.future.set_running_or_notify_cancel():
                 self.future.set_exception(error)
-        return False

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
-from ._pairs import TOKENS_PER_BATCH, LongDocuments, PairModel
+from ._pair_model import TOKENS_PER_BATCH, PairModel
+from ._pairs import LongDocuments
 from ._torch import import_torch
 from ._weights import Weights, find_weights
 

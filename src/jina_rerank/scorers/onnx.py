@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
 from ._in_process import InProcessScorer
-from ._pairs import TOKENS_PER_BATCH, LongDocuments, PairModel
+from ._pair_model import TOKENS_PER_BATCH, PairModel
+from ._pairs import LongDocuments
 from ._weights import EMBEDDED_MODEL, Weights, find_weights
 from .local import embedded_model_folder
 

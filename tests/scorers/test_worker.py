@@ -1,0 +1,137 @@
+"""Small batches of several calls are computed together, and each call gets its own."""
+
+import threading
+from array import array
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jina_rerank.jinabert import TokenPair
+from jina_rerank.scorers._pair_model import Wanted
+from jina_rerank.scorers._worker import Steps, Worker
+
+BAD = 999
+"""A token that the model cannot compute."""
+
+
+class Summing:
+    """A model whose logits are the sums of the token ids, and which remembers its batches."""
+
+    batch_tokens = 100
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
+        self.batches.append([len(pair) for pair in pairs])
+        if any(BAD in pair.input_ids for pair in pairs):
+            raise RuntimeError("cannot be computed")
+        return [float(sum(pair.input_ids)) for pair in pairs]
+
+
+def steps(model: Summing, *batches: list[list[int]]) -> Steps[list[float]]:
+    """A job that wants the logits of one batch after another, pairs given by their token ids."""
+    found: list[float] = []
+    for batch in batches:
+        pairs = [TokenPair(array("i", ids), array("i", [0] * len(ids))) for ids in batch]
+        found += yield Wanted(model, pairs)  # type: ignore[arg-type]
+    return found
+
+
+@pytest.fixture
+def busy() -> Iterator[tuple[Worker, threading.Event]]:
+    """A worker that is held up until the event is set, so that jobs gather before it."""
+    worker, released = Worker("test"), threading.Event()
+
+    def hold() -> Steps[None]:
+        assert released.wait(10)
+        yield None
+
+    worker.submit(hold)
+    yield worker, released
+    released.set()
+
+
+def run(busy: tuple[Worker, threading.Event], jobs: list[Steps[list[float]]]) -> list[list[float]]:
+    worker, released = busy
+    futures = [worker.submit(lambda job=job: job) for job in jobs]  # type: ignore[misc]
+    released.set()
+    return [future.result(10) for future in futures]
+
+
+def test_small_batches_are_computed_together_longest_first(busy) -> None:
+    model = Summing()
+    jobs = [steps(model, [[1, 2], [3]]), steps(model, [[4, 5, 6]]), steps(model, [[7], [8, 9]])]
+    assert run(busy, jobs) == [[3.0, 3.0], [15.0], [7.0, 17.0]]
+    assert model.batches == [[3, 2, 2, 1, 1]]
+
+
+def test_no_more_tokens_than_the_model_takes(busy) -> None:
+    model = Summing()
+    jobs = [steps(model, [[1] * 60]), steps(model, [[1] * 50]), steps(model, [[1] * 40])]
+    assert run(busy, jobs) == [[60.0], [50.0], [40.0]]
+    assert model.batches == [[60, 40], [50]]
+
+
+def test_models_are_kept_apart(busy) -> None:
+    one, other = Summing(), Summing()
+    assert run(busy, [steps(one, [[1]]), steps(other, [[2]]), steps(one, [[3]])]) == [
+        [1.0],
+        [2.0],
+        [3.0],
+    ]
+    assert one.batches == [[1, 1]]
+    assert other.batches == [[1]]
+
+
+def test_an_error_hits_only_the_one_who_caused_it(busy) -> None:
+    worker, released = busy
+    model = Summing()
+    good = worker.submit(lambda: steps(model, [[1]]))
+    bad = worker.submit(lambda: steps(model, [[BAD]]))
+    other = worker.submit(lambda: steps(model, [[2]], [[3]]))
+    released.set()
+    assert good.result(10) == [1.0]
+    assert other.result(10) == [2.0, 3.0]
+    with pytest.raises(RuntimeError, match="cannot be computed"):
+        bad.result(10)
+
+
+def test_a_job_may_mend_what_failed(busy) -> None:
+    """The error is raised where the job waits."""
+    model = Summing()
+
+    def patient() -> Steps[list[float]]:
+        try:
+            return (yield from steps(model, [[BAD]]))
+        except RuntimeError:
+            return (yield from steps(model, [[5]]))
+
+    assert run(busy, [patient()]) == [[5.0]]
+
+
+def test_one_that_was_cancelled_is_left_out(busy) -> None:
+    worker, released = busy
+    model = Summing()
+    first: Future[list[float]] = worker.submit(lambda: steps(model, [[1]]))
+    second = worker.submit(lambda: steps(model, [[2]]))
+    assert first.cancel()
+    released.set()
+    assert second.result(10) == [2.0]
+    assert model.batches == [[1]]
+
+
+@given(
+    st.lists(
+        st.lists(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=30), max_size=4)),
+        max_size=6,
+    )
+)
+def test_every_call_gets_its_own_logits(calls: list[list[list[list[int]]]]) -> None:
+    worker, model = Worker("test"), Summing()
+    futures = [worker.submit(lambda own=own: steps(model, *own)) for own in calls]  # type: ignore[misc]
+    expected = [[float(sum(pair)) for batch in own for pair in batch] for own in calls]
+    assert [future.result(10) for future in futures] == expected
