@@ -30,7 +30,7 @@ format: $(VENV)/dev.done  ## Put the code in shape
 
 types: $(VENV)/dev.done  ## Check types, strictly
 	$(BIN)/mypy src scripts
-	MYPYPATH=benchmarks:tests $(BIN)/mypy benchmarks
+	MYPYPATH=tests $(BIN)/mypy benchmarks
 	MYPYPATH=examples $(BIN)/mypy examples
 	MYPYPATH=integrations/llama-index/src $(BIN)/mypy -p llama_index.postprocessor.jina_rerank
 	MYPYPATH=integrations/langchain/src $(BIN)/mypy -p langchain_jina_rerank
@@ -39,9 +39,9 @@ types: $(VENV)/dev.done  ## Check types, strictly
 docs: $(VENV)/dev.done  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/dev.done  ## Measure speed, memory and the quality of the embedded model
-	$(BIN)/python benchmarks/local.py
-	$(BIN)/python benchmarks/quality.py
+bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 5 minutes
+	$(BIN)/python -m benchmarks w1 w2 w3 w4 w5 --quick --rounds 3
+	$(BIN)/python -m benchmarks.quality
 
 build: $(VENV)/dev.done  ## Build the five wheels into dist/
 	$(BIN)/python scripts/build_wheels.py dist

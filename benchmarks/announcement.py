@@ -54,16 +54,18 @@ def others() -> dict[str, transformers.PreTrainedConfig]:
 
     All have the embedded model's vocabulary, since they read its tokens.
     """
-    xsmall = transformers.DebertaV2Config(
-        vocab_size=VOCABULARY, hidden_size=384, num_hidden_layers=12, num_attention_heads=6,
-        intermediate_size=1536, relative_attention=True, position_buckets=256,
-        norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type=["p2c", "c2p"],
-        position_biased_input=False, max_relative_positions=-1, type_vocab_size=0,
-    )  # fmt: skip
-    base = transformers.DebertaV2Config(**{
-        **xsmall.to_dict(), "hidden_size": 768, "num_attention_heads": 12,
-        "intermediate_size": 3072,
-    })  # fmt: skip
+    deberta = {
+        "vocab_size": VOCABULARY, "num_hidden_layers": 12, "relative_attention": True,
+        "position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"], "position_biased_input": False,
+        "max_relative_positions": -1, "type_vocab_size": 0,
+    }  # fmt: skip
+    xsmall = transformers.DebertaV2Config.from_dict(
+        {**deberta, "hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+    )
+    base = transformers.DebertaV2Config.from_dict(
+        {**deberta, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+    )
     roberta = transformers.XLMRobertaConfig(
         vocab_size=VOCABULARY, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
         intermediate_size=3072, max_position_embeddings=514, type_vocab_size=1,

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from .measuring import RESULTS
 
@@ -181,6 +182,6 @@ def plot_quality(result: Saved) -> None:
     _save(figure, "quality")
 
 
-def _save(figure: plt.Figure, name: str) -> None:
+def _save(figure: Figure, name: str) -> None:
     figure.savefig(PICTURES / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jina_rerank.jinabert import JinaBert, JinaBertConfig, pack
 from jina_rerank.jinabert.cpu import CpuEngine
-from jina_rerank.scorers._pairs import TOKENS_PER_BATCH
+from jina_rerank.scorers._pair_model import TOKENS_PER_BATCH
 from jina_rerank.scorers.local import embedded_model_folder
 
 VOCABULARY = 30522
@@ -117,7 +117,7 @@ def save_transformer(folder: Path, config: transformers.PreTrainedConfig) -> Pat
     """
     torch.manual_seed(0)
     config.num_labels = 1
-    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    model = transformers.AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     tokenizer = transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_file=str(embedded_model_folder() / "tokenizer.json"),

@@ -53,9 +53,9 @@ def measure(rounds: int, *, quick: bool) -> Result:
             contenders[f"sentence-transformers, {dtype}"] = partial(
                 theirs.predict, pairs, show_progress_bar=False
             )
-            ours = Reranker(LocalScorer(turbo, dtype=dtype))
-            ours.warm_up()
-            contenders[f"jina-rerank, {dtype}"] = partial(ours.rank, query, documents)
+            reranker = Reranker(LocalScorer(turbo, dtype=dtype))
+            reranker.warm_up()
+            contenders[f"jina-rerank, {dtype}"] = partial(reranker.rank, query, documents)
         contenders[READING] = partial(read, turbo / "model.safetensors")
         contenders[LOADING] = partial(JinaBert.from_pretrained, turbo, dtype=torch.float32)
         contenders[START] = partial(run_python, FIRST_RANKING)

@@ -69,11 +69,11 @@ def test_small_batches_are_computed_together_longest_first(busy) -> None:
     assert model.batches == [[3, 2, 2, 1, 1]]
 
 
-def test_no_more_tokens_than_the_model_takes(busy) -> None:
+def test_a_batch_is_closed_once_it_is_full(busy) -> None:
     model = Summing()
     jobs = [steps(model, [[1] * 60]), steps(model, [[1] * 50]), steps(model, [[1] * 40])]
     assert run(busy, jobs) == [[60.0], [50.0], [40.0]]
-    assert model.batches == [[60, 40], [50]]
+    assert model.batches == [[60, 50], [40]]
 
 
 def test_models_are_kept_apart(busy) -> None:

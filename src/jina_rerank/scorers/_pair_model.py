@@ -24,7 +24,8 @@ class PairModel(Protocol):
         max_length: Longest pair it reads, in tokens.
         device: Where it runs; its worker has the same name.
         weights: Which weights it was loaded from.
-        batch_tokens: Most tokens it is given at once, unless one pair alone has more.
+        batch_tokens: Most tokens that one call gives it at once, unless one pair alone has more;
+            joined calls give it up to twice as many.
     """
 
     tokenizer: PairTokenizer

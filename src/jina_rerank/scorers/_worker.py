@@ -116,7 +116,10 @@ class Worker:
 
 
 def _next_batch(jobs: Sequence[_Job]) -> list[_Job]:
-    """The first job that waits for logits, and those after it whose pairs fit into its batch."""
+    """The first job that waits for logits, and those after it until the batch is full.
+
+    The last one may fill it beyond: small batches one token too large would go half empty.
+    """
     batch: list[_Job] = []
     model: PairModel | None = None
     room = 0
@@ -126,7 +129,7 @@ def _next_batch(jobs: Sequence[_Job]) -> list[_Job]:
             continue
         if model is None:
             model, room = wanted.model, wanted.model.batch_tokens
-        elif wanted.model is not model or wanted.tokens > room:
+        elif wanted.model is not model or room <= 0:
             continue
         room -= wanted.tokens
         batch.append(job)
