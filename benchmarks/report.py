@@ -34,17 +34,25 @@ README_ROWS = {
 def write() -> None:
     """All tables and plots."""
     saved = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
-    documents = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
-    blocks = {f"{name}": table(result) for name, result in saved.items()}
-    blocks |= {f"{name}-targets": targets(result) for name, result in saved.items()}
-    blocks["readme"] = readme_table(saved["w1"])
-    blocks["announcement"] = announcement_table(saved["announcement"])
-    for document in documents:
-        fill(document, blocks)
+    for document in (ROOT / "README.md", ROOT / "docs" / "performance.md"):
+        fill(document, all_blocks(saved))
     PICTURES.mkdir(exist_ok=True)
     mpl.rcParams |= {"svg.hashsalt": "jina-rerank", "font.size": 10, "svg.fonttype": "none"}
     plot_w1(saved["w1"])
     plot_quality(saved["announcement"])
+
+
+def all_blocks(saved: dict[str, Saved]) -> dict[str, str]:
+    """Every block by its name.
+
+    Args:
+        saved: All results by workload.
+    """
+    blocks = {name: table(result) for name, result in saved.items()}
+    blocks |= {f"{name}-targets": targets(result) for name, result in saved.items()}
+    blocks["readme"] = readme_table(saved["w1"])
+    blocks["announcement"] = announcement_table(saved["announcement"])
+    return blocks
 
 
 def fill(document: Path, blocks: dict[str, str]) -> None:
@@ -64,16 +72,18 @@ def fill(document: Path, blocks: dict[str, str]) -> None:
 
 
 def table(result: Saved) -> str:
-    """Medians, fastest last, and the figures."""
+    """Medians, fastest last; then the figures."""
     medians: dict[str, float] = result["medians"]
     fastest = min(medians.values(), default=0.0)
-    rows = [f"| {result['title']} | seconds | times the fastest |", "|---|---|---|"]
+    rows = []
+    if medians:
+        rows = [f"| {result['title']} | seconds | times the fastest |", "|---|---|---|"]
     for name, seconds in sorted(medians.items(), key=lambda item: -item[1]):
         rows.append(f"| {name} | {seconds:.3g} | {seconds / fastest:.1f} |")
-    if not medians:
-        rows = [f"| {result['title']} | |", "|---|---|"]
-        rows += [f"| {name} | {_figure(value)} |" for name, value in result["figures"].items()]
-    return "\n".join([*rows, "", _measured_on(result)])
+    if figures := result["figures"]:
+        rows += ["", f"| {result['title']} | |", "|---|---|"]
+        rows += [f"| {name} | {_figure(value)} |" for name, value in figures.items()]
+    return "\n".join([*rows, "", _measured_on(result)]).strip()
 
 
 def targets(result: Saved) -> str:
@@ -173,7 +183,8 @@ def plot_quality(result: Saved) -> None:
             continue
         ours = name.startswith("jina")
         axes.plot(rate, quality, "o", color="#009191" if ours else "#8a8f98", markersize=9)
-        axes.annotate(name, (rate, quality), xytext=(8, 5), textcoords="offset points")
+        above = 5 if ours else -14
+        axes.annotate(name, (rate, quality), xytext=(8, above), textcoords="offset points")
     axes.set_xscale("log")
     axes.set_xlabel("pairs a second on this machine, logarithmic")
     axes.set_ylabel("nDCG@10, 17 BEIR sets")

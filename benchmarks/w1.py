@@ -58,7 +58,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
         folder = Path(name)
         contenders: dict[str, Contender] = {
             ORIGINAL: partial(original.run, lengths, by_length=False),
-            "the same, sorted by length": partial(original.run, lengths, by_length=True),
+            "the original's way, sorted by length": partial(original.run, lengths, by_length=True),
             **exported(save_jinabert(folder / "turbo"), lengths),
             **with_texts(folder, lengths),
         }

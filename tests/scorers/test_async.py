@@ -15,8 +15,9 @@ import pytest
 from checkpoints import TURBO, write_checkpoint
 from soaking import no_old_garbage, seconds_without_a_core
 
-from jina_rerank import LocalScorer, ModelLoadError, Reranker, ScoreRequest
+from jina_rerank import LocalScorer, ModelLoadError, OnnxScorer, Reranker, ScoreRequest
 from jina_rerank.jinabert import JinaBert
+from jina_rerank.onnx.export import export_onnx
 from jina_rerank.scorers._worker import Steps, Worker
 from jina_rerank.testing import FakeScorer
 
@@ -228,9 +229,18 @@ def test_an_error_reaches_its_caller_alone(worker: Worker) -> None:
         failing.result(10)
 
 
-async def test_cancelling_arank_stops_the_work(small_checkpoint: Path) -> None:
+@pytest.fixture(params=["local", "onnx"])
+def scorer(
+    request: pytest.FixtureRequest, small_checkpoint: Path, tmp_path: Path
+) -> LocalScorer | OnnxScorer:
+    """Both kinds of scorers that run a model of ours in this process."""
+    if request.param == "local":
+        return LocalScorer(small_checkpoint, dtype="float32")
+    return OnnxScorer(export_onnx(small_checkpoint, tmp_path / "exported").parent)
+
+
+async def test_cancelling_arank_stops_the_work(scorer: LocalScorer | OnnxScorer) -> None:
     scored: list[int] = []
-    scorer = LocalScorer(small_checkpoint, dtype="float32")
     reranker = Reranker(scorer)
     await reranker.awarm_up()
     first = asyncio.Event()
@@ -253,8 +263,8 @@ async def test_cancelling_arank_stops_the_work(small_checkpoint: Path) -> None:
     assert sum(scored) == stopped_at < len(documents)
 
 
-def test_many_threads_and_loops_get_their_own_answers(small_checkpoint: Path) -> None:
-    reranker = Reranker(LocalScorer(small_checkpoint, dtype="float32"))
+def test_many_threads_and_loops_get_their_own_answers(scorer: LocalScorer | OnnxScorer) -> None:
+    reranker = Reranker(scorer)
     cases = [[f"panda {'bear ' * (i % 5)}{j}" for j in range(4)] for i in range(60)]
     expected = [reranker.score(QUERY, case) for case in cases]
 

@@ -1,13 +1,11 @@
 """The ONNX scorer against the bare model and against the local scorer, and its own failures."""
 
-import asyncio
 import json
 import math
 import pickle
 import subprocess
 import sys
 from array import array
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
@@ -25,7 +23,6 @@ from jina_rerank import (
     ModelLoadError,
     OnnxScorer,
     Reranker,
-    ScoreRequest,
     ScoringError,
 )
 from jina_rerank.jinabert import JinaBert, TokenPair
@@ -175,45 +172,6 @@ def test_pairs_of_similar_length_share_a_batch() -> None:
     assert [len(batch) for batch in _batches([pair_of_length(64)] * 64)] == [64]
     mixed = [pair_of_length(length) for length in (2000, 20, 20, 19)]
     assert [len(batch) for batch in _batches(mixed)] == [1, 3]
-
-
-async def test_cancelling_stops_the_work(exported: Path) -> None:
-    scored: list[int] = []
-    scorer = OnnxScorer(exported)
-    reranker = Reranker(scorer)
-    await reranker.awarm_up()
-    first = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_scored(count: int) -> None:
-        scored.append(count)
-        loop.call_soon_threadsafe(first.set)
-
-    documents = ["paris is the capital " * 20] * 40_000
-    task = asyncio.create_task(scorer.ascore([ScoreRequest(QUERY, documents)], on_scored))
-    await first.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    # The worker takes one step of each job in turn, so by now it has seen the cancellation.
-    await reranker.arank(QUERY, ["a bear"])
-    stopped_at = sum(scored)
-    await reranker.arank(QUERY, ["a bear"])
-    assert sum(scored) == stopped_at < len(documents)
-
-
-def test_many_threads_and_loops_get_their_own_answers(reranker: Reranker) -> None:
-    cases = [[f"panda {'bear ' * (i % 5)}{j}" for j in range(4)] for i in range(60)]
-    expected = [reranker.score(QUERY, case) for case in cases]
-
-    def ask(i: int) -> list[float]:
-        if i % 2:
-            return asyncio.run(reranker.ascore(QUERY, cases[i]))
-        return reranker.score(QUERY, cases[i])
-
-    with ThreadPoolExecutor(8) as pool:
-        for found, wanted in zip(pool.map(ask, range(60)), expected, strict=True):
-            assert found == pytest.approx(wanted, abs=1e-5)
 
 
 def test_pickle_takes_the_settings_and_not_the_model(exported: Path) -> None:

@@ -40,7 +40,7 @@ def worker_for(device: str) -> Worker:
 def claim_process() -> None:
     """Note that a model is used in this process, and refuse if it was forked from one like it.
 
-    The worker thread and torch's threads stay behind in the parent: the call would never
+    The worker thread and the libraries' threads stay behind in the parent: the call would never
     return.
 
     Raises:
@@ -50,7 +50,7 @@ def claim_process() -> None:
     if _owner_pid not in {None, os.getpid()}:
         raise ScoringError(
             "this process was forked from one in which a model had already been loaded, and "
-            "torch's threads do not survive that. Load the model only after the fork (gunicorn: "
+            "its threads do not survive that. Load the model only after the fork (gunicorn: "
             'without --preload), or start processes with multiprocessing.get_context("spawn")'
         )
     _owner_pid = os.getpid()

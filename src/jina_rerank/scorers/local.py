@@ -162,6 +162,6 @@ def embedded_model_folder() -> Path:
     spec = importlib.util.find_spec("jina_rerank_mini")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
-            f"the embedded model is not installed: {INSTALL_LOCAL}, or name another model"
+            "the embedded model is not installed: pip install jina-rerank-mini, or name another"
         )
     return Path(spec.origin).parent

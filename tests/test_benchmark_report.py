@@ -1,0 +1,44 @@
+"""The documentation's tables are those of the results, and a target says what it means."""
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmarks import report
+from benchmarks.measuring import RESULTS, Result, Target, interleave
+
+SAVED = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/performance.md"])
+def test_tables_were_written_from_the_results(document: str, tmp_path: Path) -> None:
+    original = report.ROOT / document
+    copy = tmp_path / "copy.md"
+    copy.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
+    report.fill(copy, report.all_blocks(SAVED))
+    assert copy.read_text(encoding="utf-8") == original.read_text(encoding="utf-8")
+
+
+def test_every_result_is_in_the_documentation() -> None:
+    page = (report.ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for name in SAVED:
+        assert f"<!-- results: {name} -->" in page
+        assert f"<!-- results: {name}-targets -->" in page
+
+
+def test_a_target_knows_its_direction() -> None:
+    assert Target("speed", 2, 2.0).met
+    assert not Target("speed", 2, 1.9).met
+    assert Target("memory", 300, 299, at_least=False).met
+    assert not Target("memory", 300, 301, at_least=False).met
+
+
+def test_rounds_are_interleaved_and_the_first_does_not_count() -> None:
+    called: list[str] = []
+    seconds = interleave({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 2)
+    assert called == ["a", "b"] * 3
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_the_median_is_of_the_rounds() -> None:
+    assert Result("x", "", seconds={"a": [3.0, 1.0, 2.0]}).median("a") == 2.0
