@@ -183,8 +183,13 @@ def plot_quality(result: Saved) -> None:
             continue
         ours = name.startswith("jina")
         axes.plot(rate, quality, "o", color="#009191" if ours else "#8a8f98", markersize=9)
-        above = 5 if ours else -14
-        axes.annotate(name, (rate, quality), xytext=(8, above), textcoords="offset points")
+        axes.annotate(
+            name,
+            (rate, quality),
+            xytext=(8, 5) if ours else (0, -18),
+            textcoords="offset points",
+            ha="left" if ours else "center",
+        )
     axes.set_xscale("log")
     axes.set_xlabel("pairs a second on this machine, logarithmic")
     axes.set_ylabel("nDCG@10, 17 BEIR sets")
