@@ -39,7 +39,7 @@ types: $(VENV)/dev.done  ## Check types, strictly
 docs: $(VENV)/dev.done  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 5 minutes
+bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 7 minutes
 	$(BIN)/python -m benchmarks w1 w2 w3 w4 w5 --quick --rounds 3
 	$(BIN)/python -m benchmarks.quality
 

@@ -12,7 +12,7 @@ from .measuring import Result, Target, interleave
 from .shapes import save_jinabert
 from .work import Texts, chunk_lengths
 
-CONCURRENT = "32 concurrent arank calls"
+CONCURRENT = "concurrent arank calls"
 MANY = "one rank_many"
 
 
