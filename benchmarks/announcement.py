@@ -50,7 +50,7 @@ JINABERT: dict[str, JinaBertConfig] = {
 
 
 def others() -> dict[str, transformers.PreTrainedConfig]:
-    """The other models' shapes, as their configurations on the hub have them.
+    """The other models' shapes, as their configurations on the hub are remembered, not read.
 
     All have the embedded model's vocabulary, since they read its tokens.
     """
