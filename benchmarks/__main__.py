@@ -47,7 +47,9 @@ def main() -> None:
         environment = {**os.environ, **(CAPPED if workload == "w6" else {}), "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-m", "benchmarks", workload, "--here"]
         command += [f"--rounds={args.rounds}", *(["--quick"] if args.quick else [])]
-        subprocess.run(command, check=True, env=environment)
+        done = subprocess.run(command, check=False, env=environment)
+        if done.returncode:
+            sys.exit(done.returncode)  # it has said why
 
 
 def run(workload: str, rounds: int, *, quick: bool) -> None:

@@ -129,6 +129,7 @@ class _Team:
 
     def __init__(self, threads: int) -> None:
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        default = _on_a_new_thread(torch.get_num_threads)
         all_there = threading.Barrier(threads + 1)
         for _ in range(threads):
             threading.Thread(
@@ -137,9 +138,7 @@ class _Team:
         all_there.wait()
         # What set_num_threads was last told, on any thread, is what new threads start with. Theirs
         # must not be 1; the threads that have started keep what they have.
-        restore = threading.Thread(target=torch.set_num_threads, args=(threads,))
-        restore.start()
-        restore.join()
+        _on_a_new_thread(lambda: torch.set_num_threads(default))
 
     def map(self, compute: Callable[[S], T], shares: Sequence[S]) -> list[T]:
         """The result of each share, or the first error, once all are done with."""
@@ -166,6 +165,23 @@ class _Team:
             self._tasks.get()()
 
 
-@cache
+def _on_a_new_thread(run: Callable[[], T]) -> T:
+    results: list[T] = []
+    thread = threading.Thread(target=lambda: results.append(run()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+_team_lock = threading.Lock()
+
+
 def _team(threads: int) -> _Team:
+    # Two at a time would each take the other's 1 for what new threads start with.
+    with _team_lock:
+        return _new_team(threads)
+
+
+@cache
+def _new_team(threads: int) -> _Team:
     return _Team(threads)
