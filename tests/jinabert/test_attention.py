@@ -87,7 +87,7 @@ def test_bias_written_out_in_blocks_is_the_same(
     monkeypatch.setattr(attention_module, "BIAS_ELEMENTS", rows_at_once * heads * length)
     q, k, v = vectors(heads, length, 1.0, count=2)
     slopes = torch.tensor(alibi_slopes(heads))
-    written_out = attention_module.attend_written_out(q, k, v, slopes)
+    written_out = attention_module._attend_written_out(q, k, v, slopes)
     torch.testing.assert_close(written_out, attend(q, k, v, slopes), atol=1e-5, rtol=0)
 
 

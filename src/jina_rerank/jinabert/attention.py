@@ -15,7 +15,6 @@ Three things make it fast:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -48,24 +47,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> Tensor:
         Shape (count, heads, length, head size).
     """
     if q.device.type != "cpu":
-        return attend_written_out(q, k, v, slopes)
+        return _attend_written_out(q, k, v, slopes)
     if q.shape[2] < WINDOWED_FROM:
         return _attend_block(q, k, v, slopes, 0)
     return torch.cat([_attend_long(*one, slopes) for one in zip(q, k, v, strict=True)])
 
 
-def attend_written_out(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> Tensor:
-    """The same, with the bias written out, some rows at a time, as every device but the CPU needs.
-
-    Args:
-        q: Shape (count, heads, length, head size); so are `k` and `v`.
-        k: The keys.
-        v: The values.
-        slopes: Shape (heads,), float32.
-
-    Returns:
-        Shape (count, heads, length, head size).
-    """
+def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> Tensor:
+    """With the bias written out, some rows at a time, as every device but the CPU needs it."""
     length = q.shape[2]
     bias = reversed_bias(slopes, length, length, length - 1)
     q = q.flip(2)
@@ -167,15 +156,3 @@ def _attend_block(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, before: int) 
     rows, keys = q.shape[2], k.shape[2]
     bias = reversed_bias(slopes, rows, keys, rows - 1 + before)
     return F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias).flip(2)
-
-
-def spans(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, int, int]]:
-    """The rows of each run, its sequences' length and their number.
-
-    Args:
-        runs: The length of the sequences and how many of that length follow each other.
-    """
-    start = 0
-    for length, count in runs:
-        yield slice(start, start + length * count), length, count
-        start += length * count

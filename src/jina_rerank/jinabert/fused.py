@@ -25,8 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend, spans
+from .attention import attend
 from .model import JinaBert, _Layer
+from .packing import spans
 
 ROWS_PER_BLOCK = 1024
 """Tokens that go through the second half of a layer together."""

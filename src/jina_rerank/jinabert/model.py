@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .alibi import alibi_slopes
-from .attention import attend, spans
+from .attention import attend
 from .config import JinaBertConfig
+from .packing import spans
 
 Encode = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 """Runs the layers: from the embedded tokens, shape (tokens, hidden), the runs of sequences as

@@ -1,4 +1,4 @@
-"""Which pairs are computed together."""
+"""Which pairs are computed together, and where they lie."""
 
 from __future__ import annotations
 
@@ -28,3 +28,15 @@ def pack(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         tokens += lengths[position]
     if group:
         yield group
+
+
+def spans(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, int, int]]:
+    """The rows of each run, its sequences' length and their number.
+
+    Args:
+        runs: The length of the sequences and how many of that length follow each other.
+    """
+    start = 0
+    for length, count in runs:
+        yield slice(start, start + length * count), length, count
+        start += length * count
