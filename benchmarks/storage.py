@@ -1,6 +1,6 @@
 """What storing a model more compactly does to its rankings.
 
-    python -m benchmarks.storage CHECKPOINT [PACKED] [--collection FOLDER] [--every N]
+    python -m benchmarks.storage CHECKPOINT [PACKED] [--collection FOLDER] [--queries N]
 
 Reranks BM25's best 50 of a collection (the coffee questions in examples/data by default) with
 the checkpoint in float32 and bfloat16, and with the packed one (the embedded model by default),
@@ -10,17 +10,25 @@ and compares nDCG@10, Kendall's tau of the rankings, and the logits.
 from __future__ import annotations
 
 import argparse
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from scipy.stats import kendalltau
 
 from jina_rerank import LocalScorer, Reranker
+from jina_rerank.evaluation import (
+    Collection,
+    RerankerSystem,
+    Run,
+    SystemResult,
+    bm25,
+    evaluate,
+    load_collection,
+)
 from jina_rerank.scorers.local import embedded_model_folder
 
-from .first_stage import COFFEE, Candidates, bm25_candidates
-
-Logits = dict[str, dict[str, float]]
+COFFEE = Path(__file__).parents[1] / "examples" / "data" / "coffee"
+DEPTH = 50
 
 
 def main() -> None:
@@ -29,39 +37,43 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("packed", type=Path, nargs="?", default=embedded_model_folder())
     parser.add_argument("--collection", type=Path, default=COFFEE)
-    parser.add_argument("--every", type=int, default=1, help="take every Nth query")
+    parser.add_argument("--queries", type=int, help="take this many, evenly spread")
     args = parser.parse_args()
 
-    candidates = bm25_candidates(args.collection, depth=50, every=args.every)
-    print(f"{args.collection.name}: {len(candidates.queries)} queries, BM25's best 50")
+    collection = load_collection(str(args.collection))
+    if args.queries is not None:
+        collection = collection.take(args.queries)
+    print(f"{collection.name}: {len(collection.queries)} queries, BM25's best {DEPTH}")
     print(f"{'':30}  nDCG@10     tau  largest logit difference  seconds")
-    print(f"{'BM25':30}  {candidates.ndcg(candidates.by_rank()):7.4f}")
-    reference: Logits = {}
-    for name, scorer in {
-        "checkpoint, float32": LocalScorer(args.checkpoint, dtype="float32", max_length=512),
-        "checkpoint, bfloat16": LocalScorer(args.checkpoint, dtype="bfloat16", max_length=512),
-        "packed, float32": LocalScorer(args.packed, dtype="float32", max_length=512),
-        "packed, bfloat16": LocalScorer(args.packed, dtype="bfloat16", max_length=512),
-    }.items():
-        started = time.perf_counter()
-        logits = rerank(candidates, scorer)
-        seconds = time.perf_counter() - started
-        reference = reference or logits
-        tau, difference = compare(reference, logits)
+    first_stage, reference, *others = evaluate_scorers(
+        collection,
+        {
+            "checkpoint, float32": LocalScorer(args.checkpoint, dtype="float32", max_length=512),
+            "checkpoint, bfloat16": LocalScorer(args.checkpoint, dtype="bfloat16", max_length=512),
+            "packed, float32": LocalScorer(args.packed, dtype="float32", max_length=512),
+            "packed, bfloat16": LocalScorer(args.packed, dtype="bfloat16", max_length=512),
+        },
+    )
+    print(f"{'BM25':30}  {first_stage.measured.means['nDCG@10']:7.4f}")
+    for result in (reference, *others):
+        tau, difference = compare(reference.run, result.run)
+        assert result.cost is not None
         print(
-            f"{name:30}  {candidates.ndcg(logits):7.4f}  {tau:6.4f}  {difference:24.3f}"
-            f"  {seconds:7.0f}"
+            f"{result.name:30}  {result.measured.means['nDCG@10']:7.4f}  {tau:6.4f}"
+            f"  {difference:24.3f}  {result.cost.seconds:7.0f}"
         )
 
 
-def rerank(candidates: Candidates, scorer: LocalScorer) -> Logits:
-    """The logit of every candidate, by query id and document id."""
-    with Reranker(scorer) as reranker:
-        reranked = candidates.rerank(reranker)
-    return {q: {d: hit.logit or 0.0 for d, hit in hits.items()} for q, hits in reranked.items()}
+def evaluate_scorers(
+    collection: Collection, scorers: Mapping[str, LocalScorer]
+) -> tuple[SystemResult, ...]:
+    """BM25's own result, then each scorer's on BM25's candidates, with logits as scores."""
+    systems = [RerankerSystem(Reranker(scorer), name=name) for name, scorer in scorers.items()]
+    found = bm25(collection, DEPTH)
+    return evaluate(collection, found, systems, depth=DEPTH, measures=["nDCG@10"]).results
 
 
-def compare(reference: Logits, logits: Logits) -> tuple[float, float]:
+def compare(reference: Run, logits: Run) -> tuple[float, float]:
     """The mean Kendall tau over queries, and the largest difference of any logit."""
     taus, differences = [], []
     for query, expected in reference.items():

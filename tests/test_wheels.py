@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults import FaultServer
+from judged import write_beir
 
 ROOT = Path(__file__).parents[1]
 CODE = {
@@ -71,7 +72,17 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
     core = {need.partition(">=")[0] for need in needs if "extra ==" not in need}
     assert core == {"anyio", "httpx", "tenacity", "tqdm"}
     bring = {need.partition("extra == ")[2].strip("'\"") for need in needs if "rank-mini" in need}
-    assert bring == {"local", "onnx", "cross-encoder", "export"}, "two by way of local"
+    expected = {
+        "cross-encoder",
+        "distill",
+        "eval",
+        "eval-rag",
+        "export",
+        "local",
+        "onnx",
+        "transformers",
+    }
+    assert bring == expected, "most by way of local"
 
 
 def test_the_core_is_small_and_the_model_has_no_code(wheels: Path) -> None:
@@ -176,7 +187,7 @@ def test_all_of_it_beside_the_official_integrations(wheels: Path, tmp_path: Path
         tmp_path / "all",
         wheels,
         "torch",
-        "jina-rerank[local,llama-index,langchain,haystack]",
+        "jina-rerank[local,eval,llama-index,langchain,haystack]",
         "jina-haystack",
         "langchain-classic",
         "langchain-community",
@@ -192,3 +203,10 @@ def test_all_of_it_beside_the_official_integrations(wheels: Path, tmp_path: Path
         check=True,
     )
     assert '"id": "-:2"' in done.stdout
+    done = subprocess.run(
+        [str(command), "eval", write_beir(tmp_path / "places")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "| mini | " in done.stdout

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -18,12 +18,14 @@ from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
 from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.local import LocalScorer
+from .distill import distill
 from .documents import Document, Format, read_documents
+from .evaluate import evaluate
+from .exits import BAD_USAGE, FAILED, fail
 from .tables import models_table, ranking_table, usable_offline
 
 ExportFormat = Literal["onnx"]
 
-FAILED, BAD_USAGE = 1, 2
 PROGRESS_FROM = 100
 """Documents from which a progress bar is worth its line."""
 
@@ -34,6 +36,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.command("eval")(evaluate)
+app.command()(distill)
 
 
 @app.callback()
@@ -94,9 +100,9 @@ def rank(  # noqa: PLR0917 - typer passes them by name
                 progress=sys.stderr.isatty() and len(documents) >= PROGRESS_FROM,
             )
     except InputError as error:
-        _fail(error, BAD_USAGE)
+        fail(error, BAD_USAGE)
     except RerankError as error:
-        _fail(error, FAILED)
+        fail(error, FAILED)
     if as_json or not sys.stdout.isatty():
         _write_json_lines(ranking, documents)
     else:
@@ -142,9 +148,9 @@ def export(
     try:
         print(export_onnx(None if embedded else model, folder, int8=int8))  # noqa: T201 - the output
     except InputError as error:
-        _fail(error, BAD_USAGE)
+        fail(error, BAD_USAGE)
     except RerankError as error:
-        _fail(error, FAILED)
+        fail(error, FAILED)
 
 
 def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:
@@ -160,8 +166,3 @@ def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:
             "truncated_tokens": hit.truncated_tokens,
         }
         print(json.dumps(line, ensure_ascii=False))  # noqa: T201 - the output
-
-
-def _fail(error: RerankError, status: int) -> NoReturn:
-    typer.echo(f"jina-rerank: {error}", err=True)
-    raise typer.Exit(status)

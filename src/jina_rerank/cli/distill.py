@@ -1,0 +1,42 @@
+"""`jina-rerank distill`: a small reranker that learns from larger ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigurationError, InputError, RerankError
+from .exits import BAD_USAGE, FAILED, fail
+
+
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file; see the documentation.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where everything goes; a run there goes on.")
+    ],
+    until: Annotated[
+        int | None, typer.Option(help="Stop before this step of the training, for now.")
+    ] = None,
+) -> None:
+    """Train a small reranker as RECIPE says.
+
+    Writes the path of the model. A run that was killed goes on where it was saved. Exit status:
+    0 done, 1 a teacher or the training failed, 2 the recipe or its data cannot be used.
+    """
+    try:
+        try:
+            from ..distillation.recipe import read_recipe
+            from ..distillation.run import distill as run
+        except ImportError as error:
+            raise ConfigurationError(
+                f'distilling needs {error.name}: pip install "jina-rerank[distill]"'
+            ) from error
+        model = run(read_recipe(recipe), output, until=until, progress=sys.stderr.isatty())
+    except InputError as error:
+        fail(error, BAD_USAGE)
+    except RerankError as error:
+        fail(error, FAILED)
+    print(model)  # noqa: T201 - the output

@@ -1,0 +1,167 @@
+"""`jina-rerank eval`: rerankers side by side on judged queries."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ..errors import InputError, RerankError
+from ..evaluation import (
+    DEFAULT_MEASURES,
+    Evaluation,
+    bm25,
+    load_collection,
+    read_first_stage,
+    write_run,
+)
+from ..evaluation import evaluate as evaluate_systems
+from ..evaluation.evaluate import file_name
+from ..evaluation.reports import (
+    Summary,
+    evaluation_html,
+    summary_markdown,
+    write_per_query,
+    write_summary,
+)
+from ..evaluation.reports.table import summary_table
+from ..evaluation.spelling import Speller
+from ..scorers._pairs import LongDocuments
+from .exits import BAD_USAGE, FAILED, fail
+from .suite import SuiteName, evaluate_suite
+
+
+def evaluate(  # noqa: PLR0917 - typer passes them by name
+    collection: Annotated[
+        str | None,
+        typer.Argument(
+            help="A folder in BEIR layout, or a name such as beir/scifact/test; with --suite, the "
+            "folder with its sets."
+        ),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="mini, a folder or hub id, cross-encoder:NAME, bi-encoder:NAME, remote:MODEL, "
+            "remote:MODEL@URL, bm25, mix:A+B; again for more. Default: mini.",
+        ),
+    ] = None,
+    first_stage: Annotated[
+        Path | None,
+        typer.Option(help="A TREC run, or candidates as .jsonl; default: BM25 on the spot."),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="How many candidates to rerank; default: 100, llamaindex-rag: 10."),
+    ] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Take this many queries, evenly spread; default: all.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which judgements of a folder.")] = "test",
+    measures: Annotated[
+        list[str] | None,
+        typer.Option("--measure", help="In ir-measures' words; again for more."),
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="Longest pair in tokens.")] = 8192,
+    long_documents: Annotated[
+        LongDocuments, typer.Option(help="What to do with a document that does not fit.")
+    ] = "truncate",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder for reports and runs; resumes from it."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file.")
+    ] = None,
+    suite: Annotated[
+        SuiteName | None,
+        typer.Option(help="Measure what Jina's announcement measured, beside its figures."),
+    ] = None,
+    embeddings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--embedding",
+            help="With --suite llamaindex-rag: a folder or hub id; again for more.",
+        ),
+    ] = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Show progress where there is no terminal, too.")
+    ] = False,
+) -> None:
+    """Evaluate rerankers on COLLECTION, beside its first stage.
+
+    Writes a table on a terminal and Markdown in a pipe. Exit status: 0 done, 1 a model failed,
+    2 the collection or an option cannot be used.
+    """
+    names = list(dict.fromkeys(models or ["mini"]))
+    show = progress or sys.stderr.isatty()
+    try:
+        if suite is not None:
+            _refuse_with_suite(first_stage=first_stage, measure=measures, json=json_file)
+            evaluate_suite(
+                suite,
+                None if collection is None else Path(collection),
+                names,
+                embeddings or [],
+                max_length=max_length,
+                long_documents=long_documents,
+                depth=depth,
+                queries=queries,
+                output=output,
+                progress=show,
+            )
+            return
+        if collection is None or embeddings:
+            wrong = "COLLECTION is missing" if collection is None else "--embedding is for --suite"
+            raise InputError("eval", f"{wrong}; see jina-rerank eval --help")
+        depth = 100 if depth is None else depth
+        judged = load_collection(collection, split=split)
+        if queries is not None:
+            judged = judged.take(queries)
+        speller = Speller(judged.documents, max_length, long_documents)
+        evaluation = evaluate_systems(
+            judged,
+            bm25(judged, depth) if first_stage is None else read_first_stage(first_stage),
+            [speller.build(model) for model in names],
+            depth=depth,
+            measures=measures or DEFAULT_MEASURES,
+            state=None if output is None else output / "state",
+            progress=show,
+        )
+        summary = Summary.of(evaluation)
+        if json_file is not None:
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            write_summary(summary, json_file)
+        if output is not None:
+            write_reports(evaluation, summary, output)
+    except InputError as error:
+        fail(error, BAD_USAGE)
+    except RerankError as error:
+        fail(error, FAILED)
+    if sys.stdout.isatty():
+        Console().print(summary_table(summary))
+    else:
+        print(summary_markdown(summary), end="")  # noqa: T201 - the output
+
+
+def _refuse_with_suite(**options: object) -> None:
+    for name, value in options.items():
+        if value:
+            raise InputError(f"--{name.replace('_', '-')}", "does not go with --suite")
+
+
+def write_reports(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
+    """Write report.html, report.md, results.json, per_query.jsonl and runs/ into a folder."""
+    runs = folder / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    write_summary(summary, folder / "results.json")
+    write_per_query(evaluation, folder / "per_query.jsonl")
+    (folder / "report.md").write_text(summary_markdown(summary), encoding="utf-8")
+    (folder / "report.html").write_text(evaluation_html(evaluation, summary), encoding="utf-8")
+    for result in evaluation.results:
+        write_run(result.run, runs / f"{file_name(result.name)}.trec", result.name)

@@ -1,0 +1,113 @@
+"""`jina-rerank eval --suite`: the measurements of Jina's announcement."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from rich.console import Console
+from rich.markup import escape
+
+from ..errors import ConfigurationError, InputError
+from ..evaluation.spelling import Speller
+from ..evaluation.suites import (
+    SUITES,
+    SuiteResult,
+    run_rag_suite,
+    run_suite,
+    suite_markdown,
+    suite_tables,
+    write_suite,
+)
+from ..evaluation.systems import Bm25System, MixedSystem, RerankerSystem, System
+from ..scorers._pairs import LongDocuments
+
+SuiteName: TypeAlias = Literal["beir", "loco", "llamaindex-rag"]
+"""What `--suite` takes."""
+
+
+def evaluate_suite(
+    name: SuiteName,
+    data: Path | None,
+    models: Sequence[str],
+    embeddings: Sequence[str],
+    *,
+    max_length: int,
+    long_documents: LongDocuments,
+    depth: int | None,
+    queries: int | None,
+    output: Path | None,
+    progress: bool,
+) -> None:
+    """Run a suite, write its files and print its figures beside the published ones.
+
+    Args:
+        name: The suite's name.
+        data: The folder with its sets.
+        models: As they were spelled.
+        embeddings: Embedding models, for retrieval.
+        max_length: Longest pair in tokens.
+        long_documents: What to do with longer ones.
+        depth: How many documents to rerank; None is the suite's own way.
+        queries: How many queries of each set to take; None takes all.
+        output: A folder for its files.
+        progress: Whether to show progress bars.
+
+    Raises:
+        InputError: An option does not go with the suite, or there is no data.
+        ConfigurationError: A model cannot be used with the suite.
+        RerankError: As the suite.
+    """
+    systems = [Speller({}, max_length, long_documents).build(model) for model in models]
+    if any(isinstance(part, Bm25System) for system in systems for part in _parts(system)):
+        raise ConfigurationError("bm25 is the first stage of a suite; call it first-stage")
+    if SUITES[name].sets:
+        if embeddings:
+            raise InputError("--embedding", f"does not go with --suite {name}, which has BM25")
+        result = run_suite(
+            name,
+            systems,
+            data=data,
+            depth=100 if depth is None else depth,
+            queries=queries,
+            state=None if output is None else output / "state",
+            progress=progress,
+        )
+    else:
+        if data is None:
+            raise InputError("COLLECTION", "is missing: a folder with LlamaIndex datasets")
+        if not embeddings:
+            raise InputError("--embedding", "is missing: a folder or hub id, again for more")
+        rerankers = {}
+        for system in systems:
+            if not isinstance(system, RerankerSystem):
+                raise ConfigurationError(
+                    f"{system.name} is no reranker, which --suite {name} takes"
+                )
+            rerankers[system.name] = system.reranker
+        result = run_rag_suite(
+            data, embeddings, rerankers, queries=queries, candidates=10 if depth is None else depth
+        )
+    if output is not None:
+        write_suite(result, output)
+    _print(result)
+
+
+def _parts(system: System | MixedSystem) -> tuple[System, ...]:
+    return (system.first, system.second) if isinstance(system, MixedSystem) else (system,)
+
+
+def _print(result: SuiteResult) -> None:
+    if not sys.stdout.isatty():
+        print(suite_markdown(result), end="")  # noqa: T201 - the output
+        return
+    from ..evaluation.reports.table import terminal_table
+
+    means, sets = suite_tables(result)
+    console = Console()
+    console.print(escape(f"{result.suite.title}: {result.setting}. Figures times 100."))
+    console.print(terminal_table(means), escape(result.suite.note), terminal_table(sets))
+    for name, reason in result.missing.items():
+        console.print(escape(f"not measured: {name}: {reason}"))

@@ -1,0 +1,64 @@
+"""Evaluation of rerankers on judged collections.
+
+    >>> from jina_rerank import Reranker
+    >>> from jina_rerank.evaluation import RerankerSystem, bm25, evaluate, load_collection
+    >>> coffee = load_collection("examples/data/coffee").take(20)
+    >>> evaluation = evaluate(coffee, bm25(coffee), [RerankerSystem(Reranker(), name="mini")])
+    >>> evaluation.compare("first-stage", "mini").wins
+    9
+
+Needs the extra `eval`. The command is `jina-rerank eval`.
+"""
+
+from .bi_encoder import BiEncoderSystem
+from .collection import Collection, Qrels, load_collection, read_beir
+from .evaluate import Cost, Evaluation, SystemResult, evaluate
+from .first_stage import Run, bm25, read_candidates, read_first_stage, read_run, write_run
+from .measures import (
+    DEFAULT_MEASURES,
+    Measured,
+    PairedTest,
+    confidence_interval,
+    measure,
+    paired_test,
+)
+from .systems import (
+    Bm25System,
+    Candidates,
+    FirstStageSystem,
+    MixedSystem,
+    RerankerSystem,
+    System,
+    SystemScores,
+)
+
+__all__ = [
+    "DEFAULT_MEASURES",
+    "BiEncoderSystem",
+    "Bm25System",
+    "Candidates",
+    "Collection",
+    "Cost",
+    "Evaluation",
+    "FirstStageSystem",
+    "Measured",
+    "MixedSystem",
+    "PairedTest",
+    "Qrels",
+    "RerankerSystem",
+    "Run",
+    "System",
+    "SystemResult",
+    "SystemScores",
+    "bm25",
+    "confidence_interval",
+    "evaluate",
+    "load_collection",
+    "measure",
+    "paired_test",
+    "read_beir",
+    "read_candidates",
+    "read_first_stage",
+    "read_run",
+    "write_run",
+]

@@ -1,0 +1,171 @@
+"""Collections: documents, queries, and which documents answer which query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from .._inputs import check_query
+from ..errors import InputError
+from ._lines import find_file, read_lines, read_objects, take_id, take_text
+
+Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Grades by query id and document id: 0 is not relevant, higher is more relevant."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Documents, judged queries and their judgements.
+
+    Attributes:
+        name: What reports call it.
+        queries: Texts by query id; judged queries only.
+        documents: Texts by document id, title and text joined by a space.
+        qrels: Grades by query id and document id, for every query.
+    """
+
+    name: str
+    queries: Mapping[str, str]
+    documents: Mapping[str, str]
+    qrels: Qrels
+
+    @property
+    def judgements(self) -> int:
+        """How many pairs of query and document are judged."""
+        return sum(map(len, self.qrels.values()))
+
+    def take(self, count: int) -> Collection:
+        """The same collection with fewer queries, evenly spread, and all documents.
+
+        Args:
+            count: How many, at least 1; more than there are take all.
+
+        Raises:
+            InputError: `count` is below 1.
+        """
+        if count < 1:
+            raise InputError("queries", f"must be at least 1, not {count}")
+        identifiers = list(self.queries)
+        if count < len(identifiers):
+            identifiers = [identifiers[i * len(identifiers) // count] for i in range(count)]
+        return replace(
+            self,
+            queries={query: self.queries[query] for query in identifiers},
+            qrels={query: self.qrels[query] for query in identifiers},
+        )
+
+
+def load_collection(name_or_folder: str, *, split: str = "test") -> Collection:
+    """A collection by its folder, or by its name where the network allows.
+
+    Args:
+        name_or_folder: A folder in BEIR layout; or `loco/NAME` for a set of LoCoV1, such as
+            `loco/qasper_abstract`; or an identifier of ir_datasets, such as `beir/scifact/test`.
+        split: Which judgements of a folder, as for `read_beir`; names say it themselves.
+
+    Raises:
+        InputError: There is no such folder or name, or its content cannot be used.
+        ConfigurationError: A library is missing; the message names the command.
+    """
+    if Path(name_or_folder).is_dir():
+        return read_beir(Path(name_or_folder), split=split)
+    from .named import load_named
+
+    return load_named(name_or_folder)
+
+
+def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> Collection:
+    """A collection in BEIR layout.
+
+    The folder holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and
+    `qrels/SPLIT.tsv` (query id, document id, grade, with or without a heading); each may be
+    gzipped, with `.gz` behind its name.
+
+    Args:
+        folder: Where it is.
+        split: Which judgements.
+        name: What reports call it; the folder's name by default.
+
+    Raises:
+        InputError: A file is missing or a line cannot be used; it names file and line.
+    """
+    qrels, judged_at = _read_qrels(_find_qrels(folder, split))
+    texts = _read_texts(_existing(folder / "queries.jsonl"))
+    for query, where in judged_at.items():
+        if query not in texts:
+            raise InputError(where, f"judges the query {query!r}, which queries.jsonl lacks")
+        check_query(texts[query][0], texts[query][1])
+    queries = {query: text for query, (text, _) in texts.items() if query in qrels}
+    documents = {
+        identifier: text
+        for identifier, (text, _) in _read_texts(_existing(folder / "corpus.jsonl")).items()
+    }
+    return Collection(
+        name=name or folder.resolve().name,
+        queries=queries,
+        documents=documents,
+        qrels={query: qrels[query] for query in queries},
+    )
+
+
+def _existing(path: Path) -> Path:
+    found = find_file(path)
+    if found is None:
+        raise InputError(
+            str(path),
+            "is missing; a collection in BEIR layout has corpus.jsonl, queries.jsonl and "
+            "qrels/test.tsv",
+        )
+    return found
+
+
+def _find_qrels(folder: Path, split: str) -> Path:
+    found = find_file(folder / "qrels" / f"{split}.tsv")
+    if found is not None:
+        return found
+    splits = {path.name.partition(".tsv")[0] for path in folder.glob("qrels/*.tsv*")}
+    there = f"there are {', '.join(sorted(splits))}" if splits else "there are none"
+    raise InputError(str(folder / "qrels" / f"{split}.tsv"), f"is missing; of splits {there}")
+
+
+def _read_texts(path: Path) -> dict[str, tuple[str, str]]:
+    """Text and place by identifier."""
+    texts: dict[str, tuple[str, str]] = {}
+    for where, value in read_objects(path):
+        identifier = take_id(value, "_id", where)
+        if identifier in texts:
+            raise InputError(where, f"has the _id {identifier!r} of {texts[identifier][1]} again")
+        text = take_text(value, "text", where)
+        title = value.get("title") or ""
+        texts[identifier] = f"{title} {text}".strip(), where
+    if not texts:
+        raise InputError(str(path), "is empty")
+    return texts
+
+
+def _read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """Grades, and where each query is first judged."""
+    qrels: dict[str, dict[str, int]] = {}
+    judged_at: dict[str, str] = {}
+    for number, (where, line) in enumerate(read_lines(path)):
+        fields = line.split("\t")
+        if len(fields) != 3:
+            raise InputError(
+                where, f"must be query id, document id and grade between tabs, not {line!r}"
+            )
+        query, document, grade = fields
+        try:
+            number_of_grade = int(grade)
+        except ValueError:
+            if number == 0:
+                continue  # the heading
+            raise InputError(where, f"has the grade {grade!r}, which is no whole number") from None
+        grades = qrels.setdefault(query, {})
+        if grades.setdefault(document, number_of_grade) != number_of_grade:
+            raise InputError(where, f"judges {document!r} for {query!r} again, and differently")
+        judged_at.setdefault(query, where)
+    if not qrels:
+        raise InputError(str(path), "has no judgements")
+    return qrels, judged_at

@@ -1,0 +1,337 @@
+"""`evaluate`: systems side by side on the candidates of one collection."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from .._inputs import check_request
+from ..errors import ConfigurationError, InputError, ScoringError
+from .collection import Collection
+from .first_stage import Run, best_first
+from .measures import DEFAULT_MEASURES, Measured, PairedTest, measure, paired_test
+from .state import Finished, StateFile, fingerprint_candidates
+from .systems import (
+    FIRST_STAGE,
+    Candidates,
+    FirstStageSystem,
+    MixedSystem,
+    System,
+    SystemScores,
+)
+
+WINDOW = 16
+"""Queries that are scored together, so that batches are full, and kept together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What scoring cost.
+
+    Attributes:
+        pairs: How many pairs of query and document were scored.
+        seconds: How long that took, without loading; over all runs if it was broken off.
+        tokens: How many tokens were computed, or None if that is not known.
+        truncated_documents: In how many pairs the document was cut, or None likewise.
+    """
+
+    pairs: int
+    seconds: float
+    tokens: int | None = None
+    truncated_documents: int | None = None
+
+    @property
+    def pairs_per_second(self) -> float | None:
+        """Throughput, or None if nothing was scored."""
+        return self.pairs / self.seconds if self.pairs and self.seconds else None
+
+    @property
+    def truncated_share(self) -> float | None:
+        """The share of pairs whose document was cut, or None if that is not known."""
+        if self.truncated_documents is None or not self.pairs:
+            return None
+        return self.truncated_documents / self.pairs
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """How one system did.
+
+    Attributes:
+        name: The system's name.
+        run: Its scores of all candidates, each query's documents best first.
+        measured: Its measures, per query and mean.
+        cost: What scoring cost; None for the first stage, which was there before.
+    """
+
+    name: str
+    run: Run
+    measured: Measured
+    cost: Cost | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How several systems did on one collection.
+
+    Attributes:
+        collection: What they were evaluated on.
+        depth: How many documents of the first stage each system ordered, at most.
+        measures: The names of the measures.
+        results: One for each system; the first is the first stage itself.
+    """
+
+    collection: Collection
+    depth: int
+    measures: tuple[str, ...]
+    results: tuple[SystemResult, ...]
+
+    @property
+    def first_stage(self) -> SystemResult:
+        """The order in which the candidates came."""
+        return self.results[0]
+
+    @property
+    def pairs(self) -> int:
+        """How many candidates there are over all queries."""
+        return sum(map(len, self.first_stage.run.values()))
+
+    def result(self, name: str) -> SystemResult:
+        """The result of the system of that name.
+
+        Raises:
+            InputError: There is none.
+        """
+        for result in self.results:
+            if result.name == name:
+                return result
+        names = ", ".join(result.name for result in self.results)
+        raise InputError("name", f"{name!r} was not evaluated, but {names}")
+
+    def compare(self, first: str, second: str, measure: str | None = None) -> PairedTest:
+        """How the second system differs from the first; see `paired_test`.
+
+        Args:
+            first: A system's name.
+            second: Another's.
+            measure: By which measure; the first of `measures` by default.
+
+        Raises:
+            InputError: A system or a measure was not evaluated.
+        """
+        name = measure or self.measures[0]
+        if name not in self.measures:
+            raise InputError("measure", f"{name!r} was not measured, but {self.measures}")
+        one, other = (self.result(system).measured.per_query[name] for system in (first, second))
+        return paired_test(list(one.values()), [other[query] for query in one])
+
+
+def evaluate(
+    collection: Collection,
+    first_stage: Run,
+    systems: Sequence[System | MixedSystem],
+    *,
+    depth: int = 100,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    state: Path | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Let each system order the same candidates, and measure.
+
+    Args:
+        collection: The queries, the documents and their judgements.
+        first_stage: The candidates; every document must be in the collection. Queries that it
+            lacks count 0 for all systems.
+        systems: What to compare, each with a name of its own.
+        depth: How many of the first stage's best to order, at least 1.
+        measures: Names that ir-measures knows.
+        state: A folder to keep finished queries in, one file for each system that has a
+            fingerprint. A later call goes on where the files' fingerprints say that collection,
+            candidates and system are the same, and starts anew where not.
+        progress: Whether to show progress bars on standard error.
+
+    Returns:
+        The first stage's result and one for each system, in their order.
+
+    Raises:
+        InputError: The candidates do not fit the collection, or a text cannot be used.
+        ConfigurationError: Two systems have one name, or a measure cannot be computed.
+        RerankError: As a system's `score`.
+    """
+    _check_names(systems)
+    candidates = _gather(collection, first_stage, depth)
+    # Before hours are spent: names of measures that nobody knows.
+    measure({}, collection.qrels, measures)
+    scoring = _Scoring(candidates, state, progress)
+    results = []
+    for system in [FirstStageSystem(), *systems]:
+        scores, cost = scoring.outcome(system)
+        run = _order(candidates, scores)
+        results.append(
+            SystemResult(system.name, run, measure(run, collection.qrels, measures), cost)
+        )
+    return Evaluation(collection, depth, tuple(measures), tuple(results))
+
+
+def _check_names(systems: Sequence[System | MixedSystem]) -> None:
+    names = [FIRST_STAGE, *(system.name for system in systems)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"two systems are called {name!r}; give one another name")
+
+
+def _gather(collection: Collection, first_stage: Run, depth: int) -> list[Candidates]:
+    if depth < 1:
+        raise InputError("depth", f"must be at least 1, not {depth}")
+    gathered = []
+    for query, text in collection.queries.items():
+        found = first_stage.get(query, {})
+        identifiers = best_first(found)[:depth]
+        for identifier in identifiers:
+            if identifier not in collection.documents:
+                raise InputError(
+                    "first_stage",
+                    f"has the document {identifier!r} for the query {query!r}, which "
+                    f"{collection.name} lacks",
+                )
+        documents = [collection.documents[identifier] for identifier in identifiers]
+        if documents:
+            check_request(text, documents, name=f"{collection.name}, query {query}: ")
+            scores = [found[identifier] for identifier in identifiers]
+            gathered.append(Candidates(query, text, identifiers, documents, scores))
+    if not gathered:
+        raise InputError("first_stage", f"has no documents for any query of {collection.name}")
+    return gathered
+
+
+def _order(candidates: Iterable[Candidates], scores: dict[str, SystemScores]) -> Run:
+    run: dict[str, dict[str, float]] = {}
+    for one in candidates:
+        given = dict(zip(one.document_ids, scores[one.query_id].scores, strict=True))
+        run[one.query_id] = {document: given[document] for document in best_first(given)}
+    return run
+
+
+_Outcome = tuple[dict[str, SystemScores], Cost | None]
+
+
+class _Scoring:
+    """Asks each system once, however many mixes it is part of."""
+
+    def __init__(self, candidates: list[Candidates], state: Path | None, progress: bool) -> None:
+        self._candidates = candidates
+        self._state = state
+        self._progress = progress
+        self._digest = fingerprint_candidates(candidates) if state is not None else ""
+        self._outcomes: dict[str, _Outcome] = {}
+
+    def outcome(self, system: System | MixedSystem) -> _Outcome:
+        if system.name not in self._outcomes:
+            self._outcomes[system.name] = (
+                self._mix(system) if isinstance(system, MixedSystem) else self._ask(system)
+            )
+        return self._outcomes[system.name]
+
+    def _mix(self, system: MixedSystem) -> _Outcome:
+        (first, cost), (second, other) = self.outcome(system.first), self.outcome(system.second)
+        mixed = {
+            query: SystemScores(system.mix(scores.scores, second[query].scores))
+            for query, scores in first.items()
+        }
+        return mixed, _add(cost, other)
+
+    def _ask(self, system: System) -> _Outcome:
+        state, finished = self._open_state(system)
+        if len(finished.scores) < len(self._candidates):
+            system.warm_up()
+            # Again: a model that had to be downloaded has its fingerprint only now.
+            state, finished = self._open_state(system)
+        missing = [one for one in self._candidates if one.query_id not in finished.scores]
+        scores, seconds = dict(finished.scores), finished.seconds
+        for window in self._windows(system.name, missing):
+            started = time.perf_counter()
+            answers = _check(system, window)
+            elapsed = time.perf_counter() - started
+            seconds += elapsed
+            answered = dict(zip((one.query_id for one in window), answers, strict=True))
+            scores |= answered
+            if state is not None:
+                state.append(elapsed, answered)
+        if isinstance(system, FirstStageSystem):
+            return scores, None
+        return scores, Cost(
+            pairs=sum(len(one.documents) for one in self._candidates),
+            seconds=seconds,
+            tokens=_sum(answer.tokens for answer in scores.values()),
+            truncated_documents=_sum(answer.truncated_documents for answer in scores.values()),
+        )
+
+    def _open_state(self, system: System) -> tuple[StateFile | None, Finished]:
+        if self._state is None or system.fingerprint is None:
+            return None, Finished({}, 0.0)
+        of = json.dumps([self._digest, system.fingerprint])
+        path = self._state / f"{file_name(system.name)}.jsonl"
+        state = StateFile(path, sha256(of.encode()).hexdigest())
+        return state, state.finished
+
+    def _windows(self, name: str, missing: list[Candidates]) -> Iterator[list[Candidates]]:
+        if not missing:
+            return
+        from tqdm import tqdm
+
+        done = len(self._candidates) - len(missing)
+        show = self._progress and name != FIRST_STAGE
+        with tqdm(
+            total=len(self._candidates), initial=done, desc=name, unit="query", disable=not show
+        ) as bar:
+            for start in range(0, len(missing), WINDOW):
+                window = missing[start : start + WINDOW]
+                yield window
+                bar.update(len(window))
+
+
+def _check(system: System, window: list[Candidates]) -> list[SystemScores]:
+    answers = system.score(window)
+    for one, answer in zip(window, answers, strict=True):
+        if len(answer.scores) != len(one.documents):
+            raise ScoringError(
+                f"{system.name} answered {len(answer.scores)} scores for the "
+                f"{len(one.documents)} documents of the query {one.query_id!r}"
+            )
+        if not all(map(math.isfinite, answer.scores)):
+            raise ScoringError(f"{system.name} has no number for a document of {one.query_id!r}")
+    return answers
+
+
+def _add(first: Cost | None, second: Cost | None) -> Cost | None:
+    costs = [cost for cost in (first, second) if cost is not None]
+    if not costs:
+        return None
+    return Cost(
+        pairs=costs[0].pairs,
+        seconds=sum(cost.seconds for cost in costs),
+        tokens=_sum(cost.tokens for cost in costs),
+        truncated_documents=_sum(cost.truncated_documents for cost in costs),
+    )
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """None where any is."""
+    total = 0
+    for number in numbers:
+        if number is None:
+            return None
+        total += number
+    return total
+
+
+def file_name(name: str) -> str:
+    """A system's name as the name of a file: short, plain, and no two alike."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:60]
+    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"

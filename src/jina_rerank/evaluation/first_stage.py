@@ -1,0 +1,210 @@
+"""First stages: what a retriever found, from BM25 on the spot or from a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..errors import InputError
+from ._extra import import_extra
+from ._lines import read_lines, read_objects, take_id
+from .collection import Collection
+
+Run: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Scores by query id and document id; higher is better, ties keep the order of the mapping."""
+
+
+def best_first(scores: Mapping[str, float]) -> list[str]:
+    """Document ids by descending score; ties keep the order of the mapping."""
+    return sorted(scores, key=scores.__getitem__, reverse=True)
+
+
+def bm25(collection: Collection, depth: int = 100) -> Run:
+    """What BM25 finds for each query; see `Bm25Index`.
+
+    Args:
+        collection: Its documents are searched for its queries.
+        depth: How many documents to keep for a query. Fewer are found where fewer share a word
+            with it.
+
+    Raises:
+        InputError: `depth` is below 1.
+        ConfigurationError: The extra `eval` is missing.
+    """
+    if depth < 1:
+        raise InputError("depth", f"must be at least 1, not {depth}")
+    index = Bm25Index(collection.documents)
+    return {query: index.search(text, depth) for query, text in collection.queries.items()}
+
+
+class Bm25Index:
+    """BM25 as Anserini has it: k1 0.9, b 0.4, English stop words left out, words stemmed.
+
+    Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009), in
+    Lucene's variant, by bm25s, with its English stop words and Snowball's stemmer.
+
+    Args:
+        documents: Texts by document id.
+
+    Raises:
+        ConfigurationError: The extra `eval` is missing.
+    """
+
+    K1 = 0.9
+    B = 0.4
+
+    def __init__(self, documents: Mapping[str, str]) -> None:
+        self._bm25s = import_extra("bm25s")
+        self._stemmer = import_extra("Stemmer").Stemmer("english")
+        self._ids = list(documents)
+        self._index = self._bm25s.BM25(k1=self.K1, b=self.B, method="lucene")
+        self._index.index(self._tokenize(list(documents.values())), show_progress=False)
+
+    def search(self, query: str, depth: int) -> dict[str, float]:
+        """The best documents that share a word with the query, best first.
+
+        Args:
+            query: The question.
+            depth: How many documents at most.
+        """
+        import numpy as np
+
+        scores = self._scores(query)
+        matching = np.flatnonzero(scores > 0)
+        if len(matching) > depth:
+            worst = np.partition(scores[matching], -depth)[-depth]
+            matching = matching[scores[matching] >= worst]
+        best = matching[np.argsort(-scores[matching], kind="stable")][:depth]
+        return {self._ids[i]: float(scores[i]) for i in best}
+
+    def score(self, query: str, document_ids: Sequence[str]) -> list[float]:
+        """The scores of these documents; 0 where no word is shared."""
+        scores = self._scores(query)
+        return [float(scores[self._places[identifier]]) for identifier in document_ids]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {identifier: place for place, identifier in enumerate(self._ids)}
+
+    def _scores(self, query: str) -> Any:  # noqa: ANN401 - an array
+        import numpy as np
+
+        (words,) = self._tokenize([query])
+        if not words:  # stop words alone, or none; bm25s would raise an IndexError
+            return np.zeros(len(self._ids), dtype=np.float32)
+        return self._index.get_scores(words)
+
+    def _tokenize(self, texts: list[str]) -> list[list[str]]:
+        words: list[list[str]] = self._bm25s.tokenize(
+            texts, stopwords="en", stemmer=self._stemmer, return_ids=False, show_progress=False
+        )
+        return words
+
+
+def read_first_stage(path: Path) -> Run:
+    """A first stage from a file: candidates where its name ends in .jsonl, else a TREC run.
+
+    Args:
+        path: The file; either may be gzipped, with `.gz` behind its name.
+
+    Raises:
+        InputError: The file cannot be read, or a line cannot be used; it names the line.
+    """
+    is_candidates = ".jsonl" in path.suffixes[-2:]
+    return read_candidates(path) if is_candidates else read_run(path)
+
+
+def read_run(path: Path) -> Run:
+    """A run in TREC's format: query id, Q0, document id, rank, score, tag.
+
+    The score decides, as in trec_eval, and not the rank; ties keep the order of the file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file cannot be read, or a line cannot be used; it names the line.
+    """
+    run: dict[str, dict[str, float]] = {}
+    for where, line in read_lines(path):
+        fields = line.split()
+        if len(fields) != 6:
+            raise InputError(
+                where, "must be query id, Q0, document id, rank, score and tag, as TREC has it"
+            )
+        query, _, document, _, written, _ = fields
+        try:
+            score = float(written)
+        except ValueError:
+            raise InputError(where, f"has the score {written!r}, which is no number") from None
+        if not math.isfinite(score):
+            raise InputError(where, f"has the score {written!r}, which cannot be ordered")
+        found = run.setdefault(query, {})
+        if document in found:
+            raise InputError(where, f"has the document {document!r} for {query!r} again")
+        found[document] = score
+    if not run:
+        raise InputError(str(path), "is empty")
+    return run
+
+
+def read_candidates(path: Path) -> Run:
+    """Candidates in JSON Lines: `{"query_id": "q1", "document_ids": ["d7", "d3"]}`, best first.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Scores that say nothing but the order: as many as there are candidates, down to 1.
+
+    Raises:
+        InputError: The file cannot be read, or a line cannot be used; it names the line.
+    """
+    run: dict[str, dict[str, float]] = {}
+    for where, value in read_objects(path):
+        query = take_id(value, "query_id", where)
+        documents = value.get("document_ids")
+        if not isinstance(documents, list):
+            raise InputError(where, "must have a list of identifiers under 'document_ids'")
+        found = [take_id({"document_ids": one}, "document_ids", where) for one in documents]
+        if query in run or len(set(found)) != len(found):
+            raise InputError(where, f"has the query {query!r} or one of its documents twice")
+        run[query] = {document: float(len(found) - i) for i, document in enumerate(found)}
+    if not run:
+        raise InputError(str(path), "is empty")
+    return run
+
+
+def write_run(run: Run, path: Path, tag: str) -> None:
+    """Write a run in TREC's format, so that trec_eval sees the order that we see.
+
+    trec_eval reads scores as 32-bit floats and orders ties by document id. A score that would
+    tie with the one before is therefore written as the next smaller such number.
+
+    Args:
+        run: The scores.
+        path: The file, written anew.
+        tag: What the last column says; blanks in it become underscores.
+
+    Raises:
+        InputError: An identifier has a blank in it, which the format does not allow.
+    """
+    import numpy as np
+
+    tag = "_".join(tag.split()) or "run"
+    lines = []
+    for query, scores in run.items():
+        previous = np.float32(np.inf)
+        for rank, document in enumerate(best_first(scores), 1):
+            for identifier in (query, document):
+                if len(identifier.split()) != 1:
+                    raise InputError(
+                        str(path), f"cannot hold the identifier {identifier!r}: it has blanks"
+                    )
+            below = np.nextafter(previous, np.float32(-np.inf))
+            previous = min(np.float32(scores[document]), below)
+            lines.append(f"{query} Q0 {document} {rank} {previous!s} {tag}\n")
+    path.write_text("".join(lines), encoding="utf-8")

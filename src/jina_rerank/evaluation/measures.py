@@ -1,0 +1,184 @@
+"""Measures of rankings, and how much chance there is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from ..errors import ConfigurationError, InputError
+from ._extra import import_extra
+from .collection import Qrels
+from .first_stage import Run, best_first
+
+DEFAULT_MEASURES = ("nDCG@10", "RR@10", "Success@10", "R@10", "AP", "R@100")
+"""In the words of ir-measures: RR@10 is MRR@10 when averaged, Success@10 the hit rate."""
+
+RESAMPLES = 10_000
+_CHUNK = 1_000_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What measures say of a run.
+
+    Attributes:
+        per_query: Values by measure and query id, for every query of the judgements.
+    """
+
+    per_query: Mapping[str, Mapping[str, float]]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean over all queries, by measure."""
+        return {name: fmean(values.values()) for name, values in self.per_query.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """How the second of two systems differs from the first over the same queries.
+
+    Attributes:
+        difference: Mean of second minus first.
+        p_value: How often a difference at least as large, in either direction, would come out
+            if the two names were exchanged at random in each query.
+        wins: For how many queries the second is better.
+        ties: For how many they are equal.
+        losses: For how many the first is better.
+    """
+
+    difference: float
+    p_value: float
+    wins: int
+    ties: int
+    losses: int
+
+
+def measure(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) -> Measured:
+    """Measure a run with ir-measures, which asks trec_eval's own code.
+
+    The order of the run counts and not the numbers: ties are taken as they are ranked. Every
+    query of the judgements counts, with 0 if the run has no documents for it (as in
+    `trec_eval -c`) or if no document was judged relevant (as in trec_eval). Queries of the run
+    that are not judged do not count. Recall and AP look at the run to its end, and divide by all
+    relevant documents, found or not.
+
+    Args:
+        run: Scores by query id and document id.
+        qrels: Grades by query id and document id, for at least one query.
+        measures: Names that ir-measures knows.
+
+    Raises:
+        ConfigurationError: A measure is unknown or cannot be computed here, or the extra `eval`
+            is missing.
+        InputError: There are no judgements.
+    """
+    if not qrels:
+        raise InputError("qrels", "has no queries; there is nothing to measure")
+    ir_measures = import_extra("ir_measures")
+    parsed = {name: _parse(ir_measures, name) for name in measures}
+    # trec_eval orders ties by document id; scores made from ranks have none.
+    ranked = {
+        query: {document: float(-place) for place, document in enumerate(best_first(scores))}
+        for query, scores in run.items()
+        if query in qrels
+    }
+    values: dict[str, dict[str, float]] = {
+        str(m): dict.fromkeys(qrels, 0.0) for m in parsed.values()
+    }
+    try:
+        for metric in ir_measures.iter_calc(list(set(parsed.values())), qrels, ranked):
+            values[str(metric.measure)][metric.query_id] = float(metric.value)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"measures: {error}") from error
+    return Measured({name: values[str(m)] for name, m in parsed.items()})
+
+
+def _parse(ir_measures: Any, name: str) -> Any:  # noqa: ANN401 - without annotations
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError, SyntaxError, TypeError) as error:
+        raise ConfigurationError(
+            f"measures: {name!r} is none that ir-measures knows; try {', '.join(DEFAULT_MEASURES)}"
+        ) from error
+
+
+def confidence_interval(
+    values: Sequence[float], *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Where the mean would lie for other queries of this kind: a percentile bootstrap.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13, with 10,000
+    resamples of the queries.
+
+    Args:
+        values: One value for each query, at least one. A single one is its own interval.
+        level: How much of the distribution to cover, between 0 and 1.
+        seed: Of the random numbers; the same seed gives the same interval.
+
+    Raises:
+        InputError: There are no values, or `level` is not between 0 and 1.
+    """
+    import_extra("numpy")
+    import numpy as np
+
+    if not values:
+        raise InputError("values", "is empty")
+    if not 0 < level < 1:
+        raise InputError("level", f"must be between 0 and 1, not {level}")
+    array = np.asarray(values, dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // len(array))
+    means = [
+        array[generator.integers(len(array), size=(min(rows, RESAMPLES - done), len(array)))].mean(
+            1
+        )
+        for done in range(0, RESAMPLES, rows)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> PairedTest:
+    """Whether two systems differ: Fisher's paired randomization test, two-sided.
+
+    For each query the two values are exchanged or not, by a coin. The p-value is the share of
+    10,000 such trials whose mean difference is at least the one that was measured, the measured
+    one counted as a trial, so it is never 0 (Smucker, Allan and Carterette, A Comparison of
+    Statistical Significance Tests for Information Retrieval Evaluation, 2007; Phipson and Smyth,
+    Permutation P-values Should Never Be Zero, 2010).
+
+    Args:
+        first: One value for each query, at least one.
+        second: The same queries in the same order.
+        seed: Of the random numbers; the same seed gives the same p-value.
+
+    Raises:
+        InputError: There are no values, or not as many of both.
+    """
+    import_extra("numpy")
+    import numpy as np
+
+    if len(first) != len(second) or not first:
+        raise InputError(
+            "second", f"must have as many values as first: {len(first)} and {len(second)}"
+        )
+    differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
+    measured = float(differences.mean())
+    generator = np.random.default_rng(seed)
+    # A trial that repeats the measured one in another order of additions is as large as it.
+    bar = abs(measured) - 1e-12
+    rows = max(1, _CHUNK // len(differences))
+    as_large = 0
+    for done in range(0, RESAMPLES, rows):
+        size = (min(rows, RESAMPLES - done), len(differences))
+        signs = generator.integers(2, size=size, dtype=np.int8) * 2 - 1
+        as_large += int(np.count_nonzero(np.abs((signs * differences).mean(1)) >= bar))
+    return PairedTest(
+        difference=measured,
+        p_value=(as_large + 1) / (RESAMPLES + 1),
+        wins=int(np.count_nonzero(differences > 0)),
+        ties=int(np.count_nonzero(differences == 0)),
+        losses=int(np.count_nonzero(differences < 0)),
+    )

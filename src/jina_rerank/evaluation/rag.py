@@ -1,0 +1,356 @@
+"""Retrieval for RAG, measured by LlamaIndex: hit rate and MRR, with and without a reranker.
+
+The way of LlamaIndex's "Boosting RAG: Picking the Best Embedding & Reranker models" (2023), which
+Jina's announcements follow: an embedding model finds ten passages in a vector store; the reranker
+keeps five of them, and without it the first five are kept. The hit rate is the share of queries
+with the right passage among the five, the reciprocal rank says how far up it is, and both are
+averaged over several embedding models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError, InputError
+from ..reranker import Reranker
+from ._extra import import_extra
+from .collection import Collection
+
+if TYPE_CHECKING:
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+
+HIT_RATE, MRR = "hit_rate", "mrr"
+RAG_MEASURES = (HIT_RATE, MRR)
+"""In LlamaIndex's words. MRR is cut where the passages are: at `top_n`."""
+
+INSTALL_RAG = 'pip install "jina-rerank[eval-rag]"'
+TEXTS = (".txt", ".md", ".rst")
+_CHUNK_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class RagResult:
+    """One embedding model with one reranker, or without.
+
+    Attributes:
+        embedding: The embedding model's name.
+        reranker: The reranker's name; None where the retriever's order was kept.
+        per_query: Values by measure and query id.
+    """
+
+    embedding: str
+    reranker: str | None
+    per_query: Mapping[str, Mapping[str, float]]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean over all queries, by measure."""
+        return {name: fmean(values.values()) for name, values in self.per_query.items()}
+
+
+@dataclass(frozen=True)
+class RagEvaluation:
+    """Every embedding model with every reranker, on one collection.
+
+    Attributes:
+        collection: What was searched.
+        candidates: How many passages the reranker was given.
+        top_n: How many it kept, and how many were kept without it.
+        results: One for each pair, those without a reranker first.
+    """
+
+    collection: Collection
+    candidates: int
+    top_n: int
+    results: tuple[RagResult, ...]
+
+    @property
+    def rerankers(self) -> tuple[str | None, ...]:
+        """The names, each once; None is the retriever alone."""
+        return tuple(dict.fromkeys(result.reranker for result in self.results))
+
+    def average(self, reranker: str | None) -> dict[str, float]:
+        """The mean over all embedding models, by measure.
+
+        Args:
+            reranker: Its name, or None for the retriever alone.
+
+        Raises:
+            InputError: It was not evaluated.
+        """
+        found = [result.means for result in self.results if result.reranker == reranker]
+        if not found:
+            raise InputError("reranker", f"{reranker!r} was not evaluated, but {self.rerankers}")
+        return {name: fmean(means[name] for means in found) for name in RAG_MEASURES}
+
+
+def read_rag_dataset(folder: Path, *, name: str | None = None) -> Collection:
+    """A dataset in the layout of LlamaHub: `rag_dataset.json`, and `source_files` beside it.
+
+    The passages are the examples' `reference_contexts`, each once. In LlamaHub's datasets they
+    are the chunks of the source files, since questions were made for each chunk. Where they are
+    not all of the text, what lies between them is added in chunks of 512 tokens, to be searched
+    as well; but only if every context is found in the source files word by word, because what
+    answers a question would be judged wrong otherwise. Source files that are not text are left
+    alone.
+
+    Args:
+        folder: Where it is.
+        name: What reports call it; the folder's name by default.
+
+    Returns:
+        Queries `q1`, `q2`... in the order of the examples; passages `p1`... and, from between
+        them, `s1`...; grade 1 for a query's own contexts.
+
+    Raises:
+        InputError: The file is missing, or an example cannot be used; it names the example.
+        ConfigurationError: There is text to be split, and LlamaIndex is missing.
+    """
+    path = folder / "rag_dataset.json"
+    try:
+        examples = json.loads(path.read_text(encoding="utf-8"))["examples"]
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            str(path), "is not a LlamaIndex rag_dataset: no list of examples"
+        ) from error
+    if not isinstance(examples, list) or not examples:
+        raise InputError(str(path), "has no examples")
+    passages: dict[str, str] = {}
+    queries: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for number, example in enumerate(examples, 1):
+        query, contexts = _read_example(f"{path}: examples[{number - 1}]", example)
+        queries[f"q{number}"] = query
+        identifiers = [passages.setdefault(text, f"p{len(passages) + 1}") for text in contexts]
+        qrels[f"q{number}"] = dict.fromkeys(identifiers, 1)
+    documents = {identifier: text for text, identifier in passages.items()}
+    between = _between(_source_texts(folder / "source_files"), list(passages))
+    documents |= {f"s{number}": text for number, text in enumerate(between, 1)}
+    return Collection(name or folder.resolve().name, queries, documents, qrels)
+
+
+def _read_example(where: str, example: Any) -> tuple[str, list[str]]:  # noqa: ANN401 - JSON
+    if not isinstance(example, dict):
+        raise InputError(where, f"must be a JSON object, not {type(example).__name__}")
+    query, contexts = example.get("query"), example.get("reference_contexts")
+    if not isinstance(query, str) or not query.strip():
+        raise InputError(where, "must have a question under 'query'")
+    if (
+        not isinstance(contexts, list)
+        or not contexts
+        or not all(isinstance(text, str) and text.strip() for text in contexts)
+    ):
+        raise InputError(where, "must have at least one text under 'reference_contexts'")
+    return query, contexts
+
+
+def _source_texts(folder: Path) -> list[str]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in TEXTS)
+    return [path.read_text(encoding="utf-8", errors="replace") for path in files]
+
+
+def _between(texts: list[str], contexts: Sequence[str]) -> list[str]:
+    """What the contexts leave of the texts, in chunks; nothing if one of them is not there."""
+    covered: list[list[tuple[int, int]]] = [[] for _ in texts]
+    for context in contexts:
+        words = re.compile(r"\s+".join(map(re.escape, context.split())))
+        spans = [
+            (place, found.span())
+            for place, text in enumerate(texts)
+            for found in words.finditer(text)
+        ]
+        if not spans:
+            return []
+        for place, span in spans:
+            covered[place].append(span)
+    left = [
+        gap
+        for text, spans in zip(texts, covered, strict=True)
+        for gap in _gaps(text, sorted(spans))
+    ]
+    if not left:
+        return []
+    splitter = import_extra("llama_index.core.node_parser", INSTALL_RAG).SentenceSplitter(
+        chunk_size=_CHUNK_TOKENS, chunk_overlap=0
+    )
+    return [chunk for gap in left for chunk in splitter.split_text(gap)]
+
+
+def _gaps(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:
+    gaps = []
+    end = 0
+    for start, stop in [*spans, (len(text), len(text))]:
+        gaps.append(text[end:start].strip())
+        end = max(end, stop)
+    return [gap for gap in gaps if gap]
+
+
+def evaluate_rag(
+    collection: Collection,
+    embeddings: Mapping[str, BaseEmbedding] | Sequence[str],
+    rerankers: Mapping[str, Reranker],
+    *,
+    candidates: int = 10,
+    top_n: int = 5,
+) -> RagEvaluation:
+    """Measure retrieval from a vector store with LlamaIndex's own evaluator.
+
+    The store is Qdrant in this process, which compares every vector, so that the figures do not
+    depend on an approximate index. A query without a relevant passage counts 0.
+
+    Args:
+        collection: Its documents are the passages; grades of at least 1 are relevant.
+        embeddings: Embedding models by the names that reports give them; or folders and hub ids
+            for sentence-transformers.
+        rerankers: Rerankers by their names.
+        candidates: How many passages the retriever finds for a reranker.
+        top_n: How many the reranker keeps, and how many are found without one.
+
+    Returns:
+        The retriever alone and with each reranker, for each embedding model.
+
+    Raises:
+        InputError: `candidates` or `top_n` is out of range.
+        ConfigurationError: There is no embedding model, or a library is missing; the message
+            names the command.
+        ModelLoadError: A model cannot be loaded.
+        RerankError: As the reranker.
+    """
+    return asyncio.run(
+        aevaluate_rag(collection, embeddings, rerankers, candidates=candidates, top_n=top_n)
+    )
+
+
+async def aevaluate_rag(
+    collection: Collection,
+    embeddings: Mapping[str, BaseEmbedding] | Sequence[str],
+    rerankers: Mapping[str, Reranker],
+    *,
+    candidates: int = 10,
+    top_n: int = 5,
+) -> RagEvaluation:
+    """`evaluate_rag` where an event loop runs already, as in a notebook.
+
+    It blocks the event loop, since LlamaIndex's evaluator calls rerankers without awaiting them.
+    """
+    if not 1 <= top_n <= candidates:
+        raise InputError("top_n", f"must be between 1 and candidates={candidates}, not {top_n}")
+    if not embeddings:
+        raise ConfigurationError("embeddings is empty; name at least one embedding model")
+    plugin = import_extra("llama_index.postprocessor.jina_rerank", INSTALL_RAG)
+    contestants: dict[str | None, BaseNodePostprocessor | None] = {None: None}
+    for name, reranker in rerankers.items():
+        reranker.warm_up()
+        contestants[name] = plugin.JinaRerank(reranker=reranker, top_n=top_n)
+    results = []
+    for name in embeddings:
+        embedding = embeddings[name] if isinstance(embeddings, Mapping) else load_embedding(name)
+        async with _VectorStore(collection.documents, embedding) as store:
+            for contestant, postprocessor in contestants.items():
+                retriever = store.retriever(top_n if postprocessor is None else candidates)
+                measured = await _measure(collection, store.ids, retriever, postprocessor)
+                results.append(RagResult(name, contestant, measured))
+    results.sort(key=lambda result: list(contestants).index(result.reranker))
+    return RagEvaluation(collection, candidates, top_n, tuple(results))
+
+
+def load_embedding(model: str) -> BaseEmbedding:
+    """An embedding model for LlamaIndex by sentence-transformers.
+
+    Args:
+        model: A folder or a hub id.
+
+    Raises:
+        ConfigurationError: A library is missing; the message names the command.
+        ModelLoadError: The model cannot be loaded.
+    """
+    import_extra("llama_index.core", INSTALL_RAG)
+    import_extra("sentence_transformers", INSTALL_RAG)
+    from ._rag_embedding import SentenceTransformerEmbedding
+
+    return SentenceTransformerEmbedding.load(model)
+
+
+async def _measure(
+    collection: Collection,
+    ids: Mapping[str, str],
+    retriever: BaseRetriever,
+    postprocessor: BaseNodePostprocessor | None,
+) -> dict[str, dict[str, float]]:
+    from llama_index.core.evaluation import RetrieverEvaluator
+
+    evaluator = RetrieverEvaluator.from_metric_names(
+        list(RAG_MEASURES),
+        retriever=retriever,
+        node_postprocessors=[] if postprocessor is None else [postprocessor],
+    )
+    measured: dict[str, dict[str, float]] = {
+        name: dict.fromkeys(collection.queries, 0.0) for name in RAG_MEASURES
+    }
+    for query, text in collection.queries.items():
+        # The rest of the judgements may be of documents that the collection does not have.
+        grades = collection.qrels[query].items()
+        expected = [ids[document] for document, grade in grades if grade > 0 and document in ids]
+        if expected:
+            result = await evaluator.aevaluate(query=text, expected_ids=expected)
+            for name, value in result.metric_vals_dict.items():
+                measured[name][query] = value
+    return measured
+
+
+class _VectorStore:
+    """The passages in Qdrant, in this process and in memory, for the time of a `with` block.
+
+    Args:
+        documents: Texts by document id, at least one.
+        embedding: What embeds them, and the queries.
+
+    Attributes:
+        ids: Qdrant's identifiers, which must be UUIDs, by document id.
+    """
+
+    def __init__(self, documents: Mapping[str, str], embedding: BaseEmbedding) -> None:
+        self._documents = documents
+        self._embedding = embedding
+        self.ids = {name: str(uuid.uuid5(uuid.NAMESPACE_OID, name)) for name in documents}
+
+    async def __aenter__(self) -> _VectorStore:
+        from llama_index.core import VectorStoreIndex
+        from llama_index.core.schema import TextNode
+
+        qdrant = import_extra("qdrant_client", INSTALL_RAG)
+        store = import_extra("llama_index.vector_stores.qdrant", INSTALL_RAG)
+        self._client = qdrant.AsyncQdrantClient(":memory:")
+        vectors = store.QdrantVectorStore(
+            "passages",
+            aclient=self._client,
+            index_doc_id=False,  # indexes of fields are for servers; in memory Qdrant warns of them
+        )
+        embedded = self._embedding.get_text_embedding_batch(list(self._documents.values()))
+        await vectors.async_add(
+            [
+                TextNode(id_=self.ids[name], text=text, embedding=vector)
+                for (name, text), vector in zip(self._documents.items(), embedded, strict=True)
+            ]
+        )
+        self._index = VectorStoreIndex.from_vector_store(vectors, embed_model=self._embedding)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    def retriever(self, top_k: int) -> BaseRetriever:
+        """What finds this many passages by the cosine of their vectors."""
+        return self._index.as_retriever(similarity_top_k=top_k)

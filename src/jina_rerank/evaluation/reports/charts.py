@@ -1,0 +1,188 @@
+"""The report's two charts, in SVG that takes its colours from the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+from .elements import h
+from .summary import Row, Summary
+from .words import label
+
+_WIDTH, _HEIGHT = 640, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 16, 44
+_LINE = 15
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """From values to places in the picture, linear or logarithmic."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def place(self, value: float) -> float:
+        low, high = self.low, self.high
+        if self.logarithmic:
+            value, low, high = math.log(value), math.log(low), math.log(high)
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        if self.logarithmic:
+            exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
+            return [
+                digit * 10.0**exponent
+                for exponent in exponents
+                for digit in ((1, 2, 5) if len(exponents) < 4 else (1,))
+                if self.low <= digit * 10.0**exponent <= self.high
+            ]
+        step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if (self.high - self.low) / s <= 6)
+        first = math.ceil(self.low / step - 1e-9)
+        return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def throughput_chart(summary: Summary) -> Element | None:
+    """The first measure, with its interval, against pairs a second; the first stage as a line.
+
+    Returns:
+        The picture, or None if nothing was scored.
+    """
+    measure = summary.measures[0]
+    points = [
+        (row, rate)
+        for row in summary.rows
+        if row.cost is not None and (rate := row.cost.pairs_per_second) is not None
+    ]
+    if not points:
+        return None
+    figures = [row.figures[measure] for row in summary.rows]
+    y = _Axis(
+        max(0.0, min(f.low for f in figures) - 0.02),
+        min(1.0, max(f.high for f in figures) + 0.02),
+        _HEIGHT - _BOTTOM,
+        _TOP,
+    )
+    rates = [rate for _, rate in points]
+    x = _Axis(min(rates) / 2, max(rates) * 2, _LEFT, _WIDTH - _RIGHT, logarithmic=True)
+    parts = [*_grid(x, y), *_base_line(summary.rows[0], measure, y)]
+    parts += [_point(row, x.place(rate), measure, y) for row, rate in points]
+    parts += _names(
+        [(row.name, x.place(r), y.place(row.figures[measure].mean)) for row, r in points]
+    )
+    parts.append(
+        h(
+            "text",
+            "pairs a second",
+            x=_WIDTH / 2,
+            y=_HEIGHT - 8,
+            text_anchor="middle",
+            class_="axis",
+        )
+    )
+    return _svg(f"{label(measure)} against pairs a second", _HEIGHT, parts)
+
+
+def _grid(x: _Axis, y: _Axis) -> list[Element]:
+    parts = []
+    for tick in y.ticks():
+        at = y.place(tick)
+        parts += [
+            h("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=at, y2=at, class_="grid"),
+            h("text", f"{tick:.2f}", x=_LEFT - 8, y=at + 4, text_anchor="end", class_="axis"),
+        ]
+    for tick in x.ticks():
+        at, below = x.place(tick), _HEIGHT - _BOTTOM
+        parts += [
+            h("line", x1=at, x2=at, y1=_TOP, y2=below, class_="grid"),
+            h(
+                "text",
+                f"{tick:,.0f}" if tick >= 1 else f"{tick:g}",
+                x=at,
+                y=below + 16,
+                text_anchor="middle",
+                class_="axis",
+            ),
+        ]
+    return parts
+
+
+def _base_line(row: Row, measure: str, y: _Axis) -> list[Element]:
+    at = y.place(row.figures[measure].mean)
+    return [
+        h("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=at, y2=at, class_="base"),
+        h("text", row.name, x=_LEFT + 4, y=at - 5, class_="axis"),
+    ]
+
+
+def _point(row: Row, at: float, measure: str, y: _Axis) -> Element:
+    figure = row.figures[measure]
+    return h(
+        "g",
+        h("title", f"{row.name}: {figure.mean:.3f}, {figure.low:.3f} to {figure.high:.3f}"),
+        h("line", x1=at, x2=at, y1=y.place(figure.low), y2=y.place(figure.high), class_="whisker"),
+        h("circle", cx=at, cy=y.place(figure.mean), r=5, class_="point"),
+    )
+
+
+def _names(points: list[tuple[str, float, float]]) -> list[Element]:
+    """The names beside their points, moved down where two would overlap."""
+    parts = []
+    free = 0.0
+    for name, x, y in sorted(points, key=lambda point: point[2]):
+        at = max(y, free)
+        free = at + _LINE
+        on_the_left = x > _WIDTH * 0.6
+        parts.append(
+            h(
+                "text",
+                name,
+                x=x - 10 if on_the_left else x + 10,
+                y=at + 4,
+                text_anchor="end" if on_the_left else "start",
+            )
+        )
+    return parts
+
+
+def difference_chart(differences: Sequence[float], title: str) -> Element:
+    """One bar for each query, largest gain first: what it gained upwards, what it lost downwards.
+
+    Args:
+        differences: One for each query, each between -1 and 1.
+        title: What the picture shows, for those who cannot see it.
+    """
+    height, middle = 140, 70
+    ordered = sorted(differences, reverse=True)
+    width = (_WIDTH - _LEFT - _RIGHT) / len(ordered)
+    reach = max(0.05, *map(abs, ordered))
+    gains, losses = "", ""
+    for i, difference in enumerate(ordered):
+        if not difference:
+            continue
+        bar = (
+            f"M{_LEFT + i * width:.2f} {middle}h{width:.2f}"
+            f"v{-difference / reach * (middle - 8):.2f}h{-width:.2f}z"
+        )
+        if difference > 0:
+            gains += bar
+        else:
+            losses += bar
+    parts = [
+        h("path", d=gains, class_="gain"),
+        h("path", d=losses, class_="loss"),
+        h("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=middle, y2=middle, class_="base"),
+        h("text", f"+{reach:.2f}", x=_LEFT - 8, y=14, text_anchor="end", class_="axis"),
+        h("text", "0", x=_LEFT - 8, y=middle + 4, text_anchor="end", class_="axis"),
+        h("text", f"-{reach:.2f}", x=_LEFT - 8, y=height - 4, text_anchor="end", class_="axis"),
+    ]
+    return _svg(title, height, parts)
+
+
+def _svg(title: str, height: int, parts: Sequence[Element]) -> Element:
+    box = f"0 0 {_WIDTH} {height}"
+    return h("svg", h("title", title), *parts, viewBox=box, role="img", aria_label=title)

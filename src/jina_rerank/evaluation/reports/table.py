@@ -1,0 +1,40 @@
+"""The report on a terminal, 80 columns wide or more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from .summary import Summary
+from .words import about, certainty_table, legend, measures_table
+
+
+def summary_table(summary: Summary) -> RenderableType:
+    """Two tables: the measures, and how sure they are and what they cost."""
+    measures, certainty = (
+        terminal_table(make(summary)) for make in (measures_table, certainty_table)
+    )
+    measures.title = escape(about(summary))
+    certainty.caption = legend(summary)
+    return Group(measures, certainty)
+
+
+def terminal_table(lines: Sequence[Sequence[str]]) -> Table:
+    """A table whose first line is the heads; any text may stand in its cells."""
+    table = Table(
+        box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=(0, 1, 0, 0)
+    )
+    heads, *rows = lines
+    table.add_column(heads[0], style="cyan", overflow="fold")
+    for head in heads[1:]:
+        # A head that is wider than its figures takes two lines.
+        mark, broken = (", ", "\n") if ", " in head else ("@", "\n@")
+        broken = head if len(head) <= 7 else head.replace(mark, broken)
+        table.add_column(broken, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

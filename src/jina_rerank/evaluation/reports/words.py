@@ -1,0 +1,94 @@
+"""How figures and measures are written, in a terminal, in Markdown and in HTML alike."""
+
+from __future__ import annotations
+
+from ..evaluate import Cost
+from ..measures import PairedTest
+from .summary import Figure, Summary
+
+ABSENT = "–"  # noqa: RUF001 - a dash for what there is none of
+
+_LABELS = {"RR": "MRR", "AP": "MAP", "Success": "hit rate", "R": "recall"}
+"""What the means are called outside of ir-measures."""
+
+
+def label(measure: str) -> str:
+    """What a measure's mean is called: `RR@10` is MRR@10."""
+    name, at, depth = measure.partition("@")
+    return f"{_LABELS.get(name, name)}{at}{depth}"
+
+
+def interval(figure: Figure) -> str:
+    """`0.650–0.760`."""  # noqa: RUF002 - a dash between two numbers
+    return f"{figure.low:.3f}–{figure.high:.3f}"  # noqa: RUF001
+
+
+def p_value(test: PairedTest | None) -> str:
+    """Three digits, or that it is below them."""
+    if test is None:
+        return ABSENT
+    return "<0.001" if test.p_value < 0.001 else f"{test.p_value:.3f}"
+
+
+def won_and_lost(test: PairedTest | None) -> str:
+    """`93/34`."""
+    return ABSENT if test is None else f"{test.wins}/{test.losses}"
+
+
+def measures_table(summary: Summary) -> list[list[str]]:
+    """Heads, and the means of each system."""
+    heads = ["system", *map(label, summary.measures)]
+    return [
+        heads,
+        *(
+            [row.name, *(f"{row.figures[name].mean:.3f}" for name in summary.measures)]
+            for row in summary.rows
+        ),
+    ]
+
+
+def certainty_table(summary: Summary) -> list[list[str]]:
+    """Heads, and for each system how sure its first measure is and what its scoring cost."""
+    first = summary.measures[0]
+    heads = [f"{label(first)}, 95%", "won/lost", "p", "seconds", "pairs/s", "tokens", "cut"]
+    rows = [
+        [
+            row.name,
+            interval(row.figures[first]),
+            won_and_lost(row.against_first_stage),
+            p_value(row.against_first_stage),
+            *_cost(row.cost),
+        ]
+        for row in summary.rows
+    ]
+    return [["system", *heads], *rows]
+
+
+def _cost(cost: Cost | None) -> list[str]:
+    if cost is None:
+        return [ABSENT] * 4
+    rate, share = cost.pairs_per_second, cost.truncated_share
+    return [
+        f"{cost.seconds:,.1f}",
+        ABSENT if rate is None else f"{rate:,.0f}",
+        ABSENT if cost.tokens is None else f"{cost.tokens:,}",
+        ABSENT if share is None else f"{share:.1%}",
+    ]
+
+
+def about(summary: Summary) -> str:
+    """What was evaluated on what."""
+    return (
+        f"{summary.collection}: {summary.queries:,} queries, {summary.documents:,} documents, "
+        f"{summary.judgements:,} judgements; each system orders the first stage's best "
+        f"{summary.depth:,}"
+    )
+
+
+def legend(summary: Summary) -> str:
+    """What the columns mean."""
+    return (
+        "95%: bootstrap confidence interval over queries. won/lost: queries with a higher or a "
+        f"lower {summary.measures[0]} than the first stage. p: paired randomization test against "
+        "the first stage, two-sided. cut: share of pairs whose document was truncated."
+    )

@@ -1,0 +1,102 @@
+"""`jina-rerank eval` as a person and as a pipe meet it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+from judged import FOUND, write_beir
+from typer.testing import CliRunner
+
+from jina_rerank.cli.app import app
+from jina_rerank.evaluation import read_run, write_run
+from jina_rerank.evaluation.reports import read_summary, summary_markdown
+
+COFFEE = Path(__file__).parents[2] / "examples" / "data" / "coffee"
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["eval", *map(str, args)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_embedded_model_on_real_questions(tmp_path: Path) -> None:
+    status, out, err = run(
+        COFFEE, "--queries", 5, "--depth", 10, "--max-length", 128, "--output", tmp_path
+    )
+    assert (status, err) == (0, "")
+    assert out.startswith("coffee: 5 queries, 327 documents, ")
+    assert "| mini | " in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "per_query.jsonl",
+        "report.html",
+        "report.md",
+        "results.json",
+        "runs",
+        "state",
+    ]
+    assert (tmp_path / "report.md").read_text() == out
+    summary = read_summary(tmp_path / "results.json")
+    assert [row.name for row in summary.rows] == ["first-stage", "mini"]
+    runs = {path.stem: read_run(path) for path in (tmp_path / "runs").iterdir()}
+    assert runs.keys() == {"first-stage", "mini"}
+    for query, found in runs["first-stage"].items():
+        assert set(found) == set(runs["mini"][query])
+        assert len(found) <= 10
+
+
+def test_everything_told(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "places")
+    model = write_checkpoint(tmp_path / "model")
+    write_run(FOUND, tmp_path / "first.trec", "x")
+    figures = tmp_path / "results" / "places.json"
+    status, out, err = run(
+        folder,
+        *("--model", model, "-m", "bm25", "-m", f"mix:first-stage+{model}", "-m", "bm25"),
+        *("--first-stage", tmp_path / "first.trec", "--json", figures),
+        *("--measure", "RR@10", "--measure", "P@1", "--max-length", 16),
+        *("--long-documents", "chunk", "--split", "test", "--progress"),
+    )
+    assert status == 0
+    summary = read_summary(figures)
+    assert out == summary_markdown(summary)
+    assert "3/3" in err
+    assert summary.measures == ("RR@10", "P@1")
+    names = [row.name for row in summary.rows]
+    assert names == ["first-stage", str(model), "bm25", f"mix:first-stage+{model}"]
+    assert summary.rows[0].figures["RR@10"].mean == pytest.approx(2 / 3)
+    assert summary.rows[1].cost.truncated_documents == 0, "read in chunks"
+
+
+def test_candidates_of_ones_own(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "places")
+    candidates = tmp_path / "candidates.jsonl"
+    candidates.write_text(json.dumps({"query_id": "q1", "document_ids": ["lyon", "paris"]}))
+    arguments = ["--model", "bm25", "--first-stage", candidates, "--measure", "RR@10"]
+    status, _, _ = run(folder, *arguments, "--output", tmp_path / "out")
+    assert status == 0
+    assert list(read_run(tmp_path / "out" / "runs" / "bm25.trec")["q1"]) == ["paris", "lyon"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        (["/no/such/folder"], 2, "/no/such/folder: is no folder, and no name"),
+        (["{folder}", "--split", "dev"], 2, "dev.tsv: is missing; of splits there are test"),
+        (["{folder}", "--queries", "0"], 2, "queries: must be at least 1"),
+        (["{folder}", "--depth", "0"], 2, "depth: must be at least 1"),
+        (["{folder}", "--first-stage", "/no/such/run"], 2, "/no/such/run: cannot be read"),
+        (["{folder}", "--model", "/no/such/model"], 1, "/no/such/model: neither a folder"),
+        (["{folder}", "--model", "mix:mini"], 1, "'mix:mini' must be mix:A+B"),
+        (["{folder}", "--model", "bm25", "--measure", "best"], 1, "'best' is none that ir-"),
+        (["{folder}", "--max-length", "1"], 1, "max_length must be a number from 16"),
+    ],
+)
+def test_errors_say_what_is_wrong_and_leave_a_status(
+    tmp_path: Path, args: list[str], status: int, message: str
+) -> None:
+    folder = write_beir(tmp_path)
+    code, out, err = run(*(arg.format(folder=folder) for arg in args))
+    assert (code, out) == (status, "")
+    assert message in err
+    assert "Traceback" not in err

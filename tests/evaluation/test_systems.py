@@ -1,0 +1,134 @@
+"""Bi-encoders, and how systems are spelled."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import FaultServer
+from judged import COLLECTION, DOCUMENTS, FOUND, QUERIES
+
+from jina_rerank import ConfigurationError, ModelLoadError
+from jina_rerank.evaluation import (
+    BiEncoderSystem,
+    Bm25System,
+    FirstStageSystem,
+    MixedSystem,
+    RerankerSystem,
+    System,
+    evaluate,
+)
+from jina_rerank.evaluation.spelling import Speller
+
+VOCABULARY = sorted({*re.findall(r"\w+", " ".join(DOCUMENTS.values()).lower())})
+SPELL = Speller(DOCUMENTS, max_length=128, long_documents="chunk")
+
+
+@pytest.fixture(scope="module")
+def word_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers model that counts words, so that cosines can be had by hand."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import BoW
+
+    folder = tmp_path_factory.mktemp("words")
+    SentenceTransformer(modules=[BoW(VOCABULARY)]).save(str(folder))
+    return folder
+
+
+def cosine(first: str, second: str) -> float:
+    bags = [re.findall(r"\w+", text.lower()) for text in (first, second)]
+    a, b = ([float(bag.count(word)) for word in VOCABULARY] for bag in bags)
+    return sum(map(float.__mul__, a, b)) / (math.hypot(*a) * math.hypot(*b))
+
+
+def test_a_bi_encoder_scores_by_cosine(word_vectors: Path) -> None:
+    system = BiEncoderSystem(word_vectors, name="words")
+    evaluation = evaluate(COLLECTION, FOUND, [system], measures=["nDCG@10"])
+    for query, found in FOUND.items():
+        expected = {d: cosine(QUERIES[query], DOCUMENTS[d]) for d in found}
+        assert evaluation.result("words").run[query] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_bi_encoders_fingerprint(word_vectors: Path) -> None:
+    plain = BiEncoderSystem(word_vectors).fingerprint
+    assert BiEncoderSystem(word_vectors).fingerprint == plain
+    assert BiEncoderSystem(word_vectors, max_length=16).fingerprint != plain
+    config = word_vectors / "config.json"
+    config.write_text("{}") if not config.exists() else config.touch()
+    assert BiEncoderSystem(word_vectors).fingerprint != plain
+
+
+def test_a_bi_encoder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="cannot be loaded"):
+        BiEncoderSystem(tmp_path).warm_up()
+
+
+@pytest.mark.parametrize(
+    ("spelled", "kind", "told"),
+    [
+        ("mini", RerankerSystem, "LocalScorer(None"),
+        ("jina-rerank-mini", RerankerSystem, "LocalScorer(None"),
+        ("jinaai/jina-reranker-v1-tiny-en", RerankerSystem, "LocalScorer('jinaai/"),
+        ("./folder", RerankerSystem, "LocalScorer('./folder', "),
+        ("cross-encoder:org/name", RerankerSystem, "CrossEncoderScorer('org/name'"),
+        ("remote:m@http://127.0.0.1:9/v1", RerankerSystem, "RemoteScorer('m', base_url='http://1"),
+        ("bm25", Bm25System, ""),
+        ("first-stage", FirstStageSystem, ""),
+        ("bi-encoder:org/name", BiEncoderSystem, ""),
+    ],
+)
+def test_one_system(spelled: str, kind: type, told: str) -> None:
+    system: Any = SPELL.build(spelled)
+    assert type(system) is kind
+    assert isinstance(system, System)
+    assert system.name == spelled
+    if kind is RerankerSystem:
+        assert told in repr(system.reranker)
+    if "LocalScorer" in told:
+        assert "max_length=128, long_documents='chunk'" in repr(system.reranker)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "first", "second", "weight"),
+    [
+        ("mix:first-stage+mini", "first-stage", "mini", 0.5),
+        ("mix:0.3*first-stage+0.7*mini", "first-stage", "mini", 0.3),
+        ("mix:1*bm25+3*cross-encoder:a/b", "bm25", "cross-encoder:a/b", 0.25),
+    ],
+)
+def test_mixes(spelled: str, first: str, second: str, weight: float) -> None:
+    mix = SPELL.build(spelled)
+    assert isinstance(mix, MixedSystem)
+    assert (mix.name, mix.first.name, mix.second.name) == (spelled, first, second)
+    assert mix.weight == pytest.approx(weight)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "message"),
+    [
+        ("cross-encoder:", "lacks a name behind the colon"),
+        ("mix:mini", "must be mix:A+B"),
+        ("mix:+mini", "must be mix:A+B"),
+        ("mix:0.3*bm25+mini", "with both weights"),
+        ("mix:1.2.3*bm25+1*mini", "weight that is no number"),
+        ("mix:0*bm25+0*mini", "weight that is no number"),
+        ("mix:0*bm25+1*mini", "weight must be between 0 and 1"),
+        ("remote:m@http://", "base_url"),
+    ],
+)
+def test_spellings_that_mean_nothing(spelled: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        SPELL.build(spelled)
+
+
+def test_a_service_is_evaluated_like_a_model() -> None:
+    with FaultServer() as server:
+        system = SPELL.build(f"remote:m@{server.url}")
+        evaluation = evaluate(COLLECTION, FOUND, [system], measures=["nDCG@10"])
+    result = evaluation.result(system.name)
+    assert result.cost is not None
+    assert result.cost.pairs == 8
+    assert {query: set(found) for query, found in result.run.items()} == {
+        query: set(found) for query, found in FOUND.items()
+    }
