@@ -1,9 +1,11 @@
 """The JinaBERT reranker itself: configuration, tokenizer, checkpoint, forward pass.
 
 Torch, `tokenizers` and `safetensors`; no transformers, and no remote code. Torch is imported when
-`JinaBert` is first asked for: the rest is used by `OnnxScorer` too, which does without.
+`JinaBert` or `save_checkpoint` is first asked for: the rest is used by `OnnxScorer` too, which does
+without.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .alibi import alibi_slopes
@@ -13,6 +15,7 @@ from .quantization import quantize_state
 from .tokenizer import PairTokenizer, TokenPair
 
 if TYPE_CHECKING:
+    from .checkpoint import save_checkpoint
     from .model import JinaBert
 
 __all__ = [
@@ -23,12 +26,13 @@ __all__ = [
     "alibi_slopes",
     "pack",
     "quantize_state",
+    "save_checkpoint",
 ]
+
+_WITH_TORCH = {"JinaBert": "model", "save_checkpoint": "checkpoint"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the one that is asked for
-    if name != "JinaBert":
+    if name not in _WITH_TORCH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .model import JinaBert
-
-    return JinaBert
+    return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)

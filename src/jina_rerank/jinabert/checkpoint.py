@@ -1,19 +1,27 @@
-"""Reading a checkpoint's tensors, and refusing those that are not exactly this model."""
+"""Reading a checkpoint's tensors, refusing those that are not exactly this model; writing one."""
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import ModelLoadError
 from .config import Quantization
-from .files import CheckpointFiles
+from .files import CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG, CheckpointFiles
 from .quantization import SCALE_SUFFIX, dequantize_rows
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from .model import JinaBert
 
 _BUFFERS = frozenset(
     f"bert.{name}"
@@ -45,7 +53,7 @@ def load_weights(
     tensors: dict[str, Tensor] = {}
     origin: dict[str, Path] = {}
     for path in files.weights:
-        for name, tensor in _read(path).items():
+        for name, tensor in read_tensors(path).items():
             if name not in _BUFFERS:
                 tensors[name] = tensor
                 origin[name] = path
@@ -69,6 +77,54 @@ def load_weights(
     return {name: tensor.to(dtype) for name, tensor in tensors.items()}
 
 
+def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a folder that `LocalScorer` and `JinaBert.from_pretrained` load.
+
+    Args:
+        model: Its weights are written in the dtype they have.
+        tokenizer: Written as it is; `PairTokenizer` needs a template for pairs in it.
+        folder: Made where it is missing. `config.json`, `model.safetensors`, `tokenizer.json` and
+            `tokenizer_config.json` in it are written over.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors stores neither views nor tensors of a device or a graph.
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
+    config = json.dumps(model.config.to_dict(), indent=1)
+    (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
+    save_tokenizer(tokenizer, model.config.max_position_embeddings, folder)
+
+
+def save_tokenizer(tokenizer: Tokenizer, max_length: int, folder: Path) -> None:
+    """Write tokenizer.json, and beside it what makes transformers read it as it is.
+
+    Args:
+        tokenizer: Written as it is.
+        max_length: Longest pair in tokens.
+        folder: An existing one.
+    """
+    tokenizer.save(str(folder / TOKENIZER))
+    options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    config = json.dumps({**options, **tokenizer_options(tokenizer, max_length)}, indent=1)
+    (folder / TOKENIZER_CONFIG).write_text(config + "\n", encoding="utf-8")
+
+
+def tokenizer_options(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
+    """What transformers' `PreTrainedTokenizerFast` must be told beside tokenizer.json.
+
+    Args:
+        tokenizer: With BERT's or RoBERTa's padding token, whichever it has.
+        max_length: Longest pair in tokens.
+    """
+    padding = [t for t in ("[PAD]", "<pad>") if tokenizer.token_to_id(t) is not None]
+    return {
+        "model_max_length": max_length,
+        # Since transformers 5 token types are left out unless they are asked for.
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "pad_token": padding[0] if padding else None,
+    }
+
+
 def _all_finite(tensor: Tensor) -> bool:
     """One pass over the memory where all is well: a sum with NaN or infinity in it is no number.
 
@@ -77,7 +133,15 @@ def _all_finite(tensor: Tensor) -> bool:
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file, by name, as they are stored.
+
+    Args:
+        path: A safetensors file; any other is read as a pickled state dict, with `weights_only`.
+
+    Raises:
+        ModelLoadError: It cannot be read, or holds something else.
+    """
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:

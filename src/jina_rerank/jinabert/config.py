@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -12,6 +12,10 @@ from ..errors import ModelLoadError
 FeedForward = Literal["geglu", "reglu"]
 Slopes = Literal["reranker", "paper"]
 Quantization = Literal["int8_rows"]
+
+MODEL_TYPE = "jina_bert_reranker"
+"""What our own checkpoints call themselves. Jina's say `bert`, by which transformers loads a plain
+BERT with a random feed-forward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,16 @@ class JinaBertConfig:
         config = cls(**known)
         config._check(path)
         return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_file` reads back, with the fields by which it tells a JinaBERT."""
+        kind = {
+            "architectures": ["JinaBertForSequenceClassification"],
+            "model_type": MODEL_TYPE,
+            "position_embedding_type": "alibi",
+        }
+        values = {**kind, **asdict(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def _check(self, path: Path) -> None:
         for name, value in self._sizes().items():

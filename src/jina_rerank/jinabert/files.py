@@ -12,6 +12,7 @@ from ..errors import ConfigurationError, ModelLoadError
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 SAFETENSORS = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
@@ -62,13 +63,23 @@ def find_checkpoint(
     if folder.is_dir():
         if revision is not None:
             raise ConfigurationError(f"revision: {name} is a folder, which has no revisions")
-        return _collect(lambda file: _in_folder(folder, file), name, tokenizer)
+        return collect(lambda file: _in_folder(folder, file), name, tokenizer)
     if not isinstance(folder_or_hub_id, str):
         raise ModelLoadError(f"{name}: no such folder")
     return _on_hub(name, revision, tokenizer)
 
 
-def _collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
+def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
+    """The files of a checkpoint, wherever `get` takes them from.
+
+    Args:
+        get: Gives the path of a file of the checkpoint, or None.
+        name: What to call the checkpoint in messages.
+        tokenizer: Whether tokenizer.json is needed too.
+
+    Raises:
+        ModelLoadError: A file is missing.
+    """
     config = get(CONFIG)
     if config is None:
         raise ModelLoadError(f"{name}: has no {CONFIG}")
@@ -117,7 +128,7 @@ def _on_hub(name: str, revision: str | None, tokenizer: bool) -> CheckpointFiles
     model = HubModel(name, revision)
     with model.explained_errors():
         try:
-            return _collect(model.cached, name, tokenizer)
+            return collect(model.cached, name, tokenizer)
         except ModelLoadError:
             model.check_online()
-        return _collect(model.downloaded, name, tokenizer)
+        return collect(model.downloaded, name, tokenizer)

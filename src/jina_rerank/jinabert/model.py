@@ -31,59 +31,26 @@ Encode = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 the first tokens, shape (sequences, hidden)."""
 
 
-class JinaBert(nn.Module):
-    """A JinaBERT cross-encoder with one output: the logit of a pair.
+class PackedForward:
+    """The forward pass, for every module that has these three: `JinaBert` and transformers' own.
 
-    Built from a configuration it has random weights; `from_pretrained` reads a checkpoint.
-
-    Args:
-        config: The shape.
+    Attributes:
+        bert: Embeddings, layers and pooler.
+        classifier: The head.
     """
 
-    def __init__(self, config: JinaBertConfig) -> None:
-        super().__init__()
-        self.config = config
+    bert: _Bert
+    classifier: nn.Linear
+    _slopes: list[float]
+
+    def _build(self, config: JinaBertConfig) -> None:
+        """Make the three, with random weights."""
         self.bert = _Bert(config)
         self.classifier = nn.Linear(config.hidden_size, 1)
         # No buffer: casting the model to bfloat16 would cast it too, and round the slopes.
         self._slopes = alibi_slopes(config.num_attention_heads, config.alibi_slopes)
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder_or_hub_id: str | PathLike[str],
-        *,
-        dtype: torch.dtype = torch.float32,
-        revision: str | None = None,
-    ) -> Self:
-        """Read a checkpoint: config.json and weights. No tokenizer file is needed.
-
-        Args:
-            folder_or_hub_id: A folder, or a model's name on the Hugging Face hub.
-            dtype: What to compute in, whatever the file stores: float32 or bfloat16. fp16
-                overflows in these models.
-            revision: A branch, tag or commit of the hub's repository.
-
-        Returns:
-            The model in evaluation mode, on the CPU.
-
-        Raises:
-            ModelLoadError: Files are missing, or do not hold exactly this model.
-        """
-        from .checkpoint import load_weights
-        from .files import find_checkpoint
-
-        files = find_checkpoint(folder_or_hub_id, revision=revision, tokenizer=False)
-        config = JinaBertConfig.from_file(files.config)
-        # Meta tensors take no memory and no random numbers; the file's are put in their place.
-        with torch.device("meta"):
-            model = cls(config)
-        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        state = load_weights(files, expected, dtype, config.quantization)
-        model.load_state_dict(state, strict=True, assign=True)
-        return model.eval().requires_grad_(False)
-
-    def forward(
+    def forward_padded(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
@@ -142,6 +109,65 @@ class JinaBert(nn.Module):
         # The head is one row of numbers: in fp32 it costs nothing and keeps what is left.
         weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
         return F.linear(pooled.float(), weight, bias).squeeze(-1)
+
+
+class JinaBert(PackedForward, nn.Module):
+    """A JinaBERT cross-encoder with one output: the logit of a pair.
+
+    Built from a configuration it has random weights; `from_pretrained` reads a checkpoint.
+
+    Args:
+        config: The shape.
+    """
+
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._build(config)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_hub_id: str | PathLike[str],
+        *,
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+    ) -> Self:
+        """Read a checkpoint: config.json and weights. No tokenizer file is needed.
+
+        Args:
+            folder_or_hub_id: A folder, or a model's name on the Hugging Face hub.
+            dtype: What to compute in, whatever the file stores: float32 or bfloat16. fp16
+                overflows in these models.
+            revision: A branch, tag or commit of the hub's repository.
+
+        Returns:
+            The model in evaluation mode, on the CPU.
+
+        Raises:
+            ModelLoadError: Files are missing, or do not hold exactly this model.
+        """
+        from .checkpoint import load_weights
+        from .files import find_checkpoint
+
+        files = find_checkpoint(folder_or_hub_id, revision=revision, tokenizer=False)
+        config = JinaBertConfig.from_file(files.config)
+        # Meta tensors take no memory and no random numbers; the file's are put in their place.
+        with torch.device("meta"):
+            model = cls(config)
+        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        state = load_weights(files, expected, dtype, config.quantization)
+        model.load_state_dict(state, strict=True, assign=True)
+        return model.eval().requires_grad_(False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The logits of a padded batch: `forward_padded`."""
+        return self.forward_padded(input_ids, attention_mask, token_type_ids)
 
 
 class _Bert(nn.Module):
