@@ -35,6 +35,14 @@ def test_attention(heads: int, length: int, scale: float) -> None:
     torch.testing.assert_close(attend(q, k, v, slopes).double(), expected, atol=5e-5, rtol=0)
 
 
+@pytest.mark.parametrize("length", [5, 300, WINDOWED_FROM])
+def test_attention_in_float64(length: int) -> None:
+    slopes = torch.tensor(alibi_slopes(4))
+    q, k, v = (part.double() for part in vectors(4, length, 1.0))
+    expected = weights(q, k, slopes) @ v
+    torch.testing.assert_close(attend(q, k, v, slopes), expected, atol=1e-12, rtol=0)
+
+
 @given(
     length=st.integers(WINDOWED_FROM, 1700), scale=st.floats(0, 4), heads=st.sampled_from([1, 3])
 )

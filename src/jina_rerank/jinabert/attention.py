@@ -93,9 +93,10 @@ def windows(q: Tensor, k: Tensor, slopes: Tensor) -> list[int]:
         The largest distance that counts, one for each head, multiples of `WINDOW_STEP`.
     """
     scale = q.shape[-1] ** -0.5
-    longest_key = torch.linalg.vector_norm(k, dim=-1, dtype=torch.float32).amax(-1, keepdim=True)
-    highest = torch.linalg.vector_norm(q, dim=-1, dtype=torch.float32) * longest_key * scale
-    own = (q.float() * k.float()).sum(-1) * scale
+    exact = torch.promote_types(q.dtype, torch.float32)
+    longest_key = torch.linalg.vector_norm(k, dim=-1, dtype=exact).amax(-1, keepdim=True)
+    highest = torch.linalg.vector_norm(q, dim=-1, dtype=exact) * longest_key * scale
+    own = (q.to(exact) * k.to(exact)).sum(-1) * scale
     gap = (highest - own).amax(-1)
     negligible = torch.finfo(q.dtype).eps / 64
     needed = (gap + torch.log(2 / (negligible * -torch.expm1(-slopes)))) / slopes
@@ -155,4 +156,7 @@ def _attend_block(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, before: int) 
     """Rows of queries on consecutive keys, of which `before` stand before the first row."""
     rows, keys = q.shape[2], k.shape[2]
     bias = reversed_bias(slopes, rows, keys, rows - 1 + before)
+    if q.dtype == torch.float64:
+        # torch's kernel takes the bias for float64 too, and reads past its numbers.
+        bias = bias.double()
     return F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias).flip(2)

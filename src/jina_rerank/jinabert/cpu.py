@@ -93,7 +93,7 @@ class CpuEngine:
         logits = torch.empty(len(lengths))
         shares = share_out([lengths[i] for i in shared], self._threads)
         own = [[shared[i] for i in positions] for positions in shares]
-        for positions, part in zip(own, _team(self._threads).map(compute, own), strict=True):
+        for positions, part in zip(own, team(self._threads).map(compute, own), strict=True):
             logits[positions] = part
         if together:
             logits[together] = compute(together)
@@ -176,7 +176,8 @@ def _on_a_new_thread(run: Callable[[], T]) -> T:
 _team_lock = threading.Lock()
 
 
-def _team(threads: int) -> _Team:
+def team(threads: int) -> _Team:
+    """The process's threads on each of which torch computes alone."""
     # Two at a time would each take the other's 1 for what new threads start with.
     with _team_lock:
         return _new_team(threads)

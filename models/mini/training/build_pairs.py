@@ -1,0 +1,244 @@
+"""The training data of the embedded model: texts from Debian's packages, as passages and queries.
+
+    python models/mini/training/build_pairs.py FOLDER
+
+downloads the packages named in PACKAGES with apt (no rights are needed, nothing is installed) and
+writes one JSON Lines file a source to FOLDER/pairs, with query, passage and source on each line.
+The pairs that no package holds lie beside this script and are copied. Runs on Debian 12, once
+`apt-get update` has run; about four minutes.
+
+A passage is what stands under a heading; its query is the heading, with the page's title where
+the heading says little. From passages of five sentences and more one sentence is taken out and is
+a second query: somebody states a thing, and the passage is about it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lxml import etree, html
+
+PACKAGES = {
+    "python3.11-doc": "usr/share/doc/python3.11/html",
+    "postgresql-doc-15": "usr/share/doc/postgresql-doc-15/html",
+    "libreoffice-help-en-us": "usr/share/libreoffice/help/en-US/text",
+    "git-doc": "usr/share/doc/git-doc",
+    "apache2-doc": "usr/share/doc/apache2-doc/manual/en",
+    "python-django-doc": "usr/share/doc/python-django-doc/html",
+    "python-sklearn-doc": "usr/share/doc/python-sklearn-doc/html",
+    "python-statsmodels-doc": "usr/share/doc/python-statsmodels-doc/html",
+    "python-biopython-doc": "usr/share/doc/python-biopython-doc/Doc",
+    "python-astropy-doc": "usr/share/doc/python-astropy-doc/html",
+    "python-dipy-doc": "usr/share/doc/python-dipy-doc/html",
+    "python-sympy-doc": "usr/share/doc/python-sympy-doc/html",
+    "python-skbio-doc": "usr/share/doc/python-skbio-doc/html",
+    "python-pandas-doc": "usr/share/doc/python-pandas-doc/html",
+    "python-scipy-doc": "usr/share/doc/python-scipy-doc/html",
+    "python-ase-doc": "usr/share/doc/python-ase-doc/html",
+    "python-skimage-doc": "usr/share/doc/python-skimage-doc/html",
+    "grass-doc": "usr/share/doc/grass-doc/html",
+    "sqlite3-doc": "usr/share/doc/sqlite3",
+    "r-doc-html": "usr/share/R/doc/manual",
+    "octave-doc": "usr/share/doc/octave/octave.html",
+    "maxima-doc": "usr/share/doc/maxima-doc/html",
+    "debian-handbook": "usr/share/doc/debian-handbook/html/en-US",
+    "debian-policy": "usr/share/doc/debian-policy/policy.html",
+    "debian-reference-en": "usr/share/debian-reference",
+    "nodejs-doc": "usr/share/doc/nodejs/api",
+    "installation-guide-amd64": "usr/share/doc/installation-guide-amd64/en",
+    "bind9-doc": "usr/share/doc/bind9-doc/arm",
+    "postfix-doc": "usr/share/doc/postfix/html",
+    "libstdc++-12-doc": "usr/share/doc/gcc-12-base/libstdc++",
+}
+"""Where each package keeps its pages."""
+
+LEFT_OUT = re.compile(
+    r"/faq/|/howto/|gitfaq|/whatsnew/|release|_sources/|_modules/|genindex|/search\.html|changelog"
+)
+"""Pages that are not read: the questions are for evaluation, the rest is lists."""
+
+A_PACKAGE = 2200
+"""Most passages from one package, so that none outweighs the rest."""
+
+DESCRIPTIONS, GLOSSES = 12_000, 5_000
+WORDS = range(20, 1200)
+SKIPPED_TAGS = {"script", "style", "nav", "header", "footer", "aside", "form", "table"}
+BLOCKS = {"p", "div", "li", "dd", "dt", "pre", "section", "article", "br", "blockquote"}
+HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One line of the output."""
+
+    query: str
+    passage: str
+    source: str
+
+
+def main() -> None:
+    """Write all sources."""
+    folder = Path(sys.argv[1])
+    packages, pairs = folder / "packages", folder / "pairs"
+    packages.mkdir(parents=True, exist_ok=True)
+    pairs.mkdir(exist_ok=True)
+    for package, pages in PACKAGES.items():
+        write(pairs / f"{package}.jsonl", from_pages(package, unpack(package, packages) / pages))
+    write(pairs / "debian-descriptions.jsonl", from_descriptions(folder))
+    write(pairs / "wordnet-glosses.jsonl", from_wordnet(unpack("wordnet-base", packages)))
+    for held in sorted((Path(__file__).parent / "pairs").glob("*.jsonl.gz")):
+        with gzip.open(held, "rt", encoding="utf-8") as lines:
+            (pairs / held.name.removesuffix(".gz")).write_text(lines.read(), encoding="utf-8")
+
+
+def unpack(package: str, folder: Path) -> Path:
+    """Where a package's files are, once it has been downloaded."""
+    unpacked = folder / package
+    if not unpacked.is_dir():
+        subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, check=True)
+        (archive,) = folder.glob(f"{package.replace('+', '[+]')}_*.deb")
+        subprocess.run(["dpkg-deb", "-x", archive, unpacked], check=True)
+        archive.unlink()
+    return unpacked
+
+
+def write(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write pairs whose passage or query has not come before."""
+    seen: set[str] = set()
+    with path.open("w", encoding="utf-8") as file:
+        for pair in pairs:
+            key = f"{pair.query.lower()}\n{pair.passage[:200].lower()}"
+            if key not in seen:
+                seen.add(key)
+                file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
+    print(f"{path.stem:28} {len(seen):6}", flush=True)
+
+
+def from_pages(package: str, folder: Path) -> Iterator[Pair]:
+    """The sections of a package's pages, in an order that depends on nothing but the package."""
+    pages = sorted(p for p in folder.rglob("*.html*") if not LEFT_OUT.search(str(p)))
+    chance = random.Random(package)
+    chance.shuffle(pages)
+    passages: set[str] = set()
+    for page in pages:
+        for title, heading, text in sections(page):
+            if len(passages) >= A_PACKAGE:
+                return
+            if text in passages or not is_prose(text):
+                continue
+            passages.add(text)
+            query = (
+                heading if len(heading.split()) > 2 or heading == title else f"{title}: {heading}"
+            )
+            stated, rest = take_a_sentence(text, chance)
+            yield Pair(query, rest, package)
+            if stated:
+                yield Pair(stated, rest, package)
+
+
+def sections(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Page title, heading and text of each section."""
+    data = gzip.decompress(page.read_bytes()) if page.suffix == ".gz" else page.read_bytes()
+    try:
+        root = html.fromstring(data)
+    except (etree.ParserError, ValueError):
+        return
+    found = root.findtext(".//title") or ""
+    title = clean(re.split(r"\s[\u2013\u2014|:-]\s", found)[0])
+    heading, parts = title, list[str]()
+    for event, element in etree.iterwalk(root, events=("start", "end", "comment", "pi")):
+        if event in {"comment", "pi"} or not isinstance(element.tag, str):
+            parts.append(element.tail or "")
+        elif event == "start" and element.tag in SKIPPED_TAGS | {"head"}:
+            for child in list(element):
+                element.remove(child)
+            element.text = None
+        elif event == "start" and element.tag in HEADINGS:
+            yield from section(title, heading, parts)
+            heading, parts = clean(str(element.text_content())), []
+            for child in list(element):
+                element.remove(child)
+        elif event == "start":
+            parts.append(("\n" if element.tag in BLOCKS else "") + (element.text or ""))
+        else:
+            parts.append(element.tail or "")
+    yield from section(title, heading, parts)
+
+
+def section(title: str, heading: str, parts: list[str]) -> Iterator[tuple[str, str, str]]:
+    """A section, if it has a heading and the length of a passage."""
+    words = "".join(parts).replace("¶", " ").split()
+    if heading not in {"", "Navigation"} and WORDS.start <= len(words):
+        yield title, heading, " ".join(words[: WORDS.stop])
+
+
+def clean(heading: str) -> str:
+    """A heading without its number and signs."""
+    text = re.sub(r"[¶#\u200b]", " ", heading)
+    return " ".join(
+        re.sub(r"^(Chapter |Appendix )?[\dA-Z]{0,2}(\.\d+)*\.?\s+(?=\w)", "", text).split()
+    )
+
+
+def is_prose(text: str) -> bool:
+    """Whether a passage is mostly words."""
+    letters = sum(c.isalpha() or c.isspace() for c in text) / len(text)
+    return letters > (0.8 if text.isascii() else 0.9)
+
+
+def take_a_sentence(text: str, chance: random.Random) -> tuple[str | None, str]:
+    """A sentence of a passage and what is left, or None and all of it."""
+    sentences = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+    fit = [i for i, s in enumerate(sentences) if 8 <= len(s.split()) <= 30 and i > 0]
+    if len(sentences) < 5 or not fit:
+        return None, text
+    i = chance.choice(fit)
+    return sentences[i].rstrip("."), " ".join(sentences[:i] + sentences[i + 1 :])
+
+
+def from_descriptions(folder: Path) -> Iterator[Pair]:
+    """What packages say of themselves: the short line and the long text."""
+    lists = folder / "apt-lists"
+    (lists / "partial").mkdir(parents=True, exist_ok=True)
+    options = ["-o", f"Dir::State::Lists={lists}", "-o", "Acquire::Languages=en"]
+    subprocess.run(["apt-get", *options, "-qq", "update"], check=True)
+    files = sorted(lists.glob("*bookworm_main*Translation-en*"))
+    listed = subprocess.run(
+        ["/usr/lib/apt/apt-helper", "cat-file", *files], check=True, capture_output=True, text=True
+    ).stdout
+    found = re.findall(r"^Description-en: (.+)\n((?: .*\n)+)", listed, flags=re.MULTILINE)
+    texts = {short: " ".join(long.replace("\n .\n", "\n").split()) for short, long in found}
+    fit = sorted((s, t) for s, t in texts.items() if len(t.split()) >= 25 and is_prose(t))
+    chance = random.Random("descriptions")
+    for short, text in chance.sample(fit, min(DESCRIPTIONS, len(fit))):
+        stated, rest = take_a_sentence(text, chance)
+        yield Pair(short, rest, "debian-descriptions")
+        if stated:
+            yield Pair(stated, rest, "debian-descriptions")
+
+
+def from_wordnet(folder: Path) -> Iterator[Pair]:
+    """Synonyms and what they mean."""
+    pairs = []
+    for path in sorted((folder / "usr/share/wordnet").glob("data.*")):
+        for line in path.read_text(encoding="ascii").splitlines():
+            if line.startswith("  "):
+                continue
+            fields, gloss = line.split(" | ", 1)
+            parts = fields.split()
+            words = [parts[4 + 2 * i].replace("_", " ") for i in range(int(parts[3], 16))]
+            if len(gloss.split()) >= 8:
+                pairs.append(Pair(", ".join(words), gloss.strip(), "wordnet-glosses"))
+    yield from random.Random("wordnet").sample(pairs, GLOSSES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The model card of a distilled model: what it was made of, by whom taught, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment
+
+from .data import Source
+from .recipe import Recipe
+
+CARD = """\
+---
+{{ header }}---
+# {{ recipe.card.name }}
+
+A JinaBERT cross-encoder, distilled with jina-rerank. `Reranker("this folder")` loads it.
+
+## Teachers
+{% for one in teachers %}- {{ one }}
+{% else %}None: it learned from the labels alone.
+{% endfor %}
+## Data
+{{ recipe.card.data or "See the sources." }}
+
+| source | queries | passages |
+|---|---|---|
+{% for source in sources -%}
+| {{ source.name }} | {{ source.queries | length }} | {{ source.passages | length }} |
+{% endfor %}
+## Training
+{{ step }} of {{ recipe.training.steps }} steps of about \
+{{ recipe.lists.tokens_per_step }} tokens, \
+learning rate {{ recipe.training.learning_rate }}, \
+in {{ recipe.training.dtype | string | replace("torch.", "") }}.
+{% if figures %}
+## Figures
+nDCG@10 over BM25's best {{ recipe.evaluation.depth }}, \
+at most {{ recipe.evaluation.queries }} queries of each collection.
+
+| collection | {{ systems | join(" | ") }} |
+|---|{{ "---|" * (systems | length) }}
+{% for name, row in figures.items() -%}
+| {{ name }} |{% for one in systems %} {{ "%.4f" | format(row[one]) }} |{% endfor %}
+{% endfor %}{% endif %}"""
+
+
+def write_card(
+    folder: Path,
+    recipe: Recipe,
+    sources: Sequence[Source],
+    step: int,
+    figures: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Write README.md with the header that the Hugging Face hub reads.
+
+    Args:
+        folder: The checkpoint's.
+        recipe: What was done.
+        sources: What was read.
+        step: How many steps were taken.
+        figures: nDCG@10 by collection and system; may be empty.
+    """
+    header = {
+        "library_name": "jina-rerank",
+        "license": recipe.card.license,
+        "pipeline_tag": "text-ranking",
+        "tags": ["reranker", "cross-encoder", "jinabert"],
+    }
+    teachers = [
+        f"{one.name}: "
+        f"{one.model or one.cross_encoder or one.remote or one.embedding or 'BM25'}, "
+        f"weight {one.weight:g}"
+        for one in recipe.teacher
+    ]
+    markdown = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701 - no HTML
+    template = markdown.from_string(CARD)
+    text = template.render(
+        header=yaml.safe_dump(header),
+        recipe=recipe,
+        teachers=teachers,
+        sources=sources,
+        step=step,
+        figures=figures,
+        systems=list(next(iter(figures.values()))) if figures else [],
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")

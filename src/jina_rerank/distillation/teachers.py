@@ -1,0 +1,173 @@
+"""Teachers: whatever can say how well passages answer a query."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigurationError
+from ..evaluation.first_stage import Bm25Index
+from ..scorers._device import choose_device, choose_dtype
+from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
+
+Question = tuple[str, Sequence[str]]
+"""A query and passages."""
+
+WINDOW_WORDS = 180
+"""Words that an embedding model reads at a time: about the 256 tokens that small ones were
+trained for. A longer passage is as near to a query as its nearest window."""
+
+
+class Teacher(Protocol):
+    """Scores passages for queries."""
+
+    @property
+    def fingerprint(self) -> str:
+        """All that decides the scores beside the texts, as one line."""
+        ...
+
+    def score(self, questions: Sequence[Question]) -> list[list[float]]:
+        """A score for each passage of each question; higher is better."""
+        ...
+
+
+class ScorerTeacher:
+    """Any scorer: a model on this machine, a service, another cross-encoder.
+
+    The student learns from logits where the scorer has them, since near 1 scores lie too close
+    together to learn an order from.
+
+    Args:
+        scorer: Asked for the passages of many queries at a time.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    @property
+    def fingerprint(self) -> str:
+        """The scorer's, or its model's name where it has none."""
+        if isinstance(self._scorer, CacheableScorer):
+            return self._scorer.fingerprint
+        return self._scorer.model
+
+    def score(self, questions: Sequence[Question]) -> list[list[float]]:
+        """See `Teacher`. Raises what the scorer raises."""
+        answers = self._scorer.score([ScoreRequest(query, texts) for query, texts in questions])
+        return [list(a.scores if a.logits is None else a.logits) for a in answers]
+
+
+class EmbeddingTeacher:
+    """A bi-encoder: the cosine of query and passage.
+
+    Args:
+        model: A folder or hub id that sentence-transformers reads.
+        query_prompt: What stands before each query.
+        passage_prompt: What stands before each passage.
+
+    Raises:
+        ConfigurationError: sentence-transformers is not installed.
+    """
+
+    def __init__(self, model: str, *, query_prompt: str = "", passage_prompt: str = "") -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise ConfigurationError(
+                f'an embedding teacher needs {error.name}: pip install "jina-rerank[distill]"'
+            ) from error
+        self._name = model
+        self._prompts = (query_prompt, passage_prompt)
+        # The student's own rounding is coarser than what bf16 does to a cosine.
+        dtype = choose_dtype("auto", choose_device("auto"))
+        self._model = SentenceTransformer(model, model_kwargs={"dtype": dtype})
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """The weights' hash where they are in a folder, otherwise the name."""
+        weights = Path(self._name) / "model.safetensors"
+        name = hash_of_file(weights) if weights.is_file() else self._name
+        return f"embedding {name} {self._prompts}"
+
+    def score(self, questions: Sequence[Question]) -> list[list[float]]:
+        """See `Teacher`."""
+        queries = [self._prompts[0] + query for query, _ in questions]
+        windows = {text: self._windows(text) for _, texts in questions for text in texts}
+        self._embed([*queries, *(part for parts in windows.values() for part in parts)])
+        scores = []
+        for query, (_, texts) in zip(queries, questions, strict=True):
+            vector = self._vectors[query]
+            scores.append(
+                [max(float(vector @ self._vectors[w]) for w in windows[text]) for text in texts]
+            )
+        return scores
+
+    def _windows(self, text: str) -> list[str]:
+        words = text.split()
+        starts = range(0, max(1, len(words)), WINDOW_WORDS)
+        return [self._prompts[1] + " ".join(words[at : at + WINDOW_WORDS]) for at in starts]
+
+    def _embed(self, texts: Sequence[str]) -> None:
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        vectors = self._model.encode(
+            new, batch_size=64, normalize_embeddings=True, show_progress_bar=False
+        ).astype(np.float32)
+        self._vectors |= dict(zip(new, vectors, strict=True))
+
+
+class Bm25Teacher:
+    """BM25: what words alone can tell.
+
+    Args:
+        passages: All that will be asked for; how rare a word is is counted in them.
+    """
+
+    def __init__(self, passages: Sequence[str]) -> None:
+        self._index = Bm25Index({text: text for text in passages})
+        hashed = hashlib.sha256()
+        for text in passages:
+            hashed.update(text.encode() + b"\0")
+        self._hash = hashed.hexdigest()[:16]
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of the passages."""
+        return f"bm25 {self._hash}"
+
+    def score(self, questions: Sequence[Question]) -> list[list[float]]:
+        """See `Teacher`."""
+        return [self._index.score(query, texts) for query, texts in questions]
+
+
+def mix(scores: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """The weighted mean of several teachers' scores for one list.
+
+    Teachers have scales of their own, so each one's scores are first brought to mean 0 and
+    standard deviation 1 over the list; a teacher that tells no difference says nothing.
+
+    Args:
+        scores: By teacher, equally long.
+        weights: By teacher.
+    """
+    total = np.zeros(len(next(iter(scores.values()))), dtype=np.float32)
+    for name, weight in weights.items():
+        own = np.asarray(scores[name], dtype=np.float32)
+        spread = float(own.std())
+        if spread > 0:
+            total += weight / sum(weights.values()) * (own - own.mean()) / spread
+    return total
+
+
+def hash_of_file(path: Path) -> str:
+    """The first 16 digits of a file's SHA-256."""
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()[:16]

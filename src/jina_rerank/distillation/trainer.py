@@ -1,0 +1,238 @@
+"""The training loop: deterministic, resumable at any step, at home on two cores and on a GPU.
+
+What a step trains on is a function of the step's number alone, so a run that was killed goes on
+from its last saved state exactly as if nothing had happened.
+
+Weights are kept and updated in float32. In bf16 the products are computed with a rounded copy,
+which the optimizer writes anew after each step: the arithmetic of inference.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..errors import ConfigurationError
+from ..jinabert.cpu import team
+from ..jinabert.model import JinaBert
+
+logger = logging.getLogger(__name__)
+
+S_co = TypeVar("S_co", covariant=True)
+S = TypeVar("S")
+
+STATE = "state.pt"
+LOG = "log.jsonl"
+
+
+class Objective(Protocol[S]):
+    """What is to be learned."""
+
+    def shares(self, step: int, parts: int) -> Sequence[S]:
+        """What a step trains on, in about equal parts: a function of the arguments alone.
+
+        Args:
+            step: Counted from 0.
+            parts: How many are wanted; there may be fewer.
+        """
+        ...
+
+    def loss(self, model: JinaBert, share: S) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss of a share, to be added up over shares, and figures for the log."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        steps: How many. A run may be continued with another number.
+        learning_rate: The highest; AdamW.
+        warm_up: Steps over which it rises from zero.
+        decay: The last steps, over which it falls in a line to a fiftieth. Before, it stays, so
+            that a run can be made longer (Hu et al., MiniCPM, arXiv:2404.06395).
+        weight_decay: AdamW's, on matrices only.
+        clip: Longest gradient over all parameters.
+        dtype: What to compute in.
+        save_every: Steps between two saved states.
+    """
+
+    steps: int
+    learning_rate: float = 1e-4
+    warm_up: int = 100
+    decay: int = 200
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    dtype: torch.dtype = torch.bfloat16
+    save_every: int = 100
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        rising = min(1.0, (step + 1) / max(1, self.warm_up))
+        falling = min(1.0, max(0.02, (self.steps - step) / max(1, self.decay)))
+        return self.learning_rate * min(rising, falling)
+
+
+class Trainer(Generic[S]):
+    """Trains a model.
+
+    Args:
+        model: Trained in place, in float32.
+        objective: What is to be learned.
+        settings: How.
+        folder: Where the state and the log go. A state that is there is taken up.
+        after_save: Called with the step whenever the state has been saved, to evaluate.
+
+    Raises:
+        ConfigurationError: The folder holds the state of a run with other settings.
+    """
+
+    def __init__(
+        self,
+        model: JinaBert,
+        objective: Objective[S],
+        settings: Settings,
+        folder: Path,
+        after_save: Callable[[int], None] | None = None,
+    ) -> None:
+        self.model = model.float().train().requires_grad_(True)
+        self._objective = objective
+        self._settings = settings
+        self._folder = folder
+        self._after_save = after_save
+        self._master = list(model.parameters())
+        self._copy = model
+        if settings.dtype != torch.float32:
+            self._copy = copy.deepcopy(model).to(settings.dtype)
+        self._working = list(self._copy.parameters())
+        on_cpu = self._master[0].device.type == "cpu"
+        self._parts = torch.get_num_threads() if on_cpu else 1
+        matrices = [p for p in self._master if p.ndim > 1]
+        others = [p for p in self._master if p.ndim < 2]
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": settings.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=settings.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / STATE).is_file():
+            self._take_up()
+
+    def run(
+        self,
+        *,
+        until: int | None = None,
+        progress: bool = False,
+        on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+    ) -> None:
+        """Train to the end.
+
+        Args:
+            until: Stop before this step, with the state saved.
+            progress: Show a bar on standard error.
+            on_step: Called with each step's number, counted from 1, and its figures.
+        """
+        settings = self._settings
+        last = settings.steps if until is None else min(until, settings.steps)
+        with (
+            (self._folder / LOG).open("a", encoding="utf-8") as log,
+            tqdm(total=settings.steps, initial=self.step, disable=not progress) as bar,
+        ):
+            while self.step < last:
+                started = time.perf_counter()
+                figures = self._train_one_step()
+                self.step += 1
+                figures |= {"step": self.step, "seconds": time.perf_counter() - started}
+                log.write(json.dumps(figures) + "\n")
+                log.flush()
+                if on_step is not None:
+                    on_step(self.step, figures)
+                bar.update()
+                bar.set_postfix(loss=f"{figures['loss']:.4f}")
+                if self.step % settings.save_every == 0 or self.step == last:
+                    self._save()
+                    if self._after_save is not None:
+                        self._after_save(self.step)
+
+    def _train_one_step(self) -> dict[str, float]:
+        shares = self._objective.shares(self.step, self._parts)
+        done = (
+            [self._gradients(shares[0])]
+            if len(shares) == 1
+            else team(len(shares)).map(self._gradients, shares)
+        )
+        for master, *parts in zip(self._master, *(grads for grads, _ in done), strict=True):
+            # In a fixed order: a sum of floats depends on it.
+            total = parts[0].float()
+            for part in parts[1:]:
+                total = total + part
+            master.grad = total
+        norm = torch.nn.utils.clip_grad_norm_(self._master, self._settings.clip)
+        rate = self._settings.rate(self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._write_copy()
+        figures: dict[str, float] = {}
+        for _, part in done:
+            for name, value in part.items():
+                figures[name] = figures.get(name, 0.0) + value
+        return figures | {"learning_rate": rate, "gradient": float(norm)}
+
+    def _gradients(self, share: S) -> tuple[Sequence[Tensor], Mapping[str, float]]:
+        loss, figures = self._objective.loss(self._copy, share)
+        # Not backward(): threads would add to the same gradients in an order of chance.
+        gradients = torch.autograd.grad(loss, self._working, materialize_grads=True)
+        return gradients, {"loss": float(loss.detach()), **figures}
+
+    def _write_copy(self) -> None:
+        if self._copy is not self.model:
+            with torch.no_grad():
+                for working, master in zip(self._working, self._master, strict=True):
+                    working.copy_(master)
+
+    def _save(self) -> None:
+        new = self._folder / f"{STATE}.new"
+        torch.save(
+            {
+                "step": self.step,
+                "settings": _plain(self._settings),
+                "model": self.model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+            },
+            new,
+        )
+        new.replace(self._folder / STATE)
+
+    def _take_up(self) -> None:
+        state = torch.load(self._folder / STATE, weights_only=True)
+        if state["settings"] | {"steps": self._settings.steps} != _plain(self._settings):
+            raise ConfigurationError(
+                f"{self._folder} holds a run with other settings; name another folder, or "
+                f"give those: {state['settings']}"
+            )
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self._write_copy()
+        logger.info("goes on from step %d of %s", self.step, self._folder)
+
+
+def _plain(settings: Settings) -> dict[str, object]:
+    return asdict(settings) | {"dtype": str(settings.dtype)}

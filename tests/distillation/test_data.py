@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from jina_rerank import InputError
+from jina_rerank.distillation.data import TrainingPair, by_source, read_pairs
+
+
+def test_pairs_are_read_with_their_source(tmp_path):
+    path = tmp_path / "manuals.jsonl"
+    path.write_text(
+        '{"query": "q", "passage": "p"}\n\n{"query": "é", "passage": "p", "source": "else"}\n',
+        encoding="utf-8",
+    )
+    assert list(read_pairs(path)) == [
+        TrainingPair("q", "p", "manuals"),
+        TrainingPair("é", "p", "else"),
+    ]
+
+
+def test_gzip_is_read(tmp_path):
+    path = tmp_path / "manuals.jsonl.gz"
+    path.write_bytes(gzip.compress('{"query": "é", "passage": "p"}\n'.encode()))
+    assert list(read_pairs(path)) == [TrainingPair("é", "p", "manuals")]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "must be an object"),
+        ('{"query": "q"}', "passage must be a text"),
+        ('{"query": " ", "passage": "p"}', "query must be a text"),
+        ('{"query": 3, "passage": "p"}', "query must be a text"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, said):
+    path = tmp_path / "manuals.jsonl"
+    path.write_text('{"query": "q", "passage": "p"}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"manuals.jsonl:2: .*{said}"):
+        list(read_pairs(path))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"\x1f\x8bno"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "pairs.jsonl.gz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"pairs\.jsonl\.gz cannot be read"):
+        list(read_pairs(path))
+
+
+def test_pairs_are_grouped_and_each_text_kept_once():
+    pairs = [
+        TrainingPair("q1", "p1", "a"),
+        TrainingPair("q2", "p1", "a"),
+        TrainingPair("q1", "p2", "a"),
+        TrainingPair("q1", "p2", "a"),
+        TrainingPair("q1", "p1", "b"),
+    ]
+    first, second = by_source(pairs)
+    assert (first.name, first.passages, first.queries) == (
+        "a",
+        ["p1", "p2"],
+        {"q1": [0, 1], "q2": [0]},
+    )
+    assert (second.name, second.passages, second.queries) == ("b", ["p1"], {"q1": [0]})

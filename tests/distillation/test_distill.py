@@ -1,0 +1,233 @@
+"""From a recipe to a model that ranks, on real questions and answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from checkpoints import SMALL, write_checkpoint
+from tokenizers import Tokenizer
+from typer.testing import CliRunner
+
+from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker
+from jina_rerank.cli.app import app
+from jina_rerank.distillation.recipe import read_recipe
+from jina_rerank.distillation.run import distill
+from jina_rerank.evaluation import Collection, RerankerSystem, bm25, evaluate, read_beir
+from jina_rerank.jinabert import JinaBert
+from jina_rerank.jinabert.checkpoint import save_checkpoint
+from jina_rerank.scorers.local import embedded_model_folder
+
+COFFEE = Path(__file__).parents[2] / "examples/data/coffee"
+
+RECIPE = """
+[student]
+checkpoint = "{student}"
+
+[data]
+pairs = ["{pairs}"]
+
+[[teacher]]
+name = "mini"
+model = "{teacher}"
+
+[lists]
+passages = 6
+tokens_per_step = 1500
+longest_passage = {{ 64 = 1.0 }}
+
+[training]
+steps = 24
+learning_rate = 3e-4
+warm_up = 5
+decay = 10
+save_every = 12
+
+[evaluation]
+collections = ["{collection}"]
+queries = 3
+depth = 5
+
+[card]
+name = "coffee"
+license = "Apache-2.0"
+data = "Questions of coffee.stackexchange.com, CC BY-SA."
+"""
+
+
+QUESTIONS = 40
+
+
+def halves(collection: Collection) -> tuple[Collection, Collection]:
+    """To learn from and to be judged by: every other one of 80 questions."""
+    queries = list(collection.queries.items())[: 2 * QUESTIONS]
+    return tuple(
+        replace(
+            collection,
+            queries=dict(queries[part::2]),
+            qrels={query: collection.qrels[query] for query, _ in queries[part::2]},
+        )
+        for part in (0, 1)
+    )
+
+
+def write_pairs(collection: Collection, path: Path) -> None:
+    with path.open("w") as file:
+        for query, grades in collection.qrels.items():
+            for document in grades:
+                pair = {
+                    "query": collection.queries[query],
+                    "passage": collection.documents[document],
+                }
+                file.write(json.dumps(pair) + "\n")
+
+
+def write_student(folder: Path) -> None:
+    """The embedded model with a head that knows nothing yet."""
+    embedded = JinaBert.from_pretrained(embedded_model_folder())
+    torch.manual_seed(0)
+    fresh = JinaBert(embedded.config)
+    embedded.bert.pooler, embedded.classifier = fresh.bert.pooler, fresh.classifier
+    embedded.config = replace(embedded.config, quantization=None)
+    tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
+    save_checkpoint(embedded, tokenizer, folder)
+
+
+def ndcg(model: Path, collection: Collection) -> float:
+    with Reranker(LocalScorer(model, max_length=96)) as reranker:
+        system = RerankerSystem(reranker, name="student")
+        found = evaluate(collection, bm25(collection, 15), [system])
+    return found.result("student").measured.means["nDCG@10"]
+
+
+@pytest.mark.slow
+def test_a_student_learns_a_real_ranking(tmp_path):
+    learned_from, judged_by = halves(read_beir(COFFEE))
+    write_pairs(learned_from, tmp_path / "pairs.jsonl")
+    write_student(tmp_path / "student")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        RECIPE.format(
+            student=tmp_path / "student",
+            pairs=tmp_path / "*.jsonl",
+            teacher=embedded_model_folder(),
+            collection=COFFEE,
+        )
+    )
+
+    model = distill(read_recipe(recipe), tmp_path / "out")
+
+    untrained, trained = (ndcg(one, judged_by) for one in (tmp_path / "student", model))
+    assert trained > untrained + 0.15
+
+    lines = [json.loads(x) for x in (tmp_path / "out/evaluated.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [12, 24]
+    card = (model / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["license"] == "Apache-2.0"
+    figures = lines[-1]["ndcg@10"]["coffee"]
+    for said in (
+        "# coffee",
+        "mini: ",
+        "CC BY-SA",
+        "| pairs | 40 |",
+        f"| {figures['first-stage']:.4f} | {figures['student']:.4f} |",
+    ):
+        assert said in card
+    assert list((tmp_path / "out/tensorboard").iterdir())
+
+
+def small_recipe(folder: Path, **parts: str) -> Path:
+    """A recipe whose student is small and random, and whose teacher is BM25."""
+    write_checkpoint(folder / "student", seed=1)
+    (folder / "pairs.jsonl").write_text(
+        "".join(
+            json.dumps({"query": f"panda {i}", "passage": f"the giant panda {i} is a bear"}) + "\n"
+            for i in range(20)
+        )
+    )
+    text = {
+        "student": f'checkpoint = "{folder}/student"',
+        "data": f'pairs = ["{folder}/pairs.jsonl"]',
+        "[teacher]": 'name = "words"\nbm25 = true',
+        "training": 'steps = 4\ndtype = "float32"\nsave_every = 2',
+        "lists": "tokens_per_step = 300",
+        **parts,
+    }
+    path = folder / "recipe.toml"
+    path.write_text("\n".join(f"[{name}]\n{lines}" for name, lines in text.items()))
+    return path
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return JinaBert.from_pretrained(folder).state_dict()
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    recipe = read_recipe(small_recipe(tmp_path))
+    whole = distill(recipe, tmp_path / "whole")
+    distill(recipe, tmp_path / "parts", until=2)
+    parts = distill(recipe, tmp_path / "parts")
+    one, other = weights(whole), weights(parts)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_student_by_shape(tmp_path):
+    shape = ", ".join(f"{name} = {value}" for name, value in SMALL.items())
+    recipe = small_recipe(
+        tmp_path,
+        student=f'shape = {{ {shape} }}\ntokenizer = "{tmp_path}/student/tokenizer.json"',
+    )
+    model = distill(read_recipe(recipe), tmp_path / "out")
+    ranking = Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])
+    assert len(ranking) == 2
+
+
+def test_the_command(tmp_path):
+    done = CliRunner().invoke(
+        app, ["distill", str(small_recipe(tmp_path)), "--output", str(tmp_path / "out")]
+    )
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path}/out/model\n")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"data": 'pairs = ["nowhere/*.jsonl"]'}, "no file is called nowhere"),
+        ({"training": "steps = true"}, "training.steps: must be int, not True"),
+        ({"training": "setps = 3"}, "training.setps: no such field"),
+        ({"training": ""}, "training.steps: is missing"),
+        ({"training": 'steps = 1\ndtype = "float16"'}, "training.dtype: must be one of"),
+        ({"student": ""}, "student: give one of convert, checkpoint, shape"),
+        ({"[teacher]": 'name = "x"\nbm25 = true\nmodel = "y"'}, "teacher x: give one of"),
+        ({"lists": "longest_passage = { many = 1.0 }"}, "keys must be of int"),
+        ({"student": "shape = { hidden_size = 8 }"}, "student.tokenizer"),
+        ({"student": 'shape = { feed_forward_type = "swiglu" }'}, "feed_forward_type: must be"),
+        ({"data": 'pairs = "x"'}, "data.pairs: must be tuple"),
+        ({"data": "= 3"}, "cannot be read"),
+    ],
+)
+def test_a_bad_recipe_is_an_error_that_names_the_field(tmp_path, parts, said):
+    recipe = small_recipe(tmp_path, **parts)
+    done = CliRunner().invoke(app, ["distill", str(recipe), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_without_a_teacher_only_labels_can_be_learned(tmp_path):
+    text = small_recipe(tmp_path).read_text()
+    path = tmp_path / "none.toml"
+    path.write_text("teacher = []\n" + text.replace('[[teacher]]\nname = "words"\nbm25 = true', ""))
+    with pytest.raises(InputError, match=r"set lists\.kl to 0"):
+        read_recipe(path)
+
+
+def test_unknown_sources_are_refused(tmp_path):
+    data = f'pairs = ["{tmp_path}/pairs.jsonl"]\nweights = {{ b = 2 }}'
+    recipe = small_recipe(tmp_path, data=data)
+    with pytest.raises(ConfigurationError, match=r"source_weights: no such: \['b'\]"):
+        distill(read_recipe(recipe), tmp_path / "out")

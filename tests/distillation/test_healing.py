@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from checkpoints import TEXTS, wordpiece_tokenizer
+from tokenizers import Tokenizer
+from transformers import BertConfig, BertModel
+
+from jina_rerank.distillation.conversion import convert_bert
+from jina_rerank.distillation.forward import hidden_states
+from jina_rerank.distillation.healing import CUTS, Healing
+from jina_rerank.distillation.trainer import Settings, Trainer
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    tokenizer = wordpiece_tokenizer()
+    bert = BertModel(
+        BertConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=48,
+            initializer_range=0.3,
+        )
+    )
+    bert.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def healing(original, tokenizer: Tokenizer, **changes) -> Healing:
+    options = {"tokens_per_step": 400, "dtype": torch.float32, **changes}
+    return Healing(original, tokenizer, [text * 3 for text in TEXTS], **options)
+
+
+def test_the_loss_is_the_distance_to_what_transformers_gives(original):
+    model, tokenizer = convert_bert(original)
+    objective = healing(original, tokenizer)
+    (share,) = objective.shares(0, 1)
+    bert = BertModel.from_pretrained(original).eval()
+    with torch.no_grad():
+        sequences = share.input_ids[: share.tokens].split(list(share.lengths))
+        wanted = [bert(ids[None], output_hidden_states=True).hidden_states for ids in sequences]
+        given = [state[: share.tokens] for state in hidden_states(model, share)]
+        layers = []
+        for layer in (1, 2):
+            vectors = torch.cat([states[layer][0] for states in wanted])
+            error = ((given[layer] - vectors) ** 2).mean()
+            layers.append(error / vectors.var())
+        means = [part.mean(0) for part in given[2].split(list(share.lengths))]
+        cosines = [
+            torch.cosine_similarity(mean, states[2][0].mean(0), dim=0)
+            for mean, states in zip(means, wanted, strict=True)
+        ]
+        loss, figures = objective.loss(model, share)
+    cosine = torch.stack(cosines).mean()
+    part = share.tokens / 400
+    expected = part * (torch.stack(layers).mean() + 1 - cosine)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+    assert figures["cosine"] == pytest.approx(part * float(cosine), rel=1e-4)
+
+
+def test_texts_are_cut_and_a_matter_of_the_step(original):
+    _, tokenizer = convert_bert(original)
+    objective = healing(original, tokenizer, tokens_per_step=3000)
+    one, again, other = (objective.shares(step, 2) for step in (0, 0, 1))
+    assert [s.input_ids.tolist() for s in one] == [s.input_ids.tolist() for s in again]
+    assert one[0].input_ids.tolist() != other[0].input_ids.tolist()
+    assert len(one) == 2
+    assert max(length for share in one for length in share.lengths) <= max(CUTS)
+    end = tokenizer.token_to_id("[SEP]")
+    for share in one:
+        ends = share.first + torch.tensor(share.lengths) - 1
+        assert set(share.input_ids[ends].tolist()) == {end}
+
+
+def test_it_heals(original, tmp_path):
+    model, tokenizer = convert_bert(original)
+    objective = healing(original, tokenizer)
+    (share,) = objective.shares(999, 1)
+    with torch.no_grad():
+        before, figures_before = objective.loss(model, share)
+    settings = Settings(steps=60, learning_rate=3e-3, warm_up=5, decay=30, dtype=torch.float32)
+    Trainer(model, objective, settings, tmp_path).run()
+    with torch.no_grad():
+        after, figures_after = objective.loss(model, share)
+    assert float(after) < 0.6 * float(before)
+    assert figures_after["cosine"] > figures_before["cosine"]
