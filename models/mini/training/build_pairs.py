@@ -26,6 +26,8 @@ from pathlib import Path
 
 from lxml import etree, html
 
+ROOT = Path(__file__).parents[3]
+
 PACKAGES = {
     "python3.11-doc": "usr/share/doc/python3.11/html",
     "postgresql-doc-15": "usr/share/doc/postgresql-doc-15/html",
@@ -65,6 +67,12 @@ LEFT_OUT = re.compile(
 )
 """Pages that are not read: the questions are for evaluation, the rest is lists."""
 
+TESTED_ON = [ROOT / "examples/data/coffee", ROOT / "examples/data/manuals"]
+"""Collections whose documents must not be trained on."""
+
+SHARED, GRAM = 0.2, 8
+"""A passage is left out if more than this part of its runs of eight words is in those documents."""
+
 A_PACKAGE = 2200
 """Most passages from one package, so that none outweighs the rest."""
 
@@ -90,13 +98,39 @@ def main() -> None:
     packages, pairs = folder / "packages", folder / "pairs"
     packages.mkdir(parents=True, exist_ok=True)
     pairs.mkdir(exist_ok=True)
+    tested = {gram for collection in TESTED_ON for gram in grams_of(collection)}
+
+    def keep(name: str, found: Iterable[Pair]) -> None:
+        write(pairs / f"{name}.jsonl", (pair for pair in found if not overlaps(pair, tested)))
+
     for package, pages in PACKAGES.items():
-        write(pairs / f"{package}.jsonl", from_pages(package, unpack(package, packages) / pages))
-    write(pairs / "debian-descriptions.jsonl", from_descriptions(folder))
-    write(pairs / "wordnet-glosses.jsonl", from_wordnet(unpack("wordnet-base", packages)))
+        keep(package, from_pages(package, unpack(package, packages) / pages))
+    keep("debian-descriptions", from_descriptions(folder))
+    keep("wordnet-glosses", from_wordnet(unpack("wordnet-base", packages)))
     for held in sorted((Path(__file__).parent / "pairs").glob("*.jsonl.gz")):
         with gzip.open(held, "rt", encoding="utf-8") as lines:
-            (pairs / held.name.removesuffix(".gz")).write_text(lines.read(), encoding="utf-8")
+            keep(held.name.removesuffix(".jsonl.gz"), [Pair(**json.loads(line)) for line in lines])
+
+
+def grams_of(collection: Path) -> Iterator[int]:
+    """The runs of words in a collection's documents."""
+    (path,) = collection.glob("corpus.jsonl*")
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        for line in lines:
+            document = json.loads(line)
+            yield from grams(f"{document.get('title', '')} {document['text']}")
+
+
+def grams(text: str) -> set[int]:
+    """The runs of `GRAM` words of a text, as hashes."""
+    words = re.findall(r"\w+", text.lower())
+    return {hash(tuple(words[at : at + GRAM])) for at in range(len(words) - GRAM + 1)}
+
+
+def overlaps(pair: Pair, tested: set[int]) -> bool:
+    """Whether a passage, or much of it, is in what is tested on."""
+    own = grams(pair.passage)
+    return len(own & tested) > SHARED * len(own)
 
 
 def unpack(package: str, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertModel
 
+from .._quiet import quiet
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import TokenPair
 from .forward import TrainingBatch, hidden_states
@@ -49,7 +50,8 @@ class Healing:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._original = BertModel.from_pretrained(original, dtype=dtype).eval().to(device)
+        with quiet():
+            self._original = BertModel.from_pretrained(original, dtype=dtype).eval().to(device)
         self._device = device
         self._tokenizer = tokenizer
         self._texts = texts

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .._quiet import quiet
 from ..errors import ConfigurationError
 from ..evaluation.first_stage import Bm25Index
 from ..scorers._device import choose_device, choose_dtype
@@ -85,7 +86,8 @@ class EmbeddingTeacher:
         self._prompts = (query_prompt, passage_prompt)
         # The student's own rounding is coarser than what bf16 does to a cosine.
         dtype = choose_dtype("auto", choose_device("auto"))
-        self._model = SentenceTransformer(model, model_kwargs={"dtype": dtype})
+        with quiet():
+            self._model = SentenceTransformer(model, model_kwargs={"dtype": dtype})
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     @property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
+from .._quiet import quiet
 from ..errors import ModelLoadError, ScoringError
 from ..scorers._device import choose_device
 from ..scorers._weights import find_weights
@@ -69,7 +69,7 @@ class BiEncoderSystem:
             return
         library = import_extra("sentence_transformers", _INSTALL)
         try:
-            with _quiet():
+            with quiet():
                 encoder = library.SentenceTransformer(
                     self._model, device=choose_device("auto"), trust_remote_code=False
                 )
@@ -104,17 +104,3 @@ class BiEncoderSystem:
             )
         except RuntimeError as error:
             raise ScoringError(f"{self._model} failed on {len(texts)} texts: {error}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar, which it shows where there is no terminal, too."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
