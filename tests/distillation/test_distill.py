@@ -92,7 +92,6 @@ def write_student(folder: Path) -> None:
     torch.manual_seed(0)
     fresh = JinaBert(embedded.config)
     embedded.bert.pooler, embedded.classifier = fresh.bert.pooler, fresh.classifier
-    embedded.config = replace(embedded.config, quantization=None)
     tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
     save_checkpoint(embedded, tokenizer, folder)
 

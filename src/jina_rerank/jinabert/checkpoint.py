@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None
     """Write a folder that `LocalScorer` and `JinaBert.from_pretrained` load.
 
     Args:
-        model: Its weights are written in the dtype they have.
+        model: Its weights are written in the dtype they have, whatever file they are from.
         tokenizer: Written as it is; `PairTokenizer` needs a template for pairs in it.
         folder: Made where it is missing. `config.json`, `model.safetensors`, `tokenizer.json` and
             `tokenizer_config.json` in it are written over.
@@ -90,7 +91,7 @@ def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None
     # safetensors stores neither views nor tensors of a device or a graph.
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
-    config = json.dumps(model.config.to_dict(), indent=1)
+    config = json.dumps(replace(model.config, quantization=None).to_dict(), indent=1)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     save_tokenizer(tokenizer, model.config.max_position_embeddings, folder)
 
