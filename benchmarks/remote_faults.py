@@ -97,16 +97,14 @@ def jina_rerank(url: str) -> Rank:
 def llama_index(url: str) -> Rank:
     """LlamaIndex's integration."""
     from llama_index.core.schema import NodeWithScore, TextNode
-    from llama_index.postprocessor.jinaai_rerank import (  # type: ignore[import-untyped]
-        JinaRerank,
-    )
+    from llama_index.postprocessor.jinaai_rerank import JinaRerank
 
     rerank = JinaRerank(top_n=len(DOCUMENTS), base_url=f"{url}/v1", api_key=KEY)
     nodes = [NodeWithScore(node=TextNode(id_=str(i), text=d)) for i, d in enumerate(DOCUMENTS)]
 
     def rank() -> Hits:
         ranked = rerank.postprocess_nodes(nodes, query_str=QUERY)
-        return [(int(hit.node.node_id), hit.score) for hit in ranked]
+        return [(int(hit.node.node_id), hit.score or 0.0) for hit in ranked]
 
     return rank
 

@@ -11,6 +11,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from jina_rerank.evaluation.suites.published import NDCG, published_percent
+
 from .measuring import RESULTS
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +134,7 @@ def _models(result: Saved) -> list[tuple[str, float, float, float | None]]:
             name,
             seconds,
             figures[f"pairs a second, {name}"],
-            figures.get(f"nDCG@10 on 17 BEIR collections, {name}"),
+            published_percent("beir", NDCG, name),
         )
         for name, seconds in result["medians"].items()
     ]

@@ -117,9 +117,9 @@ def save_transformer(folder: Path, config: transformers.PreTrainedConfig) -> Pat
     """
     torch.manual_seed(0)
     config.num_labels = 1
-    model = transformers.AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
     model.save_pretrained(folder)
-    tokenizer = transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(embedded_model_folder() / "tokenizer.json"),
         model_max_length=512,
         pad_token="[PAD]",
