@@ -1,10 +1,13 @@
 """FlexAttention, uncompiled on the CPU, gives the model's own numbers."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from checkpoints import random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from jina_rerank.jinabert.flex import BLOCK, FlexEncoder, block_mask
 
@@ -22,13 +25,29 @@ def test_the_logits_are_the_model_s(
 ) -> None:
     model = random_model(alibi_slopes=alibi_slopes, feed_forward_type=feed_forward_type)
     ids = torch.randint(0, 400, (sum(lengths),), generator=torch.Generator().manual_seed(0))
-    flex = FlexEncoder(model, compiled=False)
+    flex = FlexEncoder(model, backend=None)
     torch.testing.assert_close(
         model.forward_packed(ids, lengths, encode=flex),
         model.forward_packed(ids, lengths),
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+def test_it_is_compiled_once_for_all_lengths() -> None:
+    """What torch would compile; after eight times it would refuse."""
+    compiled: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> Callable[..., object]:
+        compiled.append(graph)
+        return graph.forward
+
+    model = random_model()
+    flex = FlexEncoder(model, backend=backend)
+    for lengths in ([300], [1], [5, 9, 200, 400], [1] * 300, [128], [256], [127, 2], [600, 500]):
+        with torch.inference_mode():
+            model.forward_packed(torch.ones(sum(lengths), dtype=torch.int32), lengths, encode=flex)
+    assert len(compiled) == 1
 
 
 @given(lengths=st.lists(st.integers(1, 400), min_size=1, max_size=12))

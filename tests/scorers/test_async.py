@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from soaking import no_old_garbage, seconds_without_a_core
 from jina_rerank import LocalScorer, ModelLoadError, OnnxScorer, Reranker, ScoreRequest
 from jina_rerank.jinabert import JinaBert
 from jina_rerank.onnx.export import export_onnx
-from jina_rerank.scorers._worker import Steps, Worker
 from jina_rerank.testing import FakeScorer
 
 LAG_SECONDS = 0.020
@@ -161,74 +160,6 @@ def test_a_failed_load_is_told_to_all_and_tried_again(tmp_path: Path) -> None:
         reranker.warm_up()
 
 
-def endless(reached: threading.Event, closed: threading.Event) -> Steps[None]:
-    try:
-        while True:
-            reached.set()
-            yield
-    finally:
-        closed.set()
-
-
-@pytest.fixture
-def worker() -> Worker:
-    return Worker("test")
-
-
-def answer(value: int) -> Steps[int]:
-    yield
-    return value
-
-
-def test_cancelling_a_running_job_frees_the_worker(worker: Worker) -> None:
-    reached, closed = threading.Event(), threading.Event()
-    future = worker.submit(lambda: endless(reached, closed))
-    assert reached.wait(10)
-    assert future.cancel()
-    assert closed.wait(10)
-    assert worker.submit(lambda: answer(7)).result(10) == 7
-
-
-def test_a_cancelled_job_that_waits_is_never_started(worker: Worker) -> None:
-    blocker, started = threading.Event(), []
-
-    def block() -> Steps[None]:
-        assert blocker.wait(10)
-        yield
-
-    worker.submit(block)
-
-    def record() -> Steps[None]:
-        started.append(True)
-        yield
-
-    future = worker.submit(record)
-    assert future.cancel()
-    blocker.set()
-    worker.submit(lambda: answer(1)).result(10)
-    assert started == []
-
-
-def test_a_short_job_does_not_wait_for_a_long_one(worker: Worker) -> None:
-    reached = threading.Event()
-    long = worker.submit(lambda: endless(reached, threading.Event()))
-    assert reached.wait(10)
-    assert worker.submit(lambda: answer(3)).result(10) == 3
-    assert not long.done()
-    long.cancel()
-
-
-def test_an_error_reaches_its_caller_alone(worker: Worker) -> None:
-    def fail() -> Steps[None]:
-        yield
-        raise KeyError("mine")
-
-    failing: Future[None] = worker.submit(fail)
-    assert worker.submit(lambda: answer(4)).result(10) == 4
-    with pytest.raises(KeyError, match="mine"):
-        failing.result(10)
-
-
 @pytest.fixture(params=["local", "onnx"])
 def scorer(
     request: pytest.FixtureRequest, small_checkpoint: Path, tmp_path: Path
@@ -323,14 +254,21 @@ def test_fork(small_checkpoint: Path, when: str, child: str) -> None:
     assert parent == "1"
 
 
-def test_leaving_while_the_worker_is_busy_is_quiet(small_checkpoint: Path) -> None:
+@pytest.mark.parametrize(
+    "documents",
+    ["['paris is the capital ' * 50] * 20_000", "['paris is the capital ' * 20_000] * 200"],
+    ids=["computing", "tokenizing"],
+)
+def test_leaving_while_the_worker_is_busy_is_quiet(small_checkpoint: Path, documents: str) -> None:
     leave = (
         "import sys, threading\n"
-        "from jina_rerank import Reranker\n"
-        "reranker = Reranker(sys.argv[1])\n"
-        "reranker.warm_up()\n"
-        "documents = ['paris is the capital ' * 50] * 20_000\n"
-        "threading.Thread(target=reranker.rank, args=('panda', documents), daemon=True).start()\n"
+        "from jina_rerank import LocalScorer, ScoreRequest\n"
+        "scorer = LocalScorer(sys.argv[1], max_length=256)\n"
+        f"request = ScoreRequest('panda', {documents})\n"
+        "begun = threading.Event()\n"
+        "arguments = ([request], lambda _: begun.set())\n"
+        "threading.Thread(target=scorer.score, args=arguments, daemon=True).start()\n"
+        "assert begun.wait(60)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", leave, str(small_checkpoint)],

@@ -2,6 +2,8 @@
 
 import math
 import pickle
+from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,11 @@ from tokenizers import Tokenizer
 
 from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker, ScoreRequest
 from jina_rerank.jinabert import JinaBert
+from jina_rerank.jinabert.flex import FlexEncoder
+from jina_rerank.jinabert.gpu import GpuEngine
+from jina_rerank.scorers._pair_model import PairModel
 from jina_rerank.scorers._pairs import _sigmoid
+from jina_rerank.scorers.local import _JinaBertPairs
 
 QUERY = "what is panda?"
 DOCUMENTS = ["a bear", "the capital of france is paris", "", "coffee " * 40, "a bear"]
@@ -69,6 +75,27 @@ def test_queries_scored_together_do_not_mix(reranker: Reranker, lists: list[list
     for (query, documents), ranking in zip(pairs, reranker.rank_many(pairs), strict=True):
         expected = {h.index: h.logit for h in reranker.rank(query, documents)}
         assert {h.index: h.logit for h in ranking} == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_the_engine_for_gpus_ranks_as_the_one_for_processors(
+    small_checkpoint: Path, reranker: Reranker
+) -> None:
+    class Flex(LocalScorer):
+        """As on a GPU, its attention uncompiled."""
+
+        def _load(self) -> PairModel:
+            model = JinaBert.from_pretrained(small_checkpoint)
+            engine = GpuEngine(model, FlexEncoder(model, backend=None))
+            pairs = super()._load()
+            assert isinstance(pairs, _JinaBertPairs)
+            return replace(pairs, forward=engine, batch_tokens=engine.batch_tokens)
+
+        def _key(self) -> Hashable:
+            return (Flex, super()._key())
+
+    flex = Reranker(Flex(small_checkpoint, dtype="float32"))
+    assert flex.score(QUERY, DOCUMENTS) == pytest.approx(reranker.score(QUERY, DOCUMENTS), abs=1e-5)
 
 
 def test_the_query_is_tokenized_once_a_call(reranker: Reranker) -> None:

@@ -1,4 +1,4 @@
-"""Small batches of several calls are computed together, and each call gets its own."""
+"""Each call gets its turn and its own logits; small batches of several are computed together."""
 
 import threading
 from array import array
@@ -41,18 +41,32 @@ def steps(model: Summing, *batches: list[list[int]]) -> Steps[list[float]]:
     return found
 
 
+class Held(Summing):
+    """One that is at its first batch until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.computing, self.released = threading.Event(), threading.Event()
+
+    def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
+        self.computing.set()
+        assert self.released.wait(10)
+        return super().logits(pairs)
+
+
 @pytest.fixture
-def busy() -> Iterator[tuple[Worker, threading.Event]]:
+def worker() -> Worker:
+    return Worker("test")
+
+
+@pytest.fixture
+def busy(worker: Worker) -> Iterator[tuple[Worker, threading.Event]]:
     """A worker that is held up until the event is set, so that jobs gather before it."""
-    worker, released = Worker("test"), threading.Event()
-
-    def hold() -> Steps[None]:
-        assert released.wait(10)
-        yield None
-
-    worker.submit(hold)
-    yield worker, released
-    released.set()
+    held = Held()
+    worker.submit(lambda: steps(held, [[1]]))
+    assert held.computing.wait(10)
+    yield worker, held.released
+    held.released.set()
 
 
 def run(busy: tuple[Worker, threading.Event], jobs: list[Steps[list[float]]]) -> list[list[float]]:
@@ -122,6 +136,56 @@ def test_one_that_was_cancelled_is_left_out(busy) -> None:
     released.set()
     assert second.result(10) == [2.0]
     assert model.batches == [[1]]
+
+
+def endless(model: Summing, closed: threading.Event) -> Steps[None]:
+    try:
+        while True:
+            yield from steps(model, [[1]])
+    finally:
+        closed.set()
+
+
+def test_cancelling_a_running_job_frees_the_worker(worker: Worker) -> None:
+    held, closed = Held(), threading.Event()
+    future = worker.submit(lambda: endless(held, closed))
+    assert held.computing.wait(10)
+    held.released.set()
+    assert future.cancel()
+    assert closed.wait(10)
+    assert worker.submit(lambda: steps(Summing(), [[7]])).result(10) == [7.0]
+
+
+def test_a_cancelled_job_that_waits_is_never_started(busy) -> None:
+    worker, released = busy
+    started = []
+
+    def record() -> Steps[list[float]]:
+        started.append(True)
+        return (yield from steps(Summing(), [[1]]))
+
+    assert worker.submit(record).cancel()
+    released.set()
+    worker.submit(lambda: steps(Summing(), [[1]])).result(10)
+    assert started == []
+
+
+def test_a_short_job_does_not_wait_for_a_long_one(worker: Worker) -> None:
+    long = worker.submit(lambda: endless(Summing(), threading.Event()))
+    assert worker.submit(lambda: steps(Summing(), [[1, 2]])).result(10) == [3.0]
+    assert not long.done()
+    long.cancel()
+
+
+def test_an_error_between_batches_reaches_its_caller_alone(worker: Worker) -> None:
+    def fail() -> Steps[None]:
+        yield from steps(Summing(), [[1]])
+        raise KeyError("mine")
+
+    failing: Future[None] = worker.submit(fail)
+    assert worker.submit(lambda: steps(Summing(), [[4]])).result(10) == [4.0]
+    with pytest.raises(KeyError, match="mine"):
+        failing.result(10)
 
 
 @given(

@@ -1,11 +1,13 @@
 """What the tests of this plugin share: documents, a retriever, a service, and two backends."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 
 import dialect_answers
 import pytest
 from faults import JSON, FaultServer, Whole
+from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
@@ -15,6 +17,7 @@ from jina_rerank import Reranker
 from jina_rerank.testing import FakeScorer
 from langchain_jina_rerank import JinaRerank
 
+QUERY = "how to store coffee beans"
 KEY = "jina_secret-0123456789"
 
 
@@ -54,6 +57,28 @@ def service():
     """A rerank service. One for each test, since retries are counted for each address."""
     with FaultServer() as server:
         yield server
+
+
+@pytest.fixture
+def remote(service):
+    """Makes a compressor for the service."""
+    return lambda **settings: JinaRerank(backend="remote", base_url=service.url, **settings)
+
+
+@pytest.fixture(params=["sync", "async"])
+def search(request, retriever):
+    """Searches by a retriever around a compressor, in both ways."""
+
+    async def call(compressor):
+        reranking = ContextualCompressionRetriever(
+            base_compressor=compressor, base_retriever=retriever
+        )
+        if request.param == "sync":
+            # In a thread, so that a test can limit how long it waits.
+            return await asyncio.to_thread(reranking.invoke, QUERY)
+        return await reranking.ainvoke(QUERY)
+
+    return call
 
 
 @dataclass

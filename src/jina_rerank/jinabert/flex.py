@@ -1,7 +1,7 @@
 """The layers on a GPU with FlexAttention: all sequences of a batch in one call, nothing padded.
 
-Experimental: its numbers are tested on a CPU, where FlexAttention runs uncompiled; what it gains on
-a GPU has not been measured. `benchmarks/gpu.py` is there to do it.
+Experimental: its numbers are tested on a CPU, where FlexAttention runs uncompiled; it has not run
+on a GPU. `benchmarks/gpu.py` is there to measure it.
 
 The sequences lie one after another. A block of 128 queries meets only the blocks of keys that
 belong to the same sequences, and within them a mask keeps sequences apart; the bias is computed
@@ -11,6 +11,7 @@ where the scores are, and takes no memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,33 +30,29 @@ class FlexEncoder:
     """The layers of a model, their attention by FlexAttention.
 
     Args:
-        model: On any device.
-        compiled: Whether torch compiles the attention for the device, once, which takes about a
-            minute and is what makes it fast. Uncompiled it writes out all scores.
+        model: On any device. On CUDA a head must have at least 16 dimensions.
+        backend: What torch compiles the attention with, at the first call and once for all
+            lengths. None does not compile it: then all scores are written out, of every token
+            with every other.
     """
 
-    def __init__(self, model: JinaBert, *, compiled: bool) -> None:
+    def __init__(
+        self, model: JinaBert, *, backend: str | Callable[..., Any] | None = "inductor"
+    ) -> None:
         self._layers = model.bert.encoder.layer
         self._attend: Attend = flex_attention
-        if compiled:
-            self._attend = torch.compile(flex_attention, dynamic=True)
+        if backend is not None:
+            # A full graph, or an error: where torch gives up halfway, it writes out all scores.
+            self._attend = torch.compile(
+                flex_attention, dynamic=True, fullgraph=True, backend=backend
+            )
 
     def __call__(
         self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
     ) -> Tensor:
-        """Run all layers; see `Encode`.
-
-        Args:
-            hidden: Shape (tokens, hidden).
-            runs: The length of the sequences and how many of that length follow each other.
-            slopes: Shape (heads,), float32.
-            first: Where each sequence begins, shape (sequences,).
-
-        Returns:
-            What the last layer makes of the first tokens, shape (sequences, hidden).
-        """
+        """Run all layers; see `Encode`."""
         lengths = torch.tensor([length for length, count in runs for _ in range(count)])
-        hidden = F.pad(hidden, (0, 0, 0, -hidden.shape[0] % BLOCK))
+        hidden = F.pad(hidden, (0, 0, 0, filling(hidden.shape[0])))
         mask = block_mask(lengths, hidden.device)
 
         def with_bias(
@@ -77,6 +74,14 @@ class FlexEncoder:
         return hidden[first]
 
 
+def filling(tokens: int) -> int:
+    """How many rows make a batch one of whole blocks.
+
+    At least two blocks: torch would compile a size of one anew.
+    """
+    return max(-tokens % BLOCK, 2 * BLOCK - tokens)
+
+
 def block_mask(lengths: Tensor, device: torch.device) -> BlockMask:
     """Which blocks of keys each block of queries meets.
 
@@ -88,12 +93,11 @@ def block_mask(lengths: Tensor, device: torch.device) -> BlockMask:
         device: Where the mask is used.
 
     Returns:
-        A mask over the tokens, filled up to a multiple of `BLOCK` with a sequence of their own.
+        A mask over the tokens, and after them over a sequence that consists of the filling.
     """
-    tokens = int(lengths.sum())
-    filling = -tokens % BLOCK
-    if filling:
-        lengths = torch.cat([lengths, torch.tensor([filling])])
+    rows = filling(int(lengths.sum()))
+    if rows:
+        lengths = torch.cat([lengths, torch.tensor([rows])])
     ends = lengths.cumsum(0)
     sequence_of = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     blocks = len(sequence_of) // BLOCK

@@ -55,17 +55,7 @@ class FusedEncoder:
     def __call__(
         self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
     ) -> Tensor:
-        """Run all layers.
-
-        Args:
-            hidden: Shape (tokens, hidden).
-            runs: The length of the sequences and how many of that length follow each other.
-            slopes: Shape (heads,), float32.
-            first: Where each sequence begins, shape (sequences,).
-
-        Returns:
-            What the last layer makes of the first tokens, shape (sequences, hidden).
-        """
+        """Run all layers; see `Encode`."""
         hidden = _fill_up(hidden)
         for layer in self._layers[:-1]:
             hidden = layer(hidden, runs, slopes)

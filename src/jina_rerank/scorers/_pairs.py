@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..ranking import Usage
+from ._ahead import one_ahead
 from ._pair_model import PairModel, Wanted
 from .base import OnScored, ScoreRequest, ScoreResponse
 
@@ -22,8 +24,8 @@ logger = logging.getLogger(__name__)
 LongDocuments = Literal["truncate", "chunk", "error"]
 
 CHARACTERS_PER_WINDOW = 500_000
-"""How much text is tokenized before its pairs are scored. What a call holds in memory beside
-its documents depends on this and not on their number."""
+"""How much text is tokenized at a time: while its pairs are scored, and no further ahead, so is the
+next. What a call holds in memory beside its documents depends on this and not on their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,23 @@ class _Query:
     ids: TokenIds
     truncated_tokens: int
     room: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Documents that are tokenized together: where they belong, and as pairs.
+
+    Attributes:
+        places: The number of the request and the document's in it.
+        tokens: How many each document has, whole.
+        pairs: Of all documents.
+        parts_of: Which of the pairs are each document's.
+    """
+
+    places: Sequence[tuple[int, int]]
+    tokens: Sequence[int]
+    pairs: Sequence[TokenPair]
+    parts_of: Sequence[range]
 
 
 def score_in_steps(
@@ -49,29 +68,23 @@ def score_in_steps(
     max_length = min(max_length, model.max_length)
     queries = _tokenize_queries(model.tokenizer, requests, max_length, long_documents)
     answers = [_Answer.of_size(len(request.documents)) for request in requests]
-    for window in _windows(requests):
-        found = model.tokenizer.encode([requests[r].documents[d] for r, d in window])
-        pairs: list[TokenPair] = []
-        parts_of: list[range] = []
-        for (r, d), ids in zip(window, found, strict=True):
-            if long_documents == "error" and len(ids) > queries[r].room:
-                raise InputError(
-                    f"{requests[r].name}documents[{d}]",
-                    f"has {len(ids):,} tokens and {queries[r].room:,} fit beside the query; "
-                    'split it, or use long_documents="truncate" or "chunk"',
-                )
-            parts = _cut(ids, queries[r].room, long_documents)
-            parts_of.append(range(len(pairs), len(pairs) + len(parts)))
-            pairs += [model.tokenizer.pair(queries[r].ids, part) for part in parts]
-        logits = yield from _run(model, pairs)
-        for (r, d), ids, own in zip(window, found, parts_of, strict=True):
-            answer = answers[r]
-            answer.computed += sum(len(pairs[i]) for i in own)
-            answer.logits[d] = _best([logits[i] for i in own])
-            answer.tokens[d] = len(ids) if len(own) > 1 else min(len(ids), queries[r].room)
-            answer.truncated[d] = len(ids) - answer.tokens[d]
-        if on_scored is not None:
-            on_scored(len(window))
+
+    def tokenize(places: Sequence[tuple[int, int]]) -> _Window:
+        return _tokenize_documents(model.tokenizer, requests, queries, long_documents, places)
+
+    with closing(one_ahead(tokenize, _windows(requests))) as windows:
+        for window in windows:
+            logits = yield from _run(model, window.pairs)
+            for (r, d), found, own in zip(
+                window.places, window.tokens, window.parts_of, strict=True
+            ):
+                answer = answers[r]
+                answer.computed += sum(len(window.pairs[i]) for i in own)
+                answer.logits[d] = _best([logits[i] for i in own])
+                answer.tokens[d] = found if len(own) > 1 else min(found, queries[r].room)
+                answer.truncated[d] = found - answer.tokens[d]
+            if on_scored is not None:
+                on_scored(len(window.places))
     return [
         answer.response(query.truncated_tokens)
         for answer, query in zip(answers, queries, strict=True)
@@ -124,6 +137,30 @@ def _tokenize_queries(
         kept = ids[:share]
         queries.append(_Query(kept, len(ids) - len(kept), available - len(kept)))
     return queries
+
+
+def _tokenize_documents(
+    tokenizer: PairTokenizer,
+    requests: Sequence[ScoreRequest],
+    queries: Sequence[_Query],
+    long_documents: LongDocuments,
+    places: Sequence[tuple[int, int]],
+) -> _Window:
+    """The pairs of some documents; `places` are the numbers of their requests and their own."""
+    found = tokenizer.encode([requests[r].documents[d] for r, d in places])
+    pairs: list[TokenPair] = []
+    parts_of: list[range] = []
+    for (r, d), ids in zip(places, found, strict=True):
+        if long_documents == "error" and len(ids) > queries[r].room:
+            raise InputError(
+                f"{requests[r].name}documents[{d}]",
+                f"has {len(ids):,} tokens and {queries[r].room:,} fit beside the query; "
+                'split it, or use long_documents="truncate" or "chunk"',
+            )
+        parts = _cut(ids, queries[r].room, long_documents)
+        parts_of.append(range(len(pairs), len(pairs) + len(parts)))
+        pairs += [tokenizer.pair(queries[r].ids, part) for part in parts]
+    return _Window(places, [len(ids) for ids in found], pairs, parts_of)
 
 
 def _windows(requests: Sequence[ScoreRequest]) -> Iterator[list[tuple[int, int]]]:

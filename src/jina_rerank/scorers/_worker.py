@@ -20,9 +20,9 @@ from ._pair_model import PairModel, Wanted
 
 T = TypeVar("T")
 
-Steps = Generator[Wanted | None, list[float], T]
-"""Work in steps, each of which yields the pairs whose logits it needs to go on, or None where it
-only lets others go first. It may be stopped at each, and returns its result."""
+Steps = Generator[Wanted, list[float], T]
+"""Work in steps, each of which yields the pairs whose logits it needs to go on. It may be closed at
+each, and returns its result."""
 
 _workers: dict[str, Worker] = {}
 _workers_lock = threading.Lock()
@@ -95,18 +95,19 @@ class Worker:
                 while not jobs and not self._arrived and not self._stopping:
                     self._wake.wait()
                 if self._stopping:
-                    return
-                jobs.extend(self._arrived)
+                    break
+                arrived = list(self._arrived)
                 self._arrived.clear()
-            for job in jobs:
-                if job.wanted is None:
-                    job.step()
-            jobs = [job for job in jobs if not job.drop_if_cancelled()]
+            for job in arrived:
+                job.step()
+            jobs = [job for job in [*jobs, *arrived] if not job.drop_if_cancelled()]
             served = _next_batch(jobs)
             _compute(served)
             # Those who were served go to the end: five documents need not wait for 10,000.
             jobs = [job for job in jobs if job not in served] + served
             jobs = [job for job in jobs if not job.ended]
+        for job in jobs:  # they may have threads of their own
+            job.close()
 
     def _stop(self) -> None:
         with self._wake:
@@ -164,7 +165,7 @@ class _Job:
     """What the worker sees of a job.
 
     Attributes:
-        wanted: The pairs it waits for, if any.
+        wanted: The pairs it waits for; None before it starts and when it has ended.
         ended: Whether there is nothing left to do for it.
     """
 
@@ -183,6 +184,10 @@ class _Job:
         """End the job if nobody waits for it any more; whether it has ended."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Stop the job where it is."""
+        raise NotImplementedError
+
 
 class _TypedJob(_Job, Generic[T]):
     def __init__(self, steps: Callable[[], Steps[T]]) -> None:
@@ -192,7 +197,7 @@ class _TypedJob(_Job, Generic[T]):
         self._steps: Steps[T] | None = None
 
     def step(self, logits: list[float] | None = None) -> None:
-        def go_on() -> Wanted | None:
+        def go_on() -> Wanted:
             if self._steps is None:
                 self._steps = self._start()
             return next(self._steps) if logits is None else self._steps.send(logits)
@@ -206,13 +211,16 @@ class _TypedJob(_Job, Generic[T]):
 
     def drop_if_cancelled(self) -> bool:
         if not self.ended and self.future.cancelled():
-            if self._steps is not None:
-                self._steps.close()
+            self.close()
             self.future.set_running_or_notify_cancel()
             self.ended = True
         return self.ended
 
-    def _advance(self, go_on: Callable[[], Wanted | None]) -> None:
+    def close(self) -> None:
+        if self._steps is not None:
+            self._steps.close()
+
+    def _advance(self, go_on: Callable[[], Wanted]) -> None:
         if self.drop_if_cancelled():
             return
         self.wanted = None

@@ -21,9 +21,12 @@ from ._torch import import_torch
 from ._weights import EMBEDDED_MODEL, Weights, find_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
 
-    from ..jinabert import PairTokenizer, TokenPair
+    from ..jinabert import JinaBert, PairTokenizer, TokenPair
+
+    Forward = Callable[[torch.Tensor, Sequence[int], torch.Tensor], torch.Tensor]
+    """The logits of sequences that lie one after another, from their ids, lengths and types."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,8 @@ class LocalScorer(InProcessScorer):
         dtype: What to compute in. `"auto"` is bfloat16 where the processor has units for it,
             otherwise float32.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU;
-            or any name that torch knows.
+            or any name that torch knows. CUDA in bfloat16 is experimental: attention is compiled
+            when the model is loaded, and where that fails a warning says that it will be slower.
         max_length: Longest pair of query and document in tokens, special tokens included; the
             model's own limit applies if it is lower. The query keeps up to half of it.
         long_documents: What to do with a document that does not fit. `"truncate"` reads its
@@ -96,7 +100,6 @@ class LocalScorer(InProcessScorer):
         try:
             import_torch()
             from ..jinabert import JinaBert, PairTokenizer
-            from ..jinabert.cpu import CpuEngine
             from ..jinabert.files import find_checkpoint
         except ImportError as error:
             raise ConfigurationError(
@@ -112,6 +115,7 @@ class LocalScorer(InProcessScorer):
         weights = find_weights(self._source, self._revision)
         tokenizer = PairTokenizer.from_file(files.tokenizer)
         model = JinaBert.from_pretrained(files.config.parent, dtype=dtype).to(device)
+        forward, batch_tokens = _engine(model, device, dtype)
         logger.info(
             "loaded %s on %s in %s, %.2f s",
             self.model,
@@ -120,19 +124,32 @@ class LocalScorer(InProcessScorer):
             time.perf_counter() - started,
         )
         limit = model.config.max_position_embeddings
-        if device == "cpu":
-            engine = CpuEngine(model)
-            return _JinaBertPairs(engine, engine.batch_tokens, tokenizer, limit, device, weights)
-        return _JinaBertPairs(
-            model.forward_packed, TOKENS_PER_BATCH, tokenizer, limit, device, weights
-        )
+        return _JinaBertPairs(forward, batch_tokens, tokenizer, limit, device, weights)
+
+
+def _engine(model: JinaBert, device: str, dtype: torch.dtype) -> tuple[Forward, int]:
+    """What runs the model where it is, and how many tokens to give it at once."""
+    import torch
+
+    if device == "cpu":
+        from ..jinabert.cpu import CpuEngine
+
+        cpu = CpuEngine(model)
+        return cpu, cpu.batch_tokens
+    if device.startswith("cuda") and dtype is torch.bfloat16:
+        # Only here: FlexAttention makes torch import its compiler.
+        from ..jinabert.gpu import GpuEngine
+
+        gpu = GpuEngine(model)
+        return gpu, gpu.batch_tokens
+    return model.forward_packed, TOKENS_PER_BATCH
 
 
 @dataclass(slots=True)
 class _JinaBertPairs:
     """A JinaBERT as the scoring steps see it."""
 
-    forward: Callable[[Tensor, Sequence[int], Tensor], Tensor]
+    forward: Forward
     batch_tokens: int
     tokenizer: PairTokenizer
     max_length: int
