@@ -29,7 +29,7 @@ format: $(VENV)/dev.done  ## Put the code in shape
 	$(BIN)/ruff format .
 
 types: $(VENV)/dev.done  ## Check types, strictly
-	$(BIN)/mypy src scripts
+	$(BIN)/mypy src scripts models/mini/training/build_pairs.py
 	MYPYPATH=tests $(BIN)/mypy benchmarks
 	MYPYPATH=examples $(BIN)/mypy examples
 	MYPYPATH=integrations/llama-index/src $(BIN)/mypy -p llama_index.postprocessor.jina_rerank
