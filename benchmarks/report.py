@@ -11,6 +11,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from jina_rerank.evaluation.reports import collections_markdown, read_summary
 from jina_rerank.evaluation.suites.published import NDCG, published_percent
 
 from .measuring import RESULTS
@@ -18,8 +19,20 @@ from .measuring import RESULTS
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 
+QUALITY = RESULTS / "quality"
+"""Figures of `jina-rerank eval --json`, a file for each collection."""
+
+QUALITY_ROWS = {
+    "first-stage": "BM25",
+    "bi-encoder:all-MiniLM-L6-v2": "all-MiniLM-L6-v2, cosine",
+    "mini": "**jina-rerank-mini**",
+    "mix:first-stage+mini": "half BM25, half jina-rerank-mini",
+}
+
 Saved: TypeAlias = dict[str, Any]
 """One file of `results/`, as `Result.finish` wrote it."""
+
+PAGES = ("models.md", "performance.md")
 
 README_ROWS = {
     "jina-rerank, bfloat16, from text": "**jina-rerank**, its default on such a processor",
@@ -36,7 +49,7 @@ README_ROWS = {
 def write() -> None:
     """All tables and plots."""
     saved = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
-    for document in (ROOT / "README.md", ROOT / "docs" / "performance.md"):
+    for document in (ROOT / "README.md", *((ROOT / "docs" / name) for name in PAGES)):
         fill(document, all_blocks(saved))
     PICTURES.mkdir(exist_ok=True)
     mpl.rcParams |= {"svg.hashsalt": "jina-rerank", "font.size": 10, "svg.fonttype": "none"}
@@ -54,6 +67,7 @@ def all_blocks(saved: dict[str, Saved]) -> dict[str, str]:
     blocks |= {f"{name}-targets": targets(result) for name, result in saved.items()}
     blocks["readme"] = readme_table(saved["w1"])
     blocks["announcement"] = announcement_table(saved["announcement"])
+    blocks["quality"] = quality_table()
     return blocks
 
 
@@ -115,6 +129,12 @@ def readme_table(result: Saved) -> str:
         times = "" if medians[name] == ours else f"{medians[name] / ours:.1f} times as long"
         rows.append(f"| {label} | {medians[name]:.2f} | {times} |")
     return "\n".join(rows)
+
+
+def quality_table() -> str:
+    """nDCG@10 of the embedded model beside BM25 and the embedding model that it came from."""
+    summaries = [read_summary(path) for path in sorted(QUALITY.glob("*.json"))]
+    return collections_markdown(summaries, labels=QUALITY_ROWS).strip()
 
 
 def announcement_table(result: Saved) -> str:

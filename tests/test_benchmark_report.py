@@ -11,7 +11,7 @@ from benchmarks.measuring import RESULTS, Result, Target, interleave
 SAVED = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/performance.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/models.md", "docs/performance.md"])
 def test_tables_were_written_from_the_results(document: str, tmp_path: Path) -> None:
     original = report.ROOT / document
     copy = tmp_path / "copy.md"
