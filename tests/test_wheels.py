@@ -80,6 +80,7 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
         "export",
         "local",
         "onnx",
+        "server",
         "transformers",
     }
     assert bring == expected, "most by way of local"

@@ -22,6 +22,7 @@ from .distill import distill
 from .documents import Document, Format, read_documents
 from .evaluate import evaluate
 from .exits import BAD_USAGE, FAILED, fail
+from .serve import serve
 from .tables import models_table, ranking_table, usable_offline
 
 ExportFormat = Literal["onnx"]
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 app.command("eval")(evaluate)
 app.command()(distill)
+app.command()(serve)
 
 
 @app.callback()

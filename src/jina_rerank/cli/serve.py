@@ -1,0 +1,107 @@
+"""`jina-rerank serve`: the models of this machine for others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ConfigurationError, RerankError
+from .exits import BAD_USAGE, FAILED, fail
+
+if TYPE_CHECKING:
+    from ..server import Settings
+
+
+def serve(  # noqa: PLR0917 - typer passes them by name
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A folder or hub id, or NAME=FOLDER; several are served side by side.",
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes any that is free.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Who may ask: a line NAME:KEY for each.")
+    ] = None,
+    allow_anonymous: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-anonymous/--require-keys", help="Listen beyond the loopback without keys."
+        ),
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest pair in tokens.")] = None,
+    max_body_bytes: Annotated[int | None, typer.Option(help="Largest body of a request.")] = None,
+    max_documents: Annotated[int | None, typer.Option(help="Most documents in a request.")] = None,
+    max_request_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens in a request, estimated.")
+    ] = None,
+    max_queued_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens of all requests together, estimated.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Longest time for a request, in seconds.")
+    ] = None,
+    drain: Annotated[
+        float | None, typer.Option(help="Seconds to go on accepting after SIGTERM.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A TOML file with these settings.")
+    ] = None,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Show the settings, without secrets, and end.")
+    ] = False,
+) -> None:
+    """Serve the models of this machine over HTTP, as Jina's API and others do.
+
+    Every option is also a variable, such as JINA_RERANK_PORT, and a key of the file; options go
+    before variables, and these before the file. Keys may stand in JINA_RERANK_KEYS, as
+    NAME:KEY,NAME:KEY. Logs are JSON lines on standard error. Exit status: 0 ended by SIGTERM or
+    SIGINT, 1 a model cannot be loaded, 2 a setting cannot be used.
+    """
+    flags = {
+        "models": model or None,
+        "host": host,
+        "port": port,
+        "key_file": key_file,
+        "allow_anonymous": allow_anonymous,
+        "max_length": max_length,
+        "max_body_bytes": max_body_bytes,
+        "max_documents": max_documents,
+        "max_request_tokens": max_request_tokens,
+        "max_queued_tokens": max_queued_tokens,
+        "deadline": deadline,
+        "drain": drain,
+        "log_level": log_level,
+    }
+    try:
+        try:
+            from ..server import Settings
+        except ImportError as error:
+            raise ConfigurationError(
+                f'serving needs {error.name}: pip install "jina-rerank[server]"'
+            ) from error
+        settings = Settings.read(flags, file=config)
+        if show_settings:
+            print(json.dumps(settings.shown(), indent=2))  # noqa: T201 - the output
+            return
+        _run(settings)
+    except ConfigurationError as error:
+        fail(error, BAD_USAGE)
+    except RerankError as error:
+        fail(error, FAILED)
+
+
+def _run(settings: Settings) -> None:
+    from ..server import Engine
+    from ..server.logs import log_json
+    from ..server.run import run
+
+    log_json(settings.log_level)
+    run(Engine(settings))

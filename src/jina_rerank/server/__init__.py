@@ -1,0 +1,10 @@
+"""The service: one engine behind the dialects of rerank APIs.
+
+`jina-rerank serve` runs it; `create_app` gives it to any ASGI server.
+"""
+
+from .app import create_app
+from .engine import Engine, ServedModel
+from .settings import Settings
+
+__all__ = ["Engine", "ServedModel", "Settings", "create_app"]

@@ -1,0 +1,100 @@
+"""The web application: dialects over an engine, and what operators ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from .. import __version__
+from .dialect import Dialect
+from .dialects.cohere import Cohere
+from .dialects.jina import Jina
+from .dialects.sagemaker import SageMaker
+from .dialects.tei import Tei
+from .engine import Engine
+from .logs import Observed
+
+LOADING = 60.0
+"""Seconds for which an end waits for models that are still being loaded."""
+
+CODES = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+
+
+def all_dialects() -> list[Dialect]:
+    """Every dialect there is."""
+    return [Jina(), Cohere(), Tei(), SageMaker()]
+
+
+def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    Its start begins to load the models and does not wait for them; `/ready` says when they are
+    there. Its end lets go of them.
+
+    Args:
+        engine: What ranks; one for each application.
+        dialects: What is spoken; None is all.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(engine.start())
+        yield
+        # A thread that is inside a foreign library when the interpreter ends takes it down.
+        await asyncio.wait({warming}, timeout=LOADING)
+        warming.cancel()
+        await engine.close()
+
+    app = FastAPI(
+        title="jina-rerank",
+        version=__version__,
+        summary="Puts the documents that answer a query first",
+        lifespan=lifespan,
+        middleware=[Middleware(Observed, engine=engine)],
+        exception_handlers={HTTPException: _not_routed},
+        # They would load scripts from a foreign host.
+        docs_url=None,
+        redoc_url=None,
+    )
+    for dialect in all_dialects() if dialects is None else dialects:
+        app.include_router(dialect.router(engine))
+
+    @app.get("/live", summary="Whether the process runs", response_class=PlainTextResponse)
+    async def live() -> str:
+        return "live"
+
+    @app.get(
+        "/ready",
+        summary="Whether requests should come here",
+        response_class=PlainTextResponse,
+        responses={503: {"description": "The models are being loaded, or the process ends."}},
+    )
+    async def ready() -> Response:
+        return PlainTextResponse(engine.state, 200 if engine.ready else 503)
+
+    @app.get(
+        "/metrics",
+        summary="Numbers for Prometheus",
+        response_class=PlainTextResponse,
+    )
+    async def metrics() -> Response:
+        return Response(engine.metrics.text(), media_type=engine.metrics.media_type)
+
+    return app
+
+
+async def _not_routed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    body = {
+        "detail": error.detail,
+        "code": CODES.get(error.status_code, "INPUT_INVALID"),
+        "request_id": request.state.request_id,
+    }
+    return JSONResponse(body, error.status_code, error.headers)

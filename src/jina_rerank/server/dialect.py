@@ -1,0 +1,143 @@
+"""The seam between the engine and the ways in which clients speak to it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..errors import InputError, RerankError
+from .limits import read_json
+from .refusals import (
+    InternalFailure,
+    InvalidRequest,
+    Refused,
+    UnusableInput,
+    WrongField,
+)
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+logger = logging.getLogger(__name__)
+
+AnswerRefusal = Callable[[Refused, Request], Response]
+"""Puts a refusal in a dialect's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankJob:
+    """What every dialect asks for, whatever its words.
+
+    Attributes:
+        model: A served name; None is the first that is served.
+        query: The question.
+        documents: The candidates, as strings.
+        top_n: How many to answer; None is all.
+        truncation: False refuses texts that are too long; None and True cut them.
+    """
+
+    model: str | None
+    query: str
+    documents: Sequence[str]
+    top_n: int | None = None
+    truncation: bool | None = None
+
+
+class Dialect(Protocol):
+    """A way of asking for rankings, with its own paths, fields and errors."""
+
+    def router(self, engine: Engine) -> APIRouter:
+        """Its routes, made by `guarded_router`."""
+        ...
+
+
+def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
+    """A router for a dialect's routes.
+
+    Each of them lets in who has a key, reads a body within the limits, and answers whatever is
+    raised through `answer`: a `Refused`, a `RerankError`, a body that does not fit the route's
+    model, and anything else as `InternalFailure`. Lists in such a model need `fail_fast`: a million
+    wrong items would otherwise become a million errors.
+
+    Args:
+        engine: Whose keys and limits apply.
+        answer: The dialect's own words.
+    """
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+            handle = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                try:
+                    # Before its body is read: who has no key is to cost nothing.
+                    engine.authorize(request)
+                    if request.method == "POST":
+                        request = _ReadRequest(request, await read_json(request, engine.settings))
+                    return await handle(request)
+                except Exception as error:  # noqa: BLE001 - every kind has an answer
+                    refused = as_refusal(error)
+                    response = answer(refused, request)
+                    if refused.retry_after is not None:
+                        seconds = max(1, math.ceil(refused.retry_after))
+                        response.headers["retry-after"] = str(seconds)
+                    return response
+
+            return guarded
+
+    return APIRouter(route_class=Guarded)
+
+
+class _ReadRequest(Request):
+    """A request whose body has been read."""
+
+    def __init__(self, request: Request, value: object) -> None:
+        super().__init__(request.scope, request.receive)
+        self._value = value
+
+    async def body(self) -> bytes:
+        # Not empty, so that json is asked.
+        return b"{}"
+
+    async def json(self) -> object:
+        return self._value
+
+
+def stack_of(error: BaseException) -> list[str]:
+    """Where an error was raised, outermost first: no text of it, and no lines of source."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def as_refusal(error: Exception) -> Refused:
+    """What an error of any kind means to a client."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, RequestValidationError):
+        return InvalidRequest(
+            [WrongField(tuple(e["loc"]), e["msg"], e["type"]) for e in error.errors()]
+        )
+    if isinstance(error, InputError):
+        problem = str(error).removeprefix(f"{error.argument}: ")
+        return UnusableInput([WrongField(("body", error.argument), problem, "value_error")])
+    # Of errors that are not ours only the kind and the place: their texts may quote a client's.
+    said = str(error) if isinstance(error, RerankError) else ""
+    logger.error(
+        "failed",
+        extra={
+            "error": type(error).__name__,
+            "message_of_error": said,
+            "stack": stack_of(error),
+        },
+    )
+    return InternalFailure("the service failed; its log says why, under this request id")

@@ -1,0 +1,172 @@
+"""Cohere's dialect, version 2: `POST /v2/rerank`, as its SDK 7.3 asks it.
+
+Version 1 is not there: its path is that of Jina's own dialect. Differences to Cohere's service:
+`max_tokens_per_doc` is not applied, and the answer says so where it would have mattered; fields
+that other models have, such as `relevant_spans` and `priority`, are ignored.
+"""
+
+from __future__ import annotations
+
+import math
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...ranking import Ranking
+from ..dialect import RankJob, guarded_router
+from ..engine import Engine
+from ..refusals import InvalidRequest, Refused, TooLong, UnknownModel
+from ._errors import documented, error_response
+
+DOCUMENTS_PER_SEARCH_UNIT = 100
+"""How Cohere counts: one query with up to so many documents is one unit."""
+
+
+class CohereRerankRequest(BaseModel):
+    """A query and its candidates.
+
+    Attributes:
+        model: A served name.
+        query: The question.
+        documents: The candidates, at least one.
+        top_n: How many to answer; None is all.
+        max_tokens_per_doc: How much of each document may be read; see the module.
+        return_documents: Whether to send the documents back. It is gone from Cohere's own version
+            2, and LiteLLM asks for it all the same.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    model: str
+    query: str
+    documents: list[str] = Field(min_length=1, fail_fast=True)
+    top_n: int | None = Field(None, ge=1)
+    max_tokens_per_doc: int | None = Field(None, ge=1)
+    return_documents: bool | None = None
+
+
+class CohereDocument(BaseModel):
+    """A document that was asked to be sent back."""
+
+    text: str
+
+
+class CohereResult(BaseModel):
+    """One document of the ranking; `index` is its place in the request."""
+
+    index: int
+    relevance_score: float
+    document: CohereDocument | None = None
+
+
+class CohereApiVersion(BaseModel):
+    """Which version of Cohere's API this is."""
+
+    version: str = "2"
+
+
+class CohereBilledUnits(BaseModel):
+    """What Cohere would count; nothing is billed here."""
+
+    search_units: int
+
+
+class CohereTokens(BaseModel):
+    """How many tokens the model read, each document's with the query and special tokens."""
+
+    input_tokens: int
+
+
+class CohereMeta(BaseModel):
+    """What the ranking cost, and what is not as the request had it."""
+
+    api_version: CohereApiVersion = CohereApiVersion()
+    billed_units: CohereBilledUnits
+    tokens: CohereTokens | None = None
+    warnings: list[str] | None = None
+
+
+class CohereRerankResponse(BaseModel):
+    """The ranking, best first."""
+
+    id: str
+    results: list[CohereResult]
+    meta: CohereMeta
+
+
+class CohereError(BaseModel):
+    """Why there is no ranking."""
+
+    id: str
+    message: str
+
+
+class Cohere:
+    """`POST /v2/rerank`; see `Dialect`."""
+
+    def router(self, engine: Engine) -> APIRouter:
+        """The route; see `Dialect.router`."""
+        router = guarded_router(engine, _answer)
+
+        @router.post(
+            "/v2/rerank",
+            tags=["Cohere"],
+            summary="Rank documents, as Cohere's API does",
+            operation_id="cohere_rerank",
+            response_model_exclude_none=True,
+            responses=documented(CohereError),
+        )
+        async def rerank(asked: CohereRerankRequest, request: Request) -> CohereRerankResponse:
+            # All of them, since the warnings are about all.
+            job = RankJob(asked.model, asked.query, asked.documents)
+            ranking = await engine.rank(job, request)
+            return _response(asked, ranking, request.state.request_id)
+
+        return router
+
+
+def _response(
+    asked: CohereRerankRequest, ranking: Ranking, request_id: str
+) -> CohereRerankResponse:
+    tokens = ranking.usage.tokens
+    units = math.ceil(len(asked.documents) / DOCUMENTS_PER_SEARCH_UNIT)
+    return CohereRerankResponse(
+        id=request_id,
+        results=[
+            CohereResult(
+                index=hit.index,
+                relevance_score=hit.score,
+                document=CohereDocument(text=hit.text) if asked.return_documents else None,
+            )
+            for hit in ranking[: asked.top_n]
+        ],
+        meta=CohereMeta(
+            billed_units=CohereBilledUnits(search_units=units),
+            tokens=None if tokens is None else CohereTokens(input_tokens=tokens),
+            warnings=_warnings(asked, ranking) or None,
+        ),
+    )
+
+
+def _warnings(asked: CohereRerankRequest, ranking: Ranking) -> list[str]:
+    limit = asked.max_tokens_per_doc
+    longer = sum(1 for hit in ranking if limit is not None and (hit.tokens or 0) > limit)
+    found = {
+        "max_tokens_per_doc is not applied; documents that were read further": longer,
+        "documents that were cut to what the model reads": ranking.usage.truncated_documents,
+        "tokens that were cut off the query": ranking.usage.truncated_query_tokens,
+    }
+    return [f"{what}: {count:,}" for what, count in found.items() if count]
+
+
+def _answer(refused: Refused, request: Request) -> Response:
+    error = CohereError(id=request.state.request_id, message=refused.message)
+    return error_response(error, _status(refused))
+
+
+def _status(refused: Refused) -> int:
+    if isinstance(refused, InvalidRequest | TooLong):
+        return 400
+    return 404 if isinstance(refused, UnknownModel) else refused.status

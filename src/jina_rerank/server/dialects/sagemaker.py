@@ -1,0 +1,232 @@
+"""What Amazon SageMaker asks a container, in the words of Jina's: `/ping` and `/invocations`.
+
+The body is that of Jina's containers on the marketplace: `data` is an object for v1, v2 and
+colbert, and a list of such objects for m0 and later; the answer's `data` is a list either way.
+The model is the first that is served, as there is no field for it. SageMaker sends no key: a
+container listens without any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...ranking import Ranking
+from ..dialect import RankJob, guarded_router
+from ..engine import Engine
+from ..refusals import DeadlineExceeded, Refused
+from ._errors import documented, error_response
+
+LONGEST = 58.0
+"""Seconds for one invocation, whatever its deadline is elsewhere: after 60 SageMaker gives up, and
+tells the client less than we do."""
+
+
+class SageMakerText(BaseModel):
+    """A document as an object."""
+
+    model_config = ConfigDict(strict=True)
+
+    text: str
+
+
+class SageMakerQuery(BaseModel):
+    """One query with its candidates.
+
+    Attributes:
+        query: The question.
+        documents: The candidates, at least one; each as an object or as a plain string.
+        top_n: How many to answer; None is all.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    query: str
+    documents: list[SageMakerText | str] = Field(min_length=1, fail_fast=True)
+    top_n: int | None = Field(None, ge=1)
+
+
+def _form_of(data: object) -> str:
+    """Which of the two forms was meant, so that errors are about that one only."""
+    return "list" if isinstance(data, list) else "object"
+
+
+class SageMakerRequest(BaseModel):
+    """The body of an invocation: one query, or a list of them."""
+
+    model_config = ConfigDict(strict=True)
+
+    data: Annotated[
+        Annotated[SageMakerQuery, Tag("object")]
+        | Annotated[list[SageMakerQuery], Field(min_length=1, fail_fast=True), Tag("list")],
+        Discriminator(_form_of),
+    ]
+
+
+class SageMakerUsage(BaseModel):
+    """A number of tokens; `id` is there where `data` was an object."""
+
+    id: str | None = None
+    total_tokens: int
+
+
+class SageMakerDocument(BaseModel):
+    """A document as it was sent."""
+
+    id: str | None = None
+    text: str
+
+
+class SageMakerResult(BaseModel):
+    """One document of a ranking; `index` is its place in the request."""
+
+    id: str | None = None
+    index: int
+    document: SageMakerDocument
+    relevance_score: float
+    usage: SageMakerUsage | None = None
+
+
+class SageMakerRanking(BaseModel):
+    """The answer to one query, best first.
+
+    Attributes:
+        id: The request's, where `data` was an object.
+        query_usage: The query's tokens and the special ones of a pair, once.
+        docs_usage: The tokens of all documents, and not only those returned.
+        results: The ranking.
+    """
+
+    id: str | None = None
+    query_usage: SageMakerUsage | None = None
+    docs_usage: SageMakerUsage | None = None
+    results: list[SageMakerResult]
+
+
+class SageMakerResponse(BaseModel):
+    """One ranking for each query, in the same order."""
+
+    data: list[SageMakerRanking]
+    parameters: dict[str, Any] = {}
+
+
+class SageMakerError(BaseModel):
+    """Why there is no ranking; SageMaker hands it on as `OriginalMessage`."""
+
+    detail: str
+    code: str
+    request_id: str
+
+
+class SageMaker:
+    """`GET /ping` and `POST /invocations`; see `Dialect`.
+
+    Args:
+        longest: Seconds for one invocation; a shorter deadline of the engine's comes first.
+    """
+
+    def __init__(self, longest: float = LONGEST) -> None:
+        self._longest = longest
+
+    def router(self, engine: Engine) -> APIRouter:
+        """The routes; see `Dialect.router`."""
+        guarded = guarded_router(engine, _answer)
+
+        @guarded.post(
+            "/invocations",
+            tags=["Amazon SageMaker"],
+            summary="Rank documents, as Jina's containers do",
+            operation_id="sagemaker_invocations",
+            response_model_exclude_none=True,
+            responses=documented(SageMakerError),
+        )
+        async def invocations(asked: SageMakerRequest, request: Request) -> SageMakerResponse:
+            if isinstance(asked.data, list):
+                queries, request_id = asked.data, None
+            else:
+                queries, request_id = [asked.data], request.state.request_id
+            try:
+                # One after the other: a list of many is to have one turn among other requests.
+                async with asyncio.timeout(self._longest):
+                    answers = [
+                        _ranking(await engine.rank(_job(query), request), query.top_n, request_id)
+                        for query in queries
+                    ]
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"it took longer than {self._longest:g} s; send fewer documents at a time"
+                ) from None
+            return SageMakerResponse(data=answers)
+
+        # Outside of the guard: whoever asks after a container's health has no key.
+        router = APIRouter()
+        router.include_router(guarded)
+
+        @router.get(
+            "/ping",
+            tags=["Amazon SageMaker"],
+            summary="Whether invocations would be answered",
+            operation_id="sagemaker_ping",
+            response_class=Response,
+            responses={
+                200: {"description": "They would."},
+                503: {"description": "The model is being loaded, or the container is ending."},
+            },
+        )
+        async def ping() -> Response:
+            return Response(status_code=200 if engine.ready else 503)
+
+        return router
+
+
+def _job(query: SageMakerQuery) -> RankJob:
+    texts = [d.text if isinstance(d, SageMakerText) else d for d in query.documents]
+    # All of them, since the usage is of all.
+    return RankJob(None, query.query, texts)
+
+
+def _ranking(ranking: Ranking, top_n: int | None, request_id: str | None) -> SageMakerRanking:
+    query_tokens, document_tokens = _tokens(ranking)
+    return SageMakerRanking(
+        id=request_id,
+        query_usage=_usage(query_tokens, request_id),
+        docs_usage=_usage(document_tokens, request_id),
+        results=[
+            SageMakerResult(
+                id=request_id,
+                index=hit.index,
+                document=SageMakerDocument(id=request_id, text=hit.text),
+                relevance_score=round(hit.score, 8),  # as Jina's containers do
+                usage=_usage(hit.tokens, request_id),
+            )
+            for hit in ranking[:top_n]
+        ],
+    )
+
+
+def _tokens(ranking: Ranking) -> tuple[int | None, int | None]:
+    """The tokens of the query, once, and of all documents.
+
+    What was computed has the query beside every document.
+    """
+    documents = sum(hit.tokens or 0 for hit in ranking)
+    computed = ranking.usage.tokens
+    if computed is None or any(hit.tokens is None for hit in ranking):
+        return None, None
+    return (computed - documents) // len(ranking), documents
+
+
+def _usage(tokens: int | None, request_id: str | None) -> SageMakerUsage | None:
+    return None if tokens is None else SageMakerUsage(id=request_id, total_tokens=tokens)
+
+
+def _answer(refused: Refused, request: Request) -> Response:
+    error = SageMakerError(
+        detail=refused.message, code=refused.code, request_id=request.state.request_id
+    )
+    return error_response(error, refused.status)

@@ -1,0 +1,266 @@
+"""What all dialects share: models by name, who may ask, how much at a time, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from .._inputs import check_request, check_top_n
+from ..errors import ConfigurationError, InputError
+from ..ranking import Ranking
+from ..reranker import Reranker
+from ..scorers._weights import EMBEDDED_MODEL
+from ..scorers.local import LocalScorer
+from .admission import Queue, estimate_tokens
+from .dialect import RankJob
+from .keys import Keys
+from .metrics import Metrics
+from .refusals import (
+    ClientGone,
+    DeadlineExceeded,
+    Draining,
+    TooLarge,
+    TooLong,
+    UnknownModel,
+)
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that is served.
+
+    Attributes:
+        name: What clients call it.
+        reranker: Cuts texts that are too long.
+        strict: Refuses them; None where the scorer cannot.
+    """
+
+    name: str
+    reranker: Reranker
+    strict: Reranker | None = None
+
+
+class Engine:
+    """Ranks for all dialects.
+
+    Pairs of concurrent requests share batches, and each request gets its turn: the thread that
+    owns the model sees to both, so a request is handed to it as soon as it is let in.
+
+    Args:
+        settings: Limits, keys and names.
+        models: What to serve; None loads what the settings name.
+
+    Raises:
+        ConfigurationError: A name is there twice, or the keys cannot be read.
+
+    Attributes:
+        settings: As given.
+        models: The names that are served; the first is the default.
+        queue: All requests that wait or are being answered.
+        metrics: What is counted.
+        failure: What kept a model from being loaded, or None.
+    """
+
+    failure: Exception | None = None
+
+    def __init__(self, settings: Settings, models: Sequence[ServedModel] | None = None) -> None:
+        self.settings = settings
+        served = find_models(settings) if models is None else models
+        self._models = {model.name: model for model in served}
+        if len(self._models) != len(served):
+            raise ConfigurationError("models: two have the same name")
+        self.models = tuple(self._models)
+        self._keys = Keys(settings.keys, settings.key_file)
+        self.queue = Queue(settings.max_queued_tokens)
+        self.metrics = Metrics(self.queue)
+        self._warm = False
+        self._draining = False
+        self._closing = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should come here: the models are loaded and nobody wants it to end."""
+        return self._warm and not self._draining
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process is about to end: what comes is still answered."""
+        return self._draining
+
+    @property
+    def state(self) -> str:
+        """One word: loading, ready, draining or failed."""
+        if self.failure is not None:
+            return "failed"
+        if self._draining:
+            return "draining"
+        return "ready" if self._warm else "loading"
+
+    async def start(self) -> None:
+        """`warm_up`, for those who do not wait for it: what it raises is kept as `failure`."""
+        try:
+            await self.warm_up()
+        except Exception as error:
+            self.failure = error
+            logger.exception("a model cannot be loaded")
+
+    async def warm_up(self) -> None:
+        """Load all models and have each compute something.
+
+        Raises:
+            RerankError: One cannot be loaded, or does not compute.
+        """
+        for model in self._models.values():
+            started = time.perf_counter()
+            await model.reranker.arank("ready?", ["ready"])
+            logger.info(
+                "warm", extra={"model": model.name, "seconds": time.perf_counter() - started}
+            )
+        self._warm = True
+
+    def drain(self) -> None:
+        """No longer be ready; go on answering."""
+        self._draining = True
+
+    def stop_accepting(self) -> None:
+        """Refuse what comes from now on; what is there is still answered."""
+        self._draining = self._closing = True
+
+    async def close(self) -> None:
+        """Let go of the models."""
+        for model in self._models.values():
+            for reranker in (model.reranker, model.strict):
+                if reranker is not None:
+                    await reranker.aclose()
+
+    def authorize(self, request: Request) -> None:
+        """Let in who has a key, and note whose it is.
+
+        Raises:
+            Unauthorized: There is none, or none that is known.
+        """
+        request.state.key_name = self._keys.name_of(request.headers.get("authorization"))
+
+    async def rank(self, job: RankJob, request: Request) -> Ranking:
+        """Answer a request, and stop when nobody waits for it any more.
+
+        Args:
+            job: What is asked.
+            request: Who asks; its body has been read.
+
+        Returns:
+            The ranking; its `model` is the name that is served.
+
+        Raises:
+            InputError: A text or a number cannot be used.
+            RerankError: The model failed.
+            Refused: UnknownModel, TooLarge, TooLong, TooManyRequests, DeadlineExceeded,
+                ClientGone or Draining.
+        """
+        if self._closing:
+            raise Draining("this process is about to end; send it again", retry_after=1.0)
+        model = self._find(job.model)
+        tokens = self._measure(job)
+        note = request.state
+        note.model, note.documents, note.estimated_tokens = model.name, len(job.documents), tokens
+        with self.queue.place(tokens):
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(self.settings.deadline):
+                    ranking = await _unless_gone(self._compute(model, job), request)
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"it took longer than {self.settings.deadline:g} s; send fewer documents at a "
+                    "time, or later",
+                    retry_after=1.0,
+                ) from None
+        note.tokens = ranking.usage.tokens
+        self.metrics.ranked(model.name, ranking, time.perf_counter() - started)
+        return dataclasses.replace(ranking, model=model.name)
+
+    async def _compute(self, model: ServedModel, job: RankJob) -> Ranking:
+        if job.truncation is not False or model.strict is None:
+            return await model.reranker.arank(job.query, job.documents, top_n=job.top_n)
+        try:
+            return await model.strict.arank(job.query, job.documents, top_n=job.top_n)
+        except InputError as error:  # all else about the input has been checked
+            raise TooLong(f"{error.argument} is too long; split it, or allow truncation") from None
+
+    def _find(self, name: str | None) -> ServedModel:
+        found = self._models.get(self.models[0] if name is None else name)
+        if found is None:
+            # Not the name itself: it may be anything, and this goes to the logs of others.
+            raise UnknownModel(f"no such model here; there are: {', '.join(self.models)}")
+        return found
+
+    def _measure(self, job: RankJob) -> int:
+        settings = self.settings
+        if len(job.documents) > settings.max_documents:
+            raise TooLarge(
+                f"documents: {len(job.documents):,} are more than {settings.max_documents:,}; "
+                "send fewer at a time"
+            )
+        check_request(job.query, job.documents)
+        check_top_n(job.top_n)
+        tokens = estimate_tokens(job.query, job.documents, settings.max_length)
+        if tokens > settings.max_request_tokens:
+            raise TooLarge(
+                f"the request has some {tokens:,} tokens, more than "
+                f"{settings.max_request_tokens:,}; send fewer documents at a time"
+            )
+        return tokens
+
+
+def find_models(settings: Settings) -> list[ServedModel]:
+    """What the settings name. Nothing is loaded yet."""
+    served = []
+    for entry in settings.models:
+        name, equals, source = entry.partition("=")
+        source = source if equals else name
+        # A folder of that name is meant, where there is one.
+        embedded = source == EMBEDDED_MODEL and not Path(source).is_dir()
+        model = None if embedded else source
+        served.append(
+            ServedModel(
+                name,
+                Reranker(LocalScorer(model, max_length=settings.max_length)),
+                Reranker(
+                    LocalScorer(model, max_length=settings.max_length, long_documents="error")
+                ),
+            )
+        )
+    return served
+
+
+async def _unless_gone(work: Coroutine[Any, Any, T], request: Request) -> T:
+    """The work's result; if the client closes its connection first, the work is cancelled."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_until_gone(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone("the client closed its connection")
+        return working.result()
+    finally:
+        leaving.cancel()
+        if not working.done():
+            working.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

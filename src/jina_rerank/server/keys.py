@@ -1,0 +1,146 @@
+"""The keys of clients, by name: read from a file or a line, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+from pathlib import Path
+
+from ..errors import ConfigurationError
+from .refusals import Unauthorized
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_KEY = 16
+"""Characters below which a key could be found by trying."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class Keys:
+    """Who may ask. Without any key, everybody.
+
+    Args:
+        line: `name:key` pairs divided by commas.
+        file: One pair a line, `#` begins a comment. It is read again when it has changed; if that
+            fails, the keys stay as they were, and the log says so.
+
+    Raises:
+        ConfigurationError: A pair cannot be read, a name is there twice, or a key is short.
+    """
+
+    def __init__(self, line: str = "", file: Path | None = None) -> None:
+        self._fixed = _parse(line.split(","), "keys")
+        self._file = file
+        self._state: object = None
+        self._from_file: dict[str, bytes] = {}
+        if file is not None:
+            self._state = _state_of(file)
+            self._from_file = _read(file)
+            self._check_names(self._from_file)
+
+    @property
+    def required(self) -> bool:
+        """Whether a key is needed."""
+        return self._file is not None or bool(self._fixed)
+
+    def name_of(self, authorization: str | None) -> str | None:
+        """Whose key it is; None where none is needed.
+
+        Args:
+            authorization: The header's value, `Bearer` and the key.
+
+        Raises:
+            Unauthorized: There is no key, or none that is known.
+        """
+        if not self.required:
+            return None
+        self._read_again_if_changed()
+        scheme, _, key = (authorization or "").strip().partition(" ")
+        if not key.strip():
+            raise Unauthorized(
+                "send the header Authorization: Bearer and your key", "AUTH_MISSING_API_KEY"
+            )
+        if scheme.lower() != "bearer":
+            raise Unauthorized("the Authorization header must begin with Bearer")
+        digest = _digest(key.strip())
+        found = None
+        # All of them, whichever it is: how long it takes must not tell how near a guess is.
+        for name, known in {**self._fixed, **self._from_file}.items():
+            if hmac.compare_digest(digest, known):
+                found = name
+        if found is None:
+            raise Unauthorized("the key is not known here")
+        return found
+
+    def _read_again_if_changed(self) -> None:
+        if self._file is None:
+            return
+        try:
+            state = _state_of(self._file)
+            if state == self._state:
+                return
+            # Before it is read: a file that cannot be is tried again when it changes again.
+            self._state = state
+            found = _read(self._file)
+            self._check_names(found)
+        except ConfigurationError as error:
+            logger.warning("the keys stay as they were: %s", error)
+            return
+        self._from_file = found
+        logger.info("read %d keys", len(found))
+
+    def _check_names(self, found: dict[str, bytes]) -> None:
+        both = sorted(set(found) & set(self._fixed))
+        if both:
+            raise ConfigurationError(f"{self._file}: the name {both[0]!r} is among keys, too")
+
+
+def _state_of(file: Path) -> object:
+    """What changes when the file does; None where there is none."""
+    try:
+        state = os.stat(file)  # noqa: PTH116 - a third of the time of Path.stat, at every request
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_ino, state.st_size
+
+
+def _read(file: Path) -> dict[str, bytes]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        # Not the error's own text, which would quote what cannot be decoded.
+        raise ConfigurationError(f"{file}: cannot be read ({type(error).__name__})") from None
+    found = _parse([line.partition("#")[0] for line in text.splitlines()], str(file))
+    if not found:
+        raise ConfigurationError(f"{file}: holds no keys")
+    return found
+
+
+def _parse(pairs: list[str], where: str) -> dict[str, bytes]:
+    """The digests by name. No error quotes a pair: it may be a key without a name."""
+    found: dict[str, bytes] = {}
+    for number, pair in enumerate(pairs, 1):
+        if not pair.strip():
+            continue
+        name, colon, key = pair.strip().partition(":")
+        key = key.strip()
+        if not colon or not _NAME.fullmatch(name):
+            raise ConfigurationError(f"{where}: number {number} is not a name, a colon and a key")
+        if name in found:
+            raise ConfigurationError(f"{where}: the name in number {number} is there twice")
+        if len(key) < SHORTEST_KEY or not key.isascii() or " " in key:
+            raise ConfigurationError(
+                f"{where}: the key in number {number} must have {SHORTEST_KEY} ASCII characters "
+                "or more, and no blanks"
+            )
+        found[name] = _digest(key)
+    return found
+
+
+def _digest(key: str) -> bytes:
+    # Of equal length, as a comparison in constant time needs it; and no key stays in memory.
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

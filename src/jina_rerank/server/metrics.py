@@ -1,0 +1,102 @@
+"""What Prometheus is told."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from ..ranking import Ranking
+from .admission import Queue
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
+SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000)
+TOKENS = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+
+
+class Metrics:
+    """The numbers of one engine, in a registry of their own: a process may have several.
+
+    No label holds anything that a client chose.
+
+    Args:
+        queue: Whose length is told.
+    """
+
+    media_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, queue: Queue) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "jina_rerank_requests",
+            "Answers, by route and HTTP status.",
+            ["route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "jina_rerank_request_seconds",
+            "From the first byte of the head to the last of the answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._rank_seconds = Histogram(
+            "jina_rerank_rank_seconds",
+            "From a place in the queue to a ranking: waiting, tokenization and computation.",
+            ["model"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._documents = Histogram(
+            "jina_rerank_request_documents",
+            "Documents of ranked requests.",
+            ["model"],
+            buckets=SIZES,
+            registry=self._registry,
+        )
+        self._tokens = Histogram(
+            "jina_rerank_request_tokens",
+            "Tokens computed for ranked requests; none of them is padding.",
+            ["model"],
+            buckets=TOKENS,
+            registry=self._registry,
+        )
+        self._truncated = Counter(
+            "jina_rerank_truncated_documents",
+            "Documents that were cut to fit.",
+            ["model"],
+            registry=self._registry,
+        )
+        queued = Gauge(
+            "jina_rerank_queued_tokens",
+            "Tokens that wait or are being computed, estimated.",
+            registry=self._registry,
+        )
+        queued.set_function(lambda: queue.tokens)
+        waiting = Gauge(
+            "jina_rerank_queued_requests",
+            "Requests that wait or are being computed.",
+            registry=self._registry,
+        )
+        waiting.set_function(lambda: queue.requests)
+        speed = Gauge(
+            "jina_rerank_tokens_per_second",
+            "Estimated tokens done a second while there were any, lately.",
+            registry=self._registry,
+        )
+        speed.set_function(lambda: queue.tokens_per_second or 0.0)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def ranked(self, model: str, ranking: Ranking, seconds: float) -> None:
+        """Count a ranking."""
+        self._rank_seconds.labels(model).observe(seconds)
+        self._documents.labels(model).observe(ranking.usage.documents)
+        self._tokens.labels(model).observe(ranking.usage.tokens or 0)
+        self._truncated.labels(model).inc(ranking.usage.truncated_documents or 0)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self._registry)

@@ -1,0 +1,184 @@
+"""What a service is told: flags over environment over a file over defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import ConfigurationError
+
+PREFIX = "JINA_RERANK_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a service. None of them is a secret, but for `keys`, which is not shown.
+
+    Attributes:
+        models: What is served: a hub id, a folder, or `name=` and one of them; the embedded model
+            is `jina-rerank-mini`. The first answers requests that name none.
+        host: The address to listen on.
+        port: The port; 0 takes any that is free.
+        key_file: Names and keys, one pair a line; read again when it changes.
+        keys: The same in one line, pairs divided by commas. Beside those of the file.
+        allow_anonymous: Whether a service without keys may listen on more than the loopback.
+        max_length: Longest pair in tokens.
+        max_body_bytes: Largest body of a request.
+        max_documents: Most documents in a request.
+        max_request_tokens: Most tokens in a request, estimated.
+        max_queued_tokens: Most tokens of all requests that are being answered or wait, estimated;
+            one alone may have more.
+        deadline: Longest time for one request, in seconds. Amazon SageMaker waits for 60.
+        drain: How long to go on accepting after SIGTERM, in seconds: until those who balance the
+            load have noticed.
+        log_level: The least that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`.
+
+    Raises:
+        ConfigurationError: One is out of range, or two do not go together.
+    """
+
+    models: tuple[str, ...] = ("jina-rerank-mini",)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key_file: Path | None = None
+    keys: str = field(default="", repr=False)
+    allow_anonymous: bool = False
+    max_length: int = 8192
+    max_body_bytes: int = 10_000_000
+    max_documents: int = 1000
+    max_request_tokens: int = 500_000
+    max_queued_tokens: int = 500_000
+    deadline: float = 55.0
+    drain: float = 0.0
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ConfigurationError("models: name at least one")
+        for name in (
+            "max_length",
+            "max_body_bytes",
+            "max_documents",
+            "max_request_tokens",
+            "max_queued_tokens",
+            "deadline",
+        ):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.drain < 0 or not 0 <= self.port < 2**16:
+            raise ConfigurationError("drain must be at least 0, and port from 0 to 65535")
+        if self.log_level not in {"debug", "info", "warning", "error"}:
+            raise ConfigurationError(
+                f"log_level must be debug, info, warning or error, not {self.log_level!r}"
+            )
+        if not self.has_keys and not self.allow_anonymous and not _is_loopback(self.host):
+            raise ConfigurationError(
+                f"without keys the service listens on the loopback only, not on {self.host}: "
+                "set key_file or keys, or allow_anonymous if something in front of it asks for keys"
+            )
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether clients need a key."""
+        return self.key_file is not None or bool(self.keys)
+
+    @classmethod
+    def read(
+        cls,
+        flags: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+        file: Path | None = None,
+    ) -> Self:
+        """Put settings together from where they stand.
+
+        Args:
+            flags: Those of the command line, by name; None is not given.
+            environment: JINA_RERANK_PORT and so on; models are divided by commas.
+            file: TOML, with the names as keys.
+
+        Raises:
+            ConfigurationError: One cannot be read, or is unknown.
+        """
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        found: dict[str, Any] = {}
+        if file is not None:
+            found |= _read_file(file, set(known))
+        environment = os.environ if environment is None else environment
+        for name in known:
+            text = environment.get(PREFIX + name.upper())
+            if text is not None:
+                found[name] = text
+        found |= {name: value for name, value in flags.items() if value is not None}
+        values: dict[str, Any] = {name: _parse(name, cls, value) for name, value in found.items()}
+        return cls(**values)
+
+    def shown(self) -> dict[str, Any]:
+        """The settings as plain values, without secrets."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["keys"] = "set" if self.keys else ""
+        values["key_file"] = None if self.key_file is None else str(self.key_file)
+        values["models"] = list(self.models)
+        return values
+
+
+def _read_file(file: Path, known: set[str]) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{file}: cannot be read as TOML: {error}") from error
+    unknown = sorted(set(found) - known)
+    if unknown:
+        raise ConfigurationError(f"{file}: there is no setting {unknown[0]!r}")
+    return found
+
+
+def _parse(name: str, cls: type[Settings], value: object) -> object:
+    """A value as its setting has it; texts are what environments and files hold."""
+    default = {f.name: f.default for f in dataclasses.fields(cls)}[name]
+    try:
+        if name == "models":
+            parts = value.split(",") if isinstance(value, str) else value
+            if not isinstance(parts, list | tuple):
+                raise TypeError
+            return tuple(str(part).strip() for part in parts if str(part).strip())
+        if name == "key_file":
+            return value if isinstance(value, Path) else Path(str(value))
+        if isinstance(default, bool):
+            return _to_bool(value)
+        if isinstance(default, int | float):
+            return _to_number(value, type(default))
+        if not isinstance(value, str):
+            raise TypeError
+    except (TypeError, ValueError):
+        # The value itself is not said: it may be a key in the wrong place.
+        raise ConfigurationError(f"{name}: cannot be read as {type(default).__name__}") from None
+    return value
+
+
+def _to_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    try:
+        return words[str(value).lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+def _to_number(value: object, kind: type[int | float]) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError
+    return kind(value)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,167 @@
+"""Jina's dialect over a socket: the contract, field by field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import LiveService
+
+from jina_rerank import LocalScorer, RemoteScorer, Reranker
+from jina_rerank.errors import RejectedInputError, RejectedSettingError
+
+QUERY = "what is a panda?"
+DOCUMENTS = ["coffee is brewed", "the giant panda is a bear", "paris", "berlin", "the panda"]
+
+
+@pytest.fixture(scope="module")
+def plain(small_checkpoint: Path) -> Reranker:
+    """The same model without a service."""
+    return Reranker(LocalScorer(small_checkpoint))
+
+
+def post(service: LiveService, **body) -> httpx.Response:
+    given = {"model": "small", "query": QUERY, "documents": DOCUMENTS} | body
+    given = {name: value for name, value in given.items() if value != "absent"}
+    return httpx.post(f"{service.url}/v1/rerank", json=given, timeout=30)
+
+
+def test_our_client_gets_what_the_model_says(service: LiveService, plain: Reranker) -> None:
+    with Reranker(RemoteScorer("small", base_url=service.url)) as remote:
+        found = remote.rank(QUERY, DOCUMENTS)
+    expected = plain.rank(QUERY, DOCUMENTS)
+    assert [hit.index for hit in found] == [hit.index for hit in expected]
+    assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+    assert found.usage.tokens == expected.usage.tokens
+
+
+def test_the_whole_answer(service: LiveService, plain: Reranker) -> None:
+    answer = post(service, top_n=2).json()
+    best, second = plain.rank(QUERY, DOCUMENTS)[:2]
+    assert list(answer) == ["model", "object", "usage", "results"]
+    assert answer["model"] == "small"
+    assert answer["object"] == "list"
+    assert answer["usage"] == {"total_tokens": plain.rank(QUERY, DOCUMENTS).usage.tokens}
+    assert [list(result) for result in answer["results"]] == [
+        ["index", "relevance_score", "document"]
+    ] * 2
+    assert [(r["index"], r["document"]) for r in answer["results"]] == [
+        (best.index, best.text),
+        (second.index, second.text),
+    ]
+
+
+def test_scores_have_eight_decimals(service: LiveService) -> None:
+    scores = [result["relevance_score"] for result in post(service).json()["results"]]
+    assert scores == [round(score, 8) for score in scores]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_documents_come_back_as_they_were_sent(service: LiveService) -> None:
+    documents = ["a bear", {"text": "coffee"}, {"text": "paris", "id": 7}]
+    results = post(service, documents=documents).json()["results"]
+    found = {result["index"]: result["document"] for result in results}
+    assert found == {0: "a bear", 1: {"text": "coffee"}, 2: {"text": "paris"}}
+
+
+@pytest.mark.parametrize(("asked", "there"), [(True, True), (None, True), (False, False)])
+def test_documents_are_left_out_when_they_are_not_wanted(
+    service: LiveService, asked: bool | None, there: bool
+) -> None:
+    results = post(service, return_documents=asked).json()["results"]
+    assert [("document" in result) for result in results] == [there] * len(DOCUMENTS)
+
+
+def test_a_query_may_be_an_object(service: LiveService) -> None:
+    as_object, as_string = post(service, query={"text": QUERY}), post(service)
+    assert as_object.json() == as_string.json()
+
+
+@pytest.mark.parametrize("model", ["absent", None])
+def test_the_first_model_is_the_default(service: LiveService, model: str | None) -> None:
+    assert post(service, model=model).json()["model"] == "small"
+
+
+def test_more_is_asked_for_than_there_is(service: LiveService) -> None:
+    assert len(post(service, top_n=100).json()["results"]) == len(DOCUMENTS)
+
+
+def test_unknown_fields_are_ignored(service: LiveService) -> None:
+    assert post(service, max_doc_length=5, normalized=True).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"query": "absent"}, "body -> query"),
+        ({"documents": "absent"}, "body -> documents"),
+        ({"documents": []}, "body -> documents"),
+        ({"documents": "one text"}, "body -> documents"),
+        ({"documents": [{"image": "https://example.org"}]}, "body -> documents -> 0"),
+        ({"top_n": 0}, "body -> top_n"),
+        ({"top_n": "many"}, "body -> top_n"),
+        ({"query": "  "}, "body -> query"),
+        ({"documents": ["", " "]}, "body -> documents"),
+        ({"documents": ["fine", "\0"]}, "body -> documents[1]"),
+    ],
+)
+def test_what_is_wrong_is_named(service: LiveService, body: dict, field: str) -> None:
+    response = post(service, **body)
+    answer = response.json()
+    assert response.status_code == 422
+    assert set(answer) == {"detail", "request_id", "errors"}
+    assert answer["detail"].startswith("Validation error: ")
+    assert answer["request_id"] == response.headers["x-request-id"]
+    assert answer["errors"][0]["field"].startswith(field)
+    assert answer["errors"][0]["input"] is None
+
+
+def test_an_unknown_model(service: LiveService) -> None:
+    response = post(service, model="<script>other</script>")
+    detail = response.json()["detail"]
+    assert response.status_code == 400
+    assert detail["code"] == "INPUT_MODEL_NOT_FOUND"
+    assert detail["request_id"] == response.headers["x-request-id"]
+    assert "small" in detail["message"]
+    assert "script" not in response.text
+    with (
+        Reranker(RemoteScorer("other", base_url=service.url)) as remote,
+        pytest.raises(RejectedSettingError, match="small"),
+    ):
+        remote.rank(QUERY, DOCUMENTS)
+
+
+def test_long_texts_are_cut_unless_that_is_forbidden(small_checkpoint: Path) -> None:
+    long = "panda " * 200
+    with LiveService(models=(f"small={small_checkpoint}",), max_length=64) as service:
+        assert post(service, documents=[long, "short"]).status_code == 200
+        assert post(service, documents=[long, "short"], truncation=True).status_code == 200
+        refused = post(service, documents=["short", long], truncation=False)
+        assert refused.status_code == 400
+        assert refused.json()["detail"]["code"] == "INPUT_TOKEN_LIMIT_EXCEEDED"
+        assert "documents[1]" in refused.json()["detail"]["message"]
+        assert post(service, documents=["short"], truncation=False).status_code == 200
+        settings = {"base_url": service.url, "truncation": False}
+        with (
+            Reranker(RemoteScorer("small", **settings)) as remote,
+            pytest.raises(RejectedInputError, match="too long"),
+        ):
+            remote.rank(QUERY, [long])
+
+
+def test_the_models(service: LiveService) -> None:
+    answer = httpx.get(f"{service.url}/v1/models").json()
+    assert answer["object"] == "list"
+    (model,) = answer["data"]
+    assert (model["id"], model["object"], model["context_length"]) == ("small", "model", 8192)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/rerank", 405), ("GET", "/v1/nothing", 404), ("POST", "/v1/models", 405)],
+)
+def test_what_is_not_there(service: LiveService, method: str, path: str, status: int) -> None:
+    response = httpx.request(method, service.url + path)
+    assert response.status_code == status
+    assert response.json()["request_id"] == response.headers["x-request-id"]

@@ -1,0 +1,187 @@
+"""`jina-rerank serve` as a process of its own, and where its settings come from."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import until
+
+from jina_rerank.errors import ConfigurationError
+from jina_rerank.server import Settings
+
+COMMAND = [sys.executable, "-m", "jina_rerank.cli", "serve"]
+KEY = "ada-0123456789abcdef"
+
+
+@contextmanager
+def serving(*options: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and where it listens."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"} | variables
+    with subprocess.Popen(
+        [*COMMAND, "--port", "0", *options], stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                found = json.loads(line)
+                if found["message"] == "listening":
+                    break
+            yield process, found["url"]
+        finally:
+            process.kill()
+
+
+def run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | variables,
+        timeout=60,
+    )
+
+
+def is_ready(url: str) -> bool:
+    return httpx.get(f"{url}/ready").status_code == 200
+
+
+def arrived(url: str) -> float:
+    """How many rankings are being made or are done."""
+    text = httpx.get(f"{url}/metrics").text
+    counts = re.findall(
+        r'^(?:jina_rerank_queued_requests|jina_rerank_rank_seconds_count\{model="small"\}) (\S+)$',
+        text,
+        re.MULTILINE,
+    )
+    return sum(map(float, counts))
+
+
+@pytest.mark.slow
+def test_it_serves_and_ends_at_sigterm_without_losing_a_request(small_checkpoint: Path) -> None:
+    documents = ["the giant panda is a bear " * 20] * 200
+
+    def ask() -> httpx.Response:
+        body = {"query": "panda", "documents": documents}
+        headers = {"authorization": f"Bearer {KEY}"}
+        return httpx.post(f"{url}/v1/rerank", json=body, headers=headers, timeout=60)
+
+    options = ("--model", f"small={small_checkpoint}", "--max-queued-tokens", "100000000")
+    with (
+        serving(*options, JINA_RERANK_KEYS=f"ada:{KEY}") as (process, url),
+        ThreadPoolExecutor(12) as pool,
+    ):
+        until(lambda: is_ready(url))
+        asking = [pool.submit(ask) for _ in range(12)]
+        until(lambda: arrived(url) == 12)
+        process.send_signal(signal.SIGTERM)
+        answers = [future.result(60) for future in asking]
+        _, log = process.communicate(timeout=60)
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert sum(line.get("status") == 200 and line.get("documents") == 200 for line in lines) == 12
+    assert "draining" in [line["message"] for line in lines]
+    assert KEY not in log
+
+
+def test_a_model_that_is_not_there_ends_it(tmp_path: Path) -> None:
+    done = run("--port", "0", "--model", str(tmp_path))
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+
+
+def test_a_port_that_is_taken_ends_it(small_checkpoint: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("--port", port, "--model", str(small_checkpoint))
+    assert done.returncode == 2
+    assert f"port {port}: Address already in use" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--host", "0.0.0.0"), "loopback"),
+        (("--port", "70000"), "port"),
+        (("--deadline", "0"), "deadline"),
+        (("--config", "/absent.toml"), "absent"),
+        (("--key-file", "/absent"), "absent"),
+        (("--model", "a", "--model", "a"), "same name"),
+    ],
+)
+def test_settings_that_cannot_be_used(options: tuple[str, ...], said: str) -> None:
+    done = run(*options)
+    assert done.returncode == 2
+    assert done.stderr.startswith("jina-rerank: ")
+    assert said in done.stderr
+
+
+def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('models = ["a", "b=folder"]\nport = 1\ndeadline = 3\ndrain = 2.5\n')
+    done = run(
+        "--config",
+        str(file),
+        "--deadline",
+        "5",
+        "--show-settings",
+        JINA_RERANK_PORT="2",
+        JINA_RERANK_DEADLINE="4",
+        JINA_RERANK_KEYS=f"ada:{KEY}",
+    )
+    shown = json.loads(done.stdout)
+    assert shown["models"] == ["a", "b=folder"]
+    assert (shown["drain"], shown["port"], shown["deadline"]) == (2.5, 2, 5.0)
+    assert shown["keys"] == "set"
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_environment_and_file_are_read_alike(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('models = ["a", "b"]\nallow_anonymous = true\nkey_file = "/keys"\ndrain = 1\n')
+    variables = {
+        "JINA_RERANK_MODELS": "a, b",
+        "JINA_RERANK_ALLOW_ANONYMOUS": "true",
+        "JINA_RERANK_KEY_FILE": "/keys",
+        "JINA_RERANK_DRAIN": "1",
+    }
+    assert Settings.read({}, {}, file) == Settings.read({}, variables)
+    assert Settings.read({"port": None}, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "many"), ("DEADLINE", "soon"), ("ALLOW_ANONYMOUS", "maybe"), ("MODELS", ",")],
+)
+def test_variables_that_cannot_be_read(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=name.lower()):
+        Settings.read({}, {f"JINA_RERANK_{name}": value})
+
+
+@pytest.mark.parametrize(
+    "text", ["port = ", "ports = 1", "models = 3", 'port = "x"', "host = 3", "keys = [1]"]
+)
+def test_files_that_cannot_be_read(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError):
+        Settings.read({}, {}, file)
+
+
+def test_keys_are_no_part_of_what_settings_look_like() -> None:
+    settings = Settings(keys=f"ada:{KEY}")
+    assert KEY not in repr(settings)
