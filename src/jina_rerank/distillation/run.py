@@ -35,7 +35,7 @@ from ..reranker import Reranker
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer
 from ..scorers.remote import RemoteScorer
-from .boards import Board
+from .boards import tensorboard
 from .card import write_card
 from .conversion import convert_bert
 from .data import TrainingPair, by_source, read_pairs
@@ -108,8 +108,8 @@ def distill(
                 file.write(line + "\n")
 
     trainer = Trainer(model, objective, recipe.training, output / "training", save)
-    with Board(output / "tensorboard") as board:
-        trainer.run(until=until, progress=progress, on_step=board.write)
+    with tensorboard(output / "tensorboard") as write:
+        trainer.run(until=until, progress=progress, on_step=write)
     if not folder.is_dir():
         save(trainer.step)
     return folder
