@@ -13,7 +13,7 @@ from checkpoints import SMALL, write_checkpoint
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
-from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker
+from jina_rerank import InputError, LocalScorer, Reranker
 from jina_rerank.cli.app import app
 from jina_rerank.distillation.recipe import read_recipe
 from jina_rerank.distillation.run import distill
@@ -175,6 +175,18 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_model_that_was_not_written_is_written_by_the_next_call(tmp_path):
+    recipe = read_recipe(small_recipe(tmp_path))
+    model = distill(recipe, tmp_path / "out")
+    last = weights(model)
+    # As if the process had been killed between the last state and the model.
+    stale = JinaBert.from_pretrained(tmp_path / "student")
+    save_checkpoint(stale, Tokenizer.from_file(str(model / "tokenizer.json")), model)
+    assert not torch.equal(weights(model)["classifier.weight"], last["classifier.weight"])
+    distill(recipe, tmp_path / "out")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in weights(model).items())
+
+
 def test_a_student_by_shape(tmp_path):
     shape = ", ".join(f"{name} = {value}" for name, value in SMALL.items())
     recipe = small_recipe(
@@ -228,5 +240,5 @@ def test_without_a_teacher_only_labels_can_be_learned(tmp_path):
 def test_unknown_sources_are_refused(tmp_path):
     data = f'pairs = ["{tmp_path}/pairs.jsonl"]\nweights = {{ b = 2 }}'
     recipe = small_recipe(tmp_path, data=data)
-    with pytest.raises(ConfigurationError, match=r"source_weights: no such: \['b'\]"):
+    with pytest.raises(InputError, match=r"data\.weights: no such source: \['b'\]"):
         distill(read_recipe(recipe), tmp_path / "out")

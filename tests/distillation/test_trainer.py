@@ -12,7 +12,7 @@ import torch
 from checkpoints import SMALL
 from torch import Tensor
 
-from jina_rerank import ConfigurationError
+from jina_rerank import ConfigurationError, ScoringError
 from jina_rerank.distillation.forward import TrainingBatch, training_logits
 from jina_rerank.distillation.trainer import Settings, Trainer
 from jina_rerank.jinabert import JinaBert, JinaBertConfig
@@ -125,6 +125,22 @@ def test_a_run_can_be_made_longer(tmp_path):
     trainer = Trainer(student(), CountSevens(), longer, tmp_path)
     trainer.run()
     assert trainer.step == 20
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_and_keeps_the_last_state(tmp_path):
+    class Broken(CountSevens):
+        def loss(self, model: JinaBert, share: Share) -> tuple[Tensor, dict[str, float]]:
+            loss, figures = super().loss(model, share)
+            return loss * float("nan"), figures
+
+    Trainer(student(), CountSevens(), SETTINGS, tmp_path).run(until=4)
+    model = student()
+    trainer = Trainer(model, Broken(), SETTINGS, tmp_path)
+    before = weights(model)
+    with pytest.raises(ScoringError, match="step 4: the gradient is not finite"):
+        trainer.run()
+    assert same(before, weights(model))
+    assert Trainer(student(), CountSevens(), SETTINGS, tmp_path).step == 4
 
 
 def test_the_learning_rate_rises_stays_and_falls():

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigurationError
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
 from .forward import TrainingBatch, training_logits
@@ -97,9 +96,6 @@ class ListObjective:
         settings: How.
         source_weights: How often lists of a source are drawn, 1 for sources that are not named.
         device: The model's.
-
-    Raises:
-        ConfigurationError: A weight belongs to no source, or a teacher has no scores.
     """
 
     def __init__(
@@ -118,13 +114,6 @@ class ListObjective:
         self._settings = settings
         self._device = device
         weights = source_weights or {}
-        known = {one.source for one in prepared.lists}
-        for kind, named, there in (
-            ("source_weights", weights, known),
-            ("teachers", teachers, prepared.scores),
-        ):
-            if unknown := set(named) - set(there):
-                raise ConfigurationError(f"{kind}: no such: {sorted(unknown)}")
         self._teacher = [
             mix({name: prepared.scores[name][i] for name in teachers}, teachers)
             for i in range(len(self._lists))

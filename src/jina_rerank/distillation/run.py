@@ -15,9 +15,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from glob import glob
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -73,6 +71,9 @@ def distill(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sources = by_source(_read_all(recipe.data.pairs))
+    # Before hours are spent on teachers.
+    if unknown := set(recipe.data.weights) - {source.name for source in sources}:
+        raise InputError("recipe", f"data.weights: no such source: {sorted(unknown)}")
     collections = _read_collections(recipe)
     passages, lists = prepare_lists(
         sources, output / "prepared", seed=recipe.data.seed, progress=progress
@@ -99,7 +100,10 @@ def distill(
     )
     folder = output / "model"
 
+    saved: list[int] = []
+
     def save(step: int) -> None:
+        saved.append(step)
         figures = _save(trainer.model, tokenizer, folder, collections, recipe)
         write_card(folder, recipe, sources, step, figures)
         if figures:
@@ -110,7 +114,8 @@ def distill(
     trainer = Trainer(model, objective, recipe.training, output / "training", save)
     with tensorboard(output / "tensorboard") as write:
         trainer.run(until=until, progress=progress, on_step=write)
-    if not folder.is_dir():
+    if trainer.step not in saved:
+        # The run that took the last step may have been killed before it wrote the model.
         save(trainer.step)
     return folder
 
@@ -127,13 +132,8 @@ def _read_all(patterns: Sequence[str]) -> list[TrainingPair]:
 
 
 def _read_collections(recipe: Recipe) -> list[Collection]:
-    collections = []
-    for folder in recipe.evaluation.collections:
-        whole = read_beir(Path(folder))
-        some = dict(islice(whole.queries.items(), recipe.evaluation.queries))
-        qrels = {query: whole.qrels[query] for query in some}
-        collections.append(replace(whole, queries=some, qrels=qrels))
-    return collections
+    wanted = recipe.evaluation
+    return [read_beir(Path(folder)).take(wanted.queries) for folder in wanted.collections]
 
 
 def _teacher(recipe: TeacherRecipe, passages: Sequence[str]) -> Teacher:

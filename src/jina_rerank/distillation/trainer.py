@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ScoringError
 from ..jinabert.cpu import team
 from ..jinabert.model import JinaBert
 
@@ -146,6 +146,9 @@ class Trainer(Generic[S]):
             until: Stop before this step, with the state saved.
             progress: Show a bar on standard error.
             on_step: Called with each step's number, counted from 1, and its figures.
+
+        Raises:
+            ScoringError: A gradient is not finite. Nothing of that step is kept.
         """
         settings = self._settings
         last = settings.steps if until is None else min(until, settings.steps)
@@ -183,6 +186,11 @@ class Trainer(Generic[S]):
                 total = total + part
             master.grad = total
         norm = torch.nn.utils.clip_grad_norm_(self._master, self._settings.clip)
+        if not bool(norm.isfinite()):
+            raise ScoringError(
+                f"step {self.step}: the gradient is not finite; try a lower learning_rate, or "
+                'dtype = "float32". The last saved state is as it was'
+            )
         rate = self._settings.rate(self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
