@@ -26,7 +26,7 @@ from .errors import (
     ServerError,
     ServiceError,
 )
-from .ranking import RankedDocument, Ranking, Usage
+from .ranking import RankedDocument, Ranking, Timings, Usage
 from .reranker import Reranker
 from .scorers.base import Scorer, ScoreRequest, ScoreResponse
 from .scorers.cache import CachedScorer
@@ -69,5 +69,6 @@ __all__ = [
     "ScoringError",
     "ServerError",
     "ServiceError",
+    "Timings",
     "Usage",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, overload
 
 
@@ -53,6 +53,24 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the seconds of a call went whose model is in this process.
+
+    Calls that are made together share batches: a batch's seconds are those of every call in it.
+
+    Attributes:
+        waiting: For the model, while it was busy with other calls.
+        tokenizing: Reading and cutting texts, as far as nothing was computed meanwhile, and
+            putting the answer together.
+        computing: In the model.
+    """
+
+    waiting: float
+    tokenizing: float
+    computing: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking(Sequence[RankedDocument]):
     """The best documents for one query, best first: a read-only sequence of its hits.
 
@@ -68,6 +86,8 @@ class Ranking(Sequence[RankedDocument]):
         unscored: The indices of documents that nothing has scored, in ascending order; empty
             unless the answer is degraded. Such documents keep the order in which they were
             given, behind all that were scored, and their scores only say that order.
+        timings: Where the time of the call went, which all its rankings share; None where a
+            service does not tell it. Rankings are equal whatever time they took.
     """
 
     hits: tuple[RankedDocument, ...]
@@ -75,6 +95,7 @@ class Ranking(Sequence[RankedDocument]):
     usage: Usage
     degraded: str | None = None
     unscored: tuple[int, ...] = ()
+    timings: Timings | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.hits)

@@ -282,7 +282,12 @@ def _order_one(
         for i in kept
     )
     return Ranking(
-        hits, response.model or model, response.usage, response.degraded, response.unscored
+        hits,
+        response.model or model,
+        response.usage,
+        response.degraded,
+        response.unscored,
+        response.timings,
     )
 
 

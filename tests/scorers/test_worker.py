@@ -37,7 +37,8 @@ def steps(model: Summing, *batches: list[list[int]]) -> Steps[list[float]]:
     found: list[float] = []
     for batch in batches:
         pairs = [TokenPair(array("i", ids), array("i", [0] * len(ids))) for ids in batch]
-        found += yield Wanted(model, pairs)  # type: ignore[arg-type]
+        computed = yield Wanted(model, pairs)  # type: ignore[arg-type]
+        found += computed.logits
     return found
 
 

@@ -16,6 +16,8 @@ from serving import GatedModel, LiveService, served, until
 from jina_rerank.errors import ModelLoadError
 from jina_rerank.server.logs import JsonFormatter
 
+PARTS = ("queue", "tokenization", "compute")
+
 
 def ask(service: LiveService, documents: list[str], **body) -> httpx.Response:
     given = {"query": "panda", "documents": documents, **body}
@@ -67,6 +69,10 @@ def test_the_numbers(start) -> None:
     assert found["jina_rerank_requests_total", "other", "404"] == 1
     assert found["jina_rerank_request_seconds_count", "/v1/rerank"] == 2
     assert found["jina_rerank_rank_seconds_count", "gated"] == 1
+    parts = [found[f"jina_rerank_{part}_seconds_sum", "gated"] for part in PARTS]
+    assert all(seconds > 0 for seconds in parts)
+    assert sum(parts) <= found["jina_rerank_rank_seconds_sum", "gated"]
+    assert found["jina_rerank_padding_tokens_total",] == 0
     assert found["jina_rerank_request_documents_sum", "gated"] == 2
     assert found["jina_rerank_request_tokens_sum", "gated"] == answer["usage"]["total_tokens"]
     assert found["jina_rerank_queued_requests",] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
@@ -170,9 +171,15 @@ class InProcessScorer(ABC):
         self, model: PairModel, requests: Sequence[ScoreRequest], on_scored: OnScored | None
     ) -> Future[list[ScoreResponse]]:
         self._weights = model.weights
+        submitted = time.perf_counter()
         return worker_for(model.device).submit(
             lambda: score_in_steps(
-                model, requests, self._max_length, self._long_documents, on_scored
+                model,
+                requests,
+                self._max_length,
+                self._long_documents,
+                on_scored,
+                submitted=submitted,
             )
         )
 

@@ -40,6 +40,19 @@ class PairModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """What a job gets for what it wanted.
+
+    Attributes:
+        logits: One for each pair, in order.
+        seconds: What computing them took, together with those of other jobs.
+    """
+
+    logits: Sequence[float]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Pairs whose logits a job waits for."""
 

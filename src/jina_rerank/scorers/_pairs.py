@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
-from ..ranking import Usage
+from ..ranking import Timings, Usage
 from ._ahead import one_ahead
 from ._pair_model import PairModel, Wanted
 from .base import OnScored, ScoreRequest, ScoreResponse
@@ -58,13 +59,18 @@ def score_in_steps(
     max_length: int,
     long_documents: LongDocuments,
     on_scored: OnScored | None,
+    *,
+    submitted: float,
 ) -> Steps[list[ScoreResponse]]:
     """Score every document of every request, one batch a step.
 
     The worker may join a batch with those of other calls. The longest come first over all
     requests together. How long a text is, is first taken from its characters, so that the texts
     need not be tokenized all at once; then, within a window, from its tokens.
+
+    `submitted` is when the call was made, by `time.perf_counter`.
     """
+    clock = _Clock(submitted)
     max_length = min(max_length, model.max_length)
     queries = _tokenize_queries(model.tokenizer, requests, max_length, long_documents)
     answers = [_Answer.of_size(len(request.documents)) for request in requests]
@@ -74,7 +80,7 @@ def score_in_steps(
 
     with closing(one_ahead(tokenize, _windows(requests))) as windows:
         for window in windows:
-            logits = yield from _run(model, window.pairs)
+            logits = yield from _run(model, window.pairs, clock)
             for (r, d), found, own in zip(
                 window.places, window.tokens, window.parts_of, strict=True
             ):
@@ -85,8 +91,9 @@ def score_in_steps(
                 answer.truncated[d] = found - answer.tokens[d]
             if on_scored is not None:
                 on_scored(len(window.places))
+    timings = clock.timings()
     return [
-        answer.response(query.truncated_tokens)
+        answer.response(query.truncated_tokens, timings)
         for answer, query in zip(answers, queries, strict=True)
     ]
 
@@ -104,7 +111,7 @@ class _Answer:
     def of_size(cls, documents: int) -> _Answer:
         return cls([math.nan] * documents, [0] * documents, [0] * documents)
 
-    def response(self, truncated_query_tokens: int) -> ScoreResponse:
+    def response(self, truncated_query_tokens: int, timings: Timings) -> ScoreResponse:
         documents = len(self.logits)
         truncated = sum(1 for tokens in self.truncated if tokens)
         if truncated:
@@ -115,7 +122,27 @@ class _Answer:
             logits=self.logits,
             tokens=self.tokens,
             truncated_tokens=self.truncated,
+            timings=timings,
         )
+
+
+class _Clock:
+    """Where a call's time goes."""
+
+    def __init__(self, submitted: float) -> None:
+        self._submitted = submitted
+        self._waiting = time.perf_counter() - submitted
+        self._computing = 0.0
+
+    def gave_way(self, seconds: float, computing: float) -> None:
+        """The worker was busy, with this call's batch for a part of the time."""
+        self._waiting += seconds - computing
+        self._computing += computing
+
+    def timings(self) -> Timings:
+        elapsed = time.perf_counter() - self._submitted
+        own = elapsed - self._waiting - self._computing
+        return Timings(waiting=self._waiting, tokenizing=own, computing=self._computing)
 
 
 def _tokenize_queries(
@@ -196,13 +223,16 @@ def _cut(ids: TokenIds, room: int, long_documents: LongDocuments) -> list[TokenI
     return [ids[start : start + room] for start in starts]
 
 
-def _run(model: PairModel, pairs: Sequence[TokenPair]) -> Steps[list[float]]:
+def _run(model: PairModel, pairs: Sequence[TokenPair], clock: _Clock) -> Steps[list[float]]:
     from ..jinabert.packing import pack
 
     logits = [math.nan] * len(pairs)
     for group in pack([len(pair) for pair in pairs], model.batch_tokens):
-        found = yield Wanted(model, [pairs[i] for i in group])
-        for position, logit in zip(group, found, strict=True):
+        wanted = Wanted(model, [pairs[i] for i in group])
+        asked = time.perf_counter()
+        computed = yield wanted
+        clock.gave_way(time.perf_counter() - asked, computed.seconds)
+        for position, logit in zip(group, computed.logits, strict=True):
             logits[position] = logit
     return logits
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from ..errors import ScoringError
-from ._pair_model import PairModel, Wanted
+from ._pair_model import Computed, PairModel, Wanted
 
 T = TypeVar("T")
 
-Steps = Generator[Wanted, list[float], T]
+Steps = Generator[Wanted, Computed, T]
 """Work in steps, each of which yields the pairs whose logits it needs to go on. It may be closed at
 each, and returns its result."""
 
@@ -146,7 +147,9 @@ def _compute(jobs: Sequence[_Job]) -> None:
     # Neighbours of equal length are what the model is fastest with.
     order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i]))
     try:
+        started = time.perf_counter()
         found = wanted[0].model.logits([pairs[i] for i in order])
+        seconds = time.perf_counter() - started
         logits = dict(zip(order, found, strict=True))
     except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
         if len(jobs) == 1:
@@ -157,7 +160,8 @@ def _compute(jobs: Sequence[_Job]) -> None:
         return
     start = 0
     for job, own in zip(jobs, wanted, strict=True):
-        job.step([logits[i] for i in range(start, start + len(own.pairs))])
+        own_logits = [logits[i] for i in range(start, start + len(own.pairs))]
+        job.step(Computed(own_logits, seconds))
         start += len(own.pairs)
 
 
@@ -172,7 +176,7 @@ class _Job:
     wanted: Wanted | None = None
     ended = False
 
-    def step(self, logits: list[float] | None = None) -> None:
+    def step(self, computed: Computed | None = None) -> None:
         """Go on to the next step, with what the last one wanted."""
         raise NotImplementedError
 
@@ -196,11 +200,11 @@ class _TypedJob(_Job, Generic[T]):
         self._start = steps
         self._steps: Steps[T] | None = None
 
-    def step(self, logits: list[float] | None = None) -> None:
+    def step(self, computed: Computed | None = None) -> None:
         def go_on() -> Wanted:
             if self._steps is None:
                 self._steps = self._start()
-            return next(self._steps) if logits is None else self._steps.send(logits)
+            return next(self._steps) if computed is None else self._steps.send(computed)
 
         self._advance(go_on)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ..ranking import Usage
+from ..ranking import Timings, Usage
 
 OnScored = Callable[[int], object]
 """Told, from whichever thread scores, how many more documents have been scored."""
@@ -43,6 +43,7 @@ class ScoreResponse:
         degraded: Why the answer is second best, or None.
         unscored: See `Ranking.unscored`; only a degraded answer has any.
         model: Which model scored, if not the scorer's `model`.
+        timings: See `Ranking.timings`.
     """
 
     scores: Sequence[float]
@@ -53,6 +54,7 @@ class ScoreResponse:
     degraded: str | None = None
     unscored: tuple[int, ...] = ()
     model: str | None = None
+    timings: Timings | None = None
 
 
 @runtime_checkable

@@ -362,6 +362,7 @@ def _answer(
         degraded=None if response is None else response.degraded,
         unscored=unscored,
         model=None if response is None else response.model,
+        timings=None if response is None else response.timings,
     )
 
 

@@ -39,11 +39,20 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
-        self._rank_seconds = Histogram(
-            "jina_rerank_rank_seconds",
-            "From a place in the queue to a ranking: waiting, tokenization and computation.",
-            ["model"],
-            buckets=SECONDS,
+        self._rank_seconds = self._seconds_of(
+            "rank", "From a place in the queue to a ranking: all that follows, together."
+        )
+        self._waiting = self._seconds_of("queue", "Waiting for the model while others had it.")
+        self._tokenizing = self._seconds_of(
+            "tokenization", "Reading and cutting texts, while nothing was computed for them."
+        )
+        self._computing = self._seconds_of(
+            "compute", "In the model, together with those who shared the batches."
+        )
+        # Never counted up: whoever compares with a service that pads finds it here.
+        Counter(
+            "jina_rerank_padding_tokens",
+            "Padding that was computed: none, batches are not padded.",
             registry=self._registry,
         )
         self._documents = Histogram(
@@ -93,9 +102,22 @@ class Metrics:
     def ranked(self, model: str, ranking: Ranking, seconds: float) -> None:
         """Count a ranking."""
         self._rank_seconds.labels(model).observe(seconds)
+        if ranking.timings is not None:
+            self._waiting.labels(model).observe(ranking.timings.waiting)
+            self._tokenizing.labels(model).observe(ranking.timings.tokenizing)
+            self._computing.labels(model).observe(ranking.timings.computing)
         self._documents.labels(model).observe(ranking.usage.documents)
         self._tokens.labels(model).observe(ranking.usage.tokens or 0)
         self._truncated.labels(model).inc(ranking.usage.truncated_documents or 0)
+
+    def _seconds_of(self, what: str, description: str) -> Histogram:
+        return Histogram(
+            f"jina_rerank_{what}_seconds",
+            description,
+            ["model"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
