@@ -73,5 +73,5 @@ $(VENV)/demo.done: $(VENV)/created $(MANIFESTS)
 $(VENV)/dev.done: $(VENV)/created $(MANIFESTS)
 	@echo "Setting up $(VENV): torch, the frameworks and the tools, once, some 2 GB on disk"
 	@$(PIP) torch
-	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,sagemaker,server]' $(addprefix -e ,$(PLUGINS))
+	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,sagemaker,server,tracing]' $(addprefix -e ,$(PLUGINS))
 	@touch $@ $(VENV)/demo.done

@@ -102,6 +102,8 @@ def _run(settings: Settings) -> None:
     from ..server import Engine
     from ..server.logs import log_json
     from ..server.run import run
+    from ..server.tracing import exported
 
     log_json(settings.log_level)
-    run(Engine(settings))
+    with exported():
+        run(Engine(settings))

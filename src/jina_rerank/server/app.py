@@ -62,6 +62,9 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
         # They would load scripts from a foreign host.
         docs_url=None,
         redoc_url=None,
+        # Its own spans hold paths and query strings as clients sent them, and errors' texts; see
+        # tracing.py for ours. Older versions know of none and ignore this.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     for dialect in all_dialects() if dialects is None else dialects:
         app.include_router(dialect.router(engine))

@@ -32,6 +32,7 @@ from .refusals import (
     UnknownModel,
 )
 from .settings import Settings
+from .tracing import ranking as traced
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class Engine:
         tokens = self._measure(job)
         note = request.state
         note.model, note.documents, note.estimated_tokens = model.name, len(job.documents), tokens
-        with self.queue.place(tokens):
+        with self.queue.place(tokens), traced(model.name, len(job.documents), job.top_n) as ranked:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):
@@ -187,6 +188,7 @@ class Engine:
                     "time, or later",
                     retry_after=1.0,
                 ) from None
+            ranked(ranking)
         note.tokens = ranking.usage.tokens
         self.metrics.ranked(model.name, ranking, time.perf_counter() - started)
         return dataclasses.replace(ranking, model=model.name)

@@ -9,11 +9,12 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .dialect import stack_of
 from .engine import Engine
+from .tracing import answering
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def log_json(level: str) -> None:
 
 
 class Observed:
-    """Gives every request an id, which its answer carries, a line in the log, and its numbers.
+    """Gives every request an id, which its answer carries, a line in the log, a span, and numbers.
 
     The id is made here: one that came from outside could hold anything.
 
@@ -106,22 +107,24 @@ class Observed:
                     headers["connection"] = "close"
             await send(message)
 
-        try:
-            await self._app(scope, receive, observed)
-        finally:
-            seconds = time.perf_counter() - started
-            # The pattern that matched, never the path that was asked for.
-            route = getattr(scope.get("route"), "path", "other")
-            self._engine.metrics.answered(route, status, seconds)
-            logger.log(
-                logging.DEBUG
-                if route in {"/live", "/ready", "/metrics", "/ping"}
-                else logging.INFO,
-                "answered",
-                extra={
-                    **{name: state[name] for name in FIELDS if name in state},
-                    "route": route,
-                    "status": status,
-                    "seconds": round(seconds, 6),
-                },
-            )
+        with answering(scope["method"], Headers(scope=scope), state["request_id"]) as answered:
+            try:
+                await self._app(scope, receive, observed)
+            finally:
+                # The pattern that matched, never the path that was asked for.
+                route = getattr(scope.get("route"), "path", "other")
+                answered(route, status)
+                self._note(route, status, time.perf_counter() - started, state)
+
+    def _note(self, route: str, status: int, seconds: float, state: dict[str, object]) -> None:
+        self._engine.metrics.answered(route, status, seconds)
+        logger.log(
+            logging.DEBUG if route in {"/live", "/ready", "/metrics", "/ping"} else logging.INFO,
+            "answered",
+            extra={
+                **{name: state[name] for name in FIELDS if name in state},
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 6),
+            },
+        )
