@@ -69,10 +69,12 @@ class Server:
     Attributes:
         url: Its address.
         pid: Its process.
+        path: Where it ranks.
     """
 
     url: str
     pid: int
+    path: str = "/v1/rerank"
 
     @property
     def memory(self) -> float:
@@ -145,7 +147,7 @@ async def _compare_lone(
     async with server.client(1) as client:
         for number in range(times + 10):
             work = works[number % len(works)]
-            served = await _lone(client, work)
+            served = await lone(server, client, work)
             started = time.perf_counter()
             reranker.rank(work.query, work.documents)
             if number >= 10:  # the first ones prepare kernels
@@ -157,9 +159,10 @@ async def _compare_lone(
     print(f"more for the same request        {statistics.median(more) * 1e3:8.1f} ms (median)")
 
 
-async def _lone(client: httpx.AsyncClient, work: Work) -> float:
+async def lone(server: Server, client: httpx.AsyncClient, work: Work) -> float:
+    """Seconds of one request."""
     started = time.perf_counter()
-    (await client.post("/v1/rerank", content=work.body)).raise_for_status()
+    (await client.post(server.path, content=work.body)).raise_for_status()
     return time.perf_counter() - started
 
 
@@ -209,7 +212,7 @@ async def closed_loop(server: Server, works: Sequence[Work], seconds: float, cli
 
     async def one(client: httpx.AsyncClient, number: int) -> None:
         while time.perf_counter() < end:
-            await _lone(client, works[number % len(works)])
+            await lone(server, client, works[number % len(works)])
             done.append(time.perf_counter())
             number += clients
 
@@ -230,14 +233,14 @@ async def _overload(server: Server, works: Sequence[Work], arrivals: float, seco
     """Far more than can be done, from many who do not wait for each other."""
     async with server.client(1) as client:
         for work in works[:10]:
-            await _lone(client, work)
-        before = statistics.median([await _lone(client, work) for work in works[10:30]])
+            await lone(server, client, work)
+        before = statistics.median([await lone(server, client, work) for work in works[10:30]])
         seen = await _arrive(server, works, arrivals, seconds)
         speed = await _tokens_per_second(client)
-        after = []
+        after: list[float] = []
         end = time.perf_counter() + RECOVERY
         while time.perf_counter() < end:
-            after.append(await _lone(client, works[10 + len(after) % 20]))
+            after.append(await lone(server, client, works[10 + len(after) % 20]))
     taken = sorted(seen.seconds)
     bound = QUEUED_TOKENS / speed
     print(f"{arrivals:.0f} requests/s for {seconds:.0f} s        {dict(seen.statuses)}")
