@@ -7,9 +7,19 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 MANIFESTS := pyproject.toml constraints.txt models/mini/pyproject.toml $(wildcard integrations/*/pyproject.toml)
 PLUGINS := integrations/llama-index integrations/langchain integrations/haystack
+PAGE    := examples/browser
+MINI    := models/mini/src/jina_rerank_mini/model.safetensors
+
+# $(call need,COMMANDS,PACKAGE): one of the commands must be there. Root on Debian gets the package,
+# everybody else is told its name.
+need = @for name in $(1); do command -v $$name >/dev/null && exit 0; done; \
+	install="apt-get install --yes --no-install-recommends $(2)"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update --quiet=2 && $$install --quiet=2; \
+	else echo "$(2) is missing: $$install"; exit 1; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types docs bench train-embedded build constraints clean
+.PHONY: help demo test test-browser browser lint format types docs bench train-embedded build constraints clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -19,6 +29,13 @@ demo: $(VENV)/demo.done  ## Rerank real search results on this machine, offline 
 
 test: $(VENV)/dev.done  ## Run all tests
 	$(BIN)/python -m pytest
+
+test-browser: $(VENV)/dev.done $(PAGE)/node_modules/.done  ## Run the tests of pages, in Chromium
+	$(call need,chromium chromium-browser google-chrome,chromium)
+	$(BIN)/python -m pytest tests/browser -m browser
+
+browser: $(PAGE)/node_modules/.done $(PAGE)/models/.done  ## Rank in the browser itself, on port 8001
+	@$(BIN)/python $(PAGE)/serve.py
 
 lint: $(VENV)/dev.done  ## Check style, docstrings and imports
 	$(BIN)/ruff check .
@@ -57,6 +74,7 @@ constraints: $(VENV)/dev.done  ## Write constraints.txt from what is installed
 
 clean:  ## Remove everything that the other targets made
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(PAGE)/node_modules $(PAGE)/models
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:
@@ -75,3 +93,15 @@ $(VENV)/dev.done: $(VENV)/created $(MANIFESTS)
 	@$(PIP) torch
 	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,sagemaker,server,tracing]' $(addprefix -e ,$(PLUGINS))
 	@touch $@ $(VENV)/demo.done
+
+# Its packages have scripts that fetch what Node would need; browsers do not.
+$(PAGE)/node_modules/.done: $(PAGE)/package-lock.json
+	$(call need,npm,npm)
+	@npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(PAGE)/models/.done: $(MINI) | $(VENV)/dev.done
+	@rm -rf $(PAGE)/models
+	@$(BIN)/jina-rerank export jina-rerank-mini $(PAGE)/models/float32
+	@$(BIN)/jina-rerank export jina-rerank-mini $(PAGE)/models/int8 --int8
+	@touch $@

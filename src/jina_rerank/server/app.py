@@ -1,4 +1,4 @@
-"""The web application: dialects over an engine, and what operators ask."""
+"""The web application: dialects over an engine, a page for people, and what operators ask."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .dialects.sagemaker import SageMaker
 from .dialects.tei import Tei
 from .engine import Engine
 from .logs import Observed
+from .playground import playground_router
 
 LOADING = 60.0
 """Seconds for which an end waits for models that are still being loaded."""
@@ -68,6 +69,7 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     )
     for dialect in all_dialects() if dialects is None else dialects:
         app.include_router(dialect.router(engine))
+    app.include_router(playground_router(engine))
 
     @app.get("/live", summary="Whether the process runs", response_class=PlainTextResponse)
     async def live() -> str:

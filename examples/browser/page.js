@@ -1,0 +1,50 @@
+const $ = (id) => document.getElementById(id);
+const worker = new Worker("worker.js", { type: "module" });
+
+/** ?max-length=512 cuts pairs there, in tokens. */
+const maxLength = Number(new URLSearchParams(location.search).get("max-length") ?? 8192);
+
+let documents = [];
+
+const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(2)} s`;
+
+function make(tag, className, ...children) {
+  const element = Object.assign(document.createElement(tag), { className });
+  element.append(...children); // strings become text and never mark-up
+  return element;
+}
+
+function show({ index, score, tokens, cut }) {
+  const fill = make("i", "");
+  fill.style.width = `${score * 100}%`;
+  const facts = `document ${index + 1} · ${tokens} tokens${cut ? ` · ${cut} more cut off` : ""}`;
+  const item = make("li", "", make("span", "", documents[index]),
+    make("span", "score", score.toFixed(4)), make("div", "bar", fill), make("p", "quiet", facts));
+  Object.assign(item.dataset, { index, score, tokens, cut });
+  return item;
+}
+
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  documents = $("documents").value.split("\n").map((line) => line.trim()).filter(Boolean);
+  $("rank").disabled = true;
+  $("ranking").replaceChildren();
+  $("status").textContent = "Loading the model…";
+  worker.postMessage({ folder: $("model").value, maxLength, query: $("query").value, documents });
+});
+
+worker.addEventListener("message", ({ data }) => {
+  if (data.done) {
+    $("status").textContent = `${data.done} of ${documents.length}`;
+    return;
+  }
+  $("rank").disabled = false;
+  if (data.error) {
+    $("status").textContent = data.error;
+    return;
+  }
+  $("ranking").replaceChildren(...data.ranking.map(show));
+  $("status").textContent =
+    `Ranked ${documents.length} documents in ${seconds(data.ranking_ms)}; ` +
+    `loading took ${seconds(data.loading)}.`;
+});

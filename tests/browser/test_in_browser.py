@@ -1,0 +1,127 @@
+"""The page that ranks by itself, against Python's scores."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from chromium import Visit
+
+from jina_rerank import LocalScorer, OnnxScorer, Reranker
+from jina_rerank.onnx import export_onnx
+
+if TYPE_CHECKING:
+    from jina_rerank import Ranking
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Visit]
+
+PAGE = Path(__file__).parents[2] / "examples" / "browser"
+RANKED = "!document.getElementById('rank').disabled"
+QUERY = "How should I store coffee beans?"
+DOCUMENTS = [
+    "Coffee beans keep best in an airtight jar, away from light, heat and moisture.",
+    "Rinse the paper filter with hot water before you brew.",
+    "x",
+    "Überraschung: naïve façade, ÅNGSTRÖM «déjà vu»…",
+    "熊猫是中国特有的熊科动物 🐼, 咖啡豆",
+    "word" * 60,  # more characters than a word may have
+    "Don't $tore @t 95°F! [SEP] [MASK] <b>beans</b> e.g. 3.14 \u200b\xa0 end",
+]
+LONG = " ".join(f"{text} ({number})" for number in range(9) for text in DOCUMENTS[:2])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model, exported twice."""
+    if not (PAGE / "node_modules").is_dir():
+        pytest.skip("needs transformers.js: make test-browser installs it")
+    folder = tmp_path_factory.mktemp("models")
+    export_onnx(None, folder / "float32")
+    export_onnx(None, folder / "int8", int8=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(models: Path) -> Iterator[str]:
+    """The page's address; it is served as `make browser` does."""
+    command = [sys.executable, str(PAGE / "serve.py"), "--port", "0", "--models", str(models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        yield server.stdout.readline().strip()
+        server.terminate()
+
+
+def rank(seen: Visit, model: str, query: str, documents: list[str]) -> list[dict]:
+    """What the page shows, best first."""
+    seen.page.get_by_label("Model").select_option(model)
+    seen.page.get_by_label("Query").fill(query)
+    seen.page.get_by_label("Documents").fill("\n".join(documents))
+    seen.page.get_by_role("button", name="Rank").click()
+    seen.until(RANKED)
+    assert seen.say("status").startswith("Ranked")
+    items = seen.page.get_by_role("listitem").evaluate_all(
+        "items => items.map((item) => ({ ...item.dataset }))"
+    )
+    return [{name: float(value) for name, value in item.items()} for item in items]
+
+
+def assert_agree(found: list[dict], expected: Ranking, within: float) -> None:
+    by_index = {hit.index: hit for hit in expected}
+    assert len(found) == len(by_index)
+    for item in found:
+        hit = by_index[item["index"]]
+        assert item["score"] == pytest.approx(hit.score, abs=within)
+        assert (item["tokens"], item["cut"]) == (hit.tokens, hit.truncated_tokens)
+    scores = [item["score"] for item in found]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("max_length", [8192, 64])
+def test_scores_are_pythons(address: str, visit: Open, max_length: int) -> None:
+    seen = visit(f"{address}?max-length={max_length}", ready=RANKED)
+    scorer = LocalScorer(dtype="float32", device="cpu", max_length=max_length)
+    documents = [*DOCUMENTS, LONG]
+    with Reranker(scorer) as reranker:
+        for query in (QUERY, f"{QUERY} {LONG}"):
+            expected = reranker.rank(query, documents)
+            assert (expected.usage.truncated_documents > 0) == (max_length == 64)
+            assert_agree(rank(seen, "float32", query, documents), expected, 1e-3)
+
+
+def test_scores_in_8_bits_are_those_of_the_same_file_in_python(
+    address: str, visit: Open, models: Path
+) -> None:
+    seen = visit(address, ready=RANKED)
+    found = rank(seen, "int8", QUERY, DOCUMENTS)
+    with Reranker(OnnxScorer(models / "int8")) as reranker:
+        # One at a time, as the page does: in 8 bits a score depends on what is computed with it.
+        alone = [reranker.rank(QUERY, [document])[0] for document in DOCUMENTS]
+    for item in found:
+        assert item["score"] == pytest.approx(alone[int(item["index"])].score, abs=0.01)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_is_accessible_and_fits(address: str, visit: Open, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    seen = visit(address, ready=RANKED, color_scheme=theme, viewport={"width": 360, "height": 640})
+    rank(seen, "int8", QUERY, ["x" * 200, "<img src=y onerror='window.hacked = 1'>"])
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
+    assert seen.page.evaluate("window.hacked") is None
+    assert axe.run(seen.page).response["violations"] == []
+
+
+def test_a_model_that_is_not_there_is_said(address: str, visit: Open, models: Path) -> None:
+    moved = models / "gone"
+    (models / "int8").rename(moved)
+    try:
+        seen = visit(address, ready=RANKED)
+        seen.page.get_by_role("button", name="Rank").click()
+        seen.until(f"{RANKED} && document.getElementById('status').textContent")
+        assert "models/int8" in seen.say("status")
+    finally:
+        shutil.move(moved, models / "int8")
