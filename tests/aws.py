@@ -1,11 +1,13 @@
 """What tests of a SageMaker endpoint share: AWS's answers, and calls of a scorer."""
 
+import os
 import subprocess
 import sys
 import textwrap
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from faults import Status
@@ -17,6 +19,19 @@ QUERY = "where is the dog"
 TEXTS = ["the dog is in my house", "he likes dog", "bread is baked", "kaffee für zwei", "\u2028"]
 PATIENCE = 20.0
 """Seconds, far less than what is waited for if something waits that should not."""
+
+
+def use_aws_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Credentials and a region in the environment, and nothing of this machine's own."""
+    for name in [name for name in os.environ if name.upper().startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
 
 
 def aws_answer(status: int, code: str, message: str = "told by AWS", **more: object) -> Status:

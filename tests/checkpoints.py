@@ -87,6 +87,27 @@ def write_checkpoint(
     return folder
 
 
+def write_bert(folder: Path, *, layers: int) -> Path:
+    """A random BERT encoder as transformers saves it, with a WordPiece tokenizer."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    tokenizer = wordpiece_tokenizer()
+    bert = BertModel(
+        BertConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            intermediate_size=48,
+            initializer_range=0.3,
+        )
+    )
+    bert.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
 def bpe_tokenizer() -> Tokenizer:
     """Of turbo's and tiny's kind: lower-casing BPE, `<s> a </s></s> b </s>`, all types 0."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))

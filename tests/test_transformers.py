@@ -117,6 +117,10 @@ def test_every_field_is_kept(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path / "b").model_max_length == 77
 
 
+def test_defaults_are_the_models_own() -> None:
+    assert JinaBertRerankerConfig().to_jinabert() == JinaBertConfig()
+
+
 def test_auto_classes_load_what_was_saved(ours: Path) -> None:
     for auto in (AutoModel, AutoModelForSequenceClassification):
         model = auto.from_pretrained(ours)

@@ -18,7 +18,7 @@ one is a whole file that was never split, and tokenizing it would cost gigabytes
 
 def check_query(query: object, argument: str = "query") -> str:
     """The query, if it is a usable, non-blank string."""
-    text = _check_text(query, argument)
+    text = check_text(query, argument)
     if not text or text.isspace():
         raise InputError(argument, "is blank; pass the question that the documents answer")
     return text
@@ -33,7 +33,7 @@ def check_documents(documents: object, argument: str = "documents") -> list[str]
     # A dictionary or a set has no order that an index could refer to.
     if isinstance(documents, Mapping | Set) or not isinstance(documents, Iterable):
         raise InputError(argument, f"must be a list of strings, not {_type(documents)}")
-    texts = [_check_text(text, f"{argument}[{i}]") for i, text in enumerate(documents)]
+    texts = [check_text(text, f"{argument}[{i}]") for i, text in enumerate(documents)]
     if texts and all(not text or text.isspace() for text in texts):
         raise InputError(
             argument,
@@ -74,7 +74,8 @@ def check_threshold(threshold: object, argument: str = "threshold") -> float | N
     return float(threshold)
 
 
-def _check_text(text: object, argument: str) -> str:
+def check_text(text: object, argument: str) -> str:
+    """The text, if a tokenizer can take it; empty is fine."""
     if not isinstance(text, str):
         hint = "; leave it out, or pass an empty string" if text is None else ""
         raise InputError(argument, f"must be a string, not {_type(text)}{hint}")

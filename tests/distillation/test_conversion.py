@@ -257,9 +257,7 @@ def test_without_a_tokenizer_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
-    model, tokenizer = convert_bert(
-        write_bert(random_bert(1.0), tmp_path / "bert"), slopes="paper", max_position_embeddings=77
-    )
+    model, tokenizer = convert_bert(write_bert(random_bert(1.0), tmp_path / "bert"), slopes="paper")
     folder = tmp_path / "new" / "reranker"
     save_checkpoint(model, tokenizer, folder)
     again = JinaBert.from_pretrained(folder)

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from checkpoints import SMALL, write_checkpoint
+from checkpoints import SMALL, write_bert, write_checkpoint
+from judged import write_beir
+from small_recipe import small_recipe
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
-from jina_rerank import InputError, LocalScorer, Reranker
+from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker
 from jina_rerank.cli.app import app
 from jina_rerank.distillation.recipe import read_recipe
 from jina_rerank.distillation.run import distill
@@ -140,28 +142,6 @@ def test_a_student_learns_a_real_ranking(tmp_path):
     assert list((tmp_path / "out/tensorboard").iterdir())
 
 
-def small_recipe(folder: Path, **parts: str) -> Path:
-    """A recipe whose student is small and random, and whose teacher is BM25."""
-    write_checkpoint(folder / "student", seed=1)
-    (folder / "pairs.jsonl").write_text(
-        "".join(
-            json.dumps({"query": f"panda {i}", "passage": f"the giant panda {i} is a bear"}) + "\n"
-            for i in range(20)
-        )
-    )
-    text = {
-        "student": f'checkpoint = "{folder}/student"',
-        "data": f'pairs = ["{folder}/pairs.jsonl"]',
-        "[teacher]": 'name = "words"\nbm25 = true',
-        "training": 'steps = 4\ndtype = "float32"\nsave_every = 2',
-        "lists": "tokens_per_step = 300",
-        **parts,
-    }
-    path = folder / "recipe.toml"
-    path.write_text("\n".join(f"[{name}]\n{lines}" for name, lines in text.items()))
-    return path
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return JinaBert.from_pretrained(folder).state_dict()
 
@@ -233,8 +213,10 @@ def test_without_a_teacher_only_labels_can_be_learned(tmp_path):
     text = small_recipe(tmp_path).read_text()
     path = tmp_path / "none.toml"
     path.write_text("teacher = []\n" + text.replace('[[teacher]]\nname = "words"\nbm25 = true', ""))
-    with pytest.raises(InputError, match=r"set lists\.kl to 0"):
+    with pytest.raises(InputError, match=r"set lists\.kl and lists\.margin_mse to 0"):
         read_recipe(path)
+    path.write_text(path.read_text() + "\nkl = 0")
+    assert (distill(read_recipe(path), tmp_path / "out") / "model.safetensors").is_file()
 
 
 def test_unknown_sources_are_refused(tmp_path):
@@ -242,3 +224,46 @@ def test_unknown_sources_are_refused(tmp_path):
     recipe = small_recipe(tmp_path, data=data)
     with pytest.raises(InputError, match=r"data\.weights: no such source: \['b'\]"):
         distill(read_recipe(recipe), tmp_path / "out")
+
+
+def test_a_student_of_some_layers_is_healed_trained_and_taken_up(tmp_path):
+    write_bert(tmp_path / "bert", layers=4)
+
+    def recipe(layers: list[int]) -> Path:
+        student = f'convert = "{tmp_path}/bert"\nlayers = {layers}'
+        healing = "steps = 3\ntokens_per_step = 200"
+        return small_recipe(tmp_path, student=student, healing=healing)
+
+    model = distill(read_recipe(recipe([0, 3])), tmp_path / "out")
+    config = json.loads((model / "config.json").read_text())
+    assert config["num_hidden_layers"] == 2
+    healed = [json.loads(x) for x in (tmp_path / "out/healing/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in healed] == [1, 2, 3]
+    assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
+    before = weights(model)
+    again = weights(distill(read_recipe(recipe([0, 3])), tmp_path / "out"))
+    assert all(torch.equal(before[name], again[name]) for name in before)
+
+    with pytest.raises(ConfigurationError, match="healing holds a run of another student"):
+        distill(read_recipe(recipe([1, 2])), tmp_path / "out")
+    with pytest.raises(ConfigurationError, match=r"student\.layers: .*has 4 layers, not \[4\]"):
+        distill(read_recipe(recipe([4])), tmp_path / "new")
+
+
+def test_it_is_evaluated_as_deep_as_the_recipe_says(tmp_path):
+    """The student's favourite comes last in the first stage, where all documents tie."""
+    write_checkpoint(tmp_path / "student", seed=1)
+    texts = [f"panda {chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(120)]
+    ranking = Reranker(LocalScorer(tmp_path / "student", dtype="float32")).rank("panda", texts)
+    documents = {hit.text: hit.text for hit in reversed(ranking.hits)}
+    favourite = ranking.hits[0].text
+    collection = Collection("pandas", {"q": "panda"}, documents, {"q": {favourite: 1}})
+    write_beir(tmp_path / "pandas", collection)
+    recipe = small_recipe(
+        tmp_path,
+        training='steps = 1\ndtype = "float32"\nlearning_rate = 1e-12',
+        evaluation=f'collections = ["{tmp_path}/pandas"]\ndepth = 120',
+    )
+    distill(read_recipe(recipe), tmp_path / "out")
+    figures = json.loads((tmp_path / "out/evaluated.jsonl").read_text())["ndcg@10"]["pandas"]
+    assert figures == {"first-stage": 0.0, "student": 1.0}

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import TEXTS, wordpiece_tokenizer
+from checkpoints import TEXTS, write_bert
 from tokenizers import Tokenizer
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from jina_rerank.distillation.conversion import convert_bert
 from jina_rerank.distillation.forward import hidden_states
@@ -14,22 +14,7 @@ from jina_rerank.distillation.trainer import Settings, Trainer
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bert")
-    torch.manual_seed(0)
-    tokenizer = wordpiece_tokenizer()
-    bert = BertModel(
-        BertConfig(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=48,
-            initializer_range=0.3,
-        )
-    )
-    bert.save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+    return write_bert(tmp_path_factory.mktemp("bert"), layers=2)
 
 
 def healing(original, tokenizer: Tokenizer, **changes) -> Healing:
@@ -76,6 +61,34 @@ def test_texts_are_cut_and_a_matter_of_the_step(original):
     for share in one:
         ends = share.first + torch.tensor(share.lengths) - 1
         assert set(share.input_ids[ends].tolist()) == {end}
+
+
+def test_a_student_of_some_layers_learns_what_those_give(original):
+    model, tokenizer = convert_bert(original, layers=[1])
+    objective = healing(original, tokenizer, layers=[1])
+    (share,) = objective.shares(0, 1)
+    bert = BertModel.from_pretrained(original).eval()
+    with torch.no_grad():
+        sequences = share.input_ids[: share.tokens].split(list(share.lengths))
+        wanted = [bert(ids[None], output_hidden_states=True).hidden_states[2] for ids in sequences]
+        given = hidden_states(model, share)[1][: share.tokens]
+        vectors = torch.cat([states[0] for states in wanted])
+        means = [part.mean(0) for part in given.split(list(share.lengths))]
+        cosine = torch.stack(
+            [
+                torch.cosine_similarity(mean, states[0].mean(0), dim=0)
+                for mean, states in zip(means, wanted, strict=True)
+            ]
+        ).mean()
+        loss, _ = objective.loss(model, share)
+    error = ((given - vectors) ** 2).mean() / vectors.var()
+    assert float(loss) == pytest.approx(float(share.tokens / 400 * (error + 1 - cosine)), rel=1e-4)
+
+
+def test_fewer_tokens_than_shares(original):
+    _, tokenizer = convert_bert(original)
+    shares = healing(original, tokenizer, tokens_per_step=1).shares(0, 2)
+    assert [len(share.lengths) for share in shares] == [1, 1]
 
 
 def test_it_heals(original, tmp_path):

@@ -140,6 +140,6 @@ def test_a_scorer_teaches_its_logits():
 
 def test_a_mix_weighs_teachers_of_any_scale_alike():
     scores = {"a": [1.0, 2.0, 3.0], "b": [3000.0, 2000.0, 1000.0], "c": [5.0, 5.0, 5.0]}
-    assert mix(scores, {"a": 1, "b": 1}) == pytest.approx([0, 0, 0], abs=1e-6)
-    assert mix(scores, {"a": 1, "c": 9})[2] == pytest.approx(0.1 * 1.2247, rel=1e-3)
-    assert list(mix(scores, {"a": 3, "b": 1}).argsort()) == [0, 1, 2]
+    assert mix(scores, {"a": 1, "b": 1}, 3) == pytest.approx([0, 0, 0], abs=1e-6)
+    assert mix(scores, {"a": 1, "c": 9}, 3)[2] == pytest.approx(0.1 * 1.2247, rel=1e-3)
+    assert list(mix(scores, {"a": 3, "b": 1}, 3).argsort()) == [0, 1, 2]

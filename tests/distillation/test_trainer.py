@@ -110,6 +110,32 @@ def test_the_log_has_a_line_a_step_with_the_shares_added_up(tmp_path):
     assert lines[-1]["learning_rate"] == pytest.approx(3e-3 / 6)
 
 
+def test_steps_that_are_done_again_are_logged_once(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(student(), CountSevens(fail_at=6), SETTINGS, tmp_path).run()
+    assert [line["step"] for line in log(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"loss": 0.1, "st')  # what a kill leaves
+    Trainer(student(), CountSevens(), SETTINGS, tmp_path).run()
+    assert [line["step"] for line in log(tmp_path)] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK nonsense"])
+def test_a_state_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"state\.pt: is no state that can be read"):
+        Trainer(student(), CountSevens(), SETTINGS, tmp_path)
+
+
+def test_another_students_state_is_refused(tmp_path):
+    Trainer(student(), CountSevens(), SETTINGS, tmp_path).run(until=1)
+    wider = JinaBert(JinaBertConfig(**{**SMALL, "hidden_size": 48}))
+    with pytest.raises(ConfigurationError, match="a run of another student"):
+        Trainer(wider, CountSevens(), SETTINGS, tmp_path)
+    with pytest.raises(ConfigurationError, match="a run of another student"):
+        Trainer(student(), CountSevens(), SETTINGS, tmp_path, student="layers [0, 2]")
+
+
 def test_another_runs_state_is_refused(tmp_path):
     Trainer(student(), CountSevens(), SETTINGS, tmp_path).run(until=1)
     other = Settings(steps=12, learning_rate=1e-3, warm_up=4, decay=6, dtype=torch.float32)

@@ -208,6 +208,14 @@ def test_contexts_are_passages_each_once(tmp_path: Path) -> None:
     assert dataset.qrels == {"q1": {"p1": 1}, "q2": {"p2": 1, "p1": 1}}
 
 
+def test_a_byte_order_mark_and_a_folder_that_is_called_like_a_text(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "a", [{"query": "Which?", "reference_contexts": ["Tea."]}])
+    (folder / "source_files" / "book.md").mkdir()
+    path = folder / "rag_dataset.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_rag_dataset(folder).documents == {"p1": "Tea."}
+
+
 def test_text_between_contexts_is_searched_too(tmp_path: Path) -> None:
     examples = [
         {"query": "Which?", "reference_contexts": ["Green tea\nis green."]},

@@ -1,6 +1,5 @@
 """Bi-encoders, and how systems are spelled."""
 
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from faults import FaultServer
 from judged import COLLECTION, DOCUMENTS, FOUND, QUERIES
+from word_vectors import cosine, write_word_vectors
 
 from jina_rerank import ConfigurationError, ModelLoadError
 from jina_rerank.evaluation import (
@@ -27,26 +27,14 @@ SPELL = Speller(DOCUMENTS, max_length=128, long_documents="chunk")
 
 @pytest.fixture(scope="module")
 def word_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentence-transformers model that counts words, so that cosines can be had by hand."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import BoW
-
-    folder = tmp_path_factory.mktemp("words")
-    SentenceTransformer(modules=[BoW(VOCABULARY)]).save(str(folder))
-    return folder
-
-
-def cosine(first: str, second: str) -> float:
-    bags = [re.findall(r"\w+", text.lower()) for text in (first, second)]
-    a, b = ([float(bag.count(word)) for word in VOCABULARY] for bag in bags)
-    return sum(map(float.__mul__, a, b)) / (math.hypot(*a) * math.hypot(*b))
+    return write_word_vectors(tmp_path_factory.mktemp("words"), VOCABULARY)
 
 
 def test_a_bi_encoder_scores_by_cosine(word_vectors: Path) -> None:
     system = BiEncoderSystem(word_vectors, name="words")
     evaluation = evaluate(COLLECTION, FOUND, [system], measures=["nDCG@10"])
     for query, found in FOUND.items():
-        expected = {d: cosine(QUERIES[query], DOCUMENTS[d]) for d in found}
+        expected = {d: cosine(VOCABULARY, QUERIES[query], DOCUMENTS[d]) for d in found}
         assert evaluation.result("words").run[query] == pytest.approx(expected, abs=1e-5)
 
 

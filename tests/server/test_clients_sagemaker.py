@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aws import KEY_ID, SECRET_KEY
+from aws import use_aws_environment
 from aws_front import AwsFront
 from serving import LiveService
 
@@ -20,15 +19,7 @@ DOCUMENTS = ["coffee is brewed", "the giant panda is a bear", "paris", "berlin",
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Credentials in the environment, and nothing of this machine's own."""
-    for name in [name for name in os.environ if name.upper().startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    use_aws_environment(monkeypatch, tmp_path)
 
 
 @pytest.fixture

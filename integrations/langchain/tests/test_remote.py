@@ -1,35 +1,19 @@
-"""`backend="remote"`: requests, failures, and what the official integration gets wrong."""
+"""`backend="remote"`: requests, connections, and who waits for them."""
 
 import asyncio
 import copy
 import gc
-import socket
 import threading
 import time
-import warnings
 
 import dialect_answers
 import pytest
-from faults import CloseIdle, Hang, Html, RateLimited, ResetBefore, Right, Status
+from faults import Hang, Right
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
-from jina_rerank import (
-    AuthenticationError,
-    ConnectionFailedError,
-    FallbackScorer,
-    InsufficientBalanceError,
-    LocalScorer,
-    RateLimitError,
-    RemoteScorer,
-    RequestTimeoutError,
-    Reranker,
-    RerankError,
-    ResponseError,
-    ServerError,
-)
 from langchain_jina_rerank import JinaRerank
 
 QUERY = "how to store coffee beans"
@@ -41,10 +25,6 @@ DIALECTS["sagemaker"] = "/invocations"
 
 def ids(documents):
     return [document.id for document in documents]
-
-
-def scores(documents):
-    return [document.metadata["relevance_score"] for document in documents]
 
 
 def best_first(documents, query=QUERY):
@@ -62,9 +42,6 @@ async def until(condition, what):
     while not condition():
         assert time.monotonic() < limit, f"waited in vain for {what}"
         await asyncio.sleep(0.005)
-
-
-# Requests
 
 
 async def test_a_request_asks_for_the_scores_of_all_documents_and_for_nothing_else(
@@ -223,181 +200,3 @@ async def test_cancelling_leaves_neither_a_request_nor_a_connection(
             await task
         await until(lambda: service.in_flight == 0, "the request to end")
         await until(lambda: service.open_connections == open_before, "the connection to close")
-
-
-# Failures
-
-
-def refused():
-    """An address where nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{one.getsockname()[1]}"
-
-
-FAILURES = {
-    "401": (Status(401, dialect_answers.INVALID_KEY), {}, AuthenticationError),
-    "402": (Status(402, dialect_answers.INSUFFICIENT_BALANCE), {}, InsufficientBalanceError),
-    "429": (RateLimited(retry_after="40"), {}, RateLimitError),
-    "hang": (Hang(), {"timeout": 0.3}, RequestTimeoutError),
-    "html 502": (Html(502), {"max_retries": 0}, ServerError),
-    "html 200": (Html(200), {}, ResponseError),
-    "error of another shape": (
-        Status(500, dialect_answers.openai("internal_error", "told by the service")),
-        {"max_retries": 0},
-        ServerError,
-    ),
-    "reset": (ResetBefore(), {"max_retries": 0}, ConnectionFailedError),
-    "refused": (None, {"max_retries": 0}, ConnectionFailedError),
-}
-
-
-@pytest.mark.parametrize(("fault", "settings", "error"), FAILURES.values(), ids=FAILURES)
-async def test_a_failure_is_ours_unwrapped_traced_and_within_its_deadline(
-    search, remote, service, retriever, fault, settings, error
-):
-    service.default = fault
-    compressor = remote(**settings)
-    if fault is None:
-        compressor = compressor.model_copy(update={"base_url": refused()})
-    begun = time.monotonic()
-    with pytest.raises(RerankError) as caught:
-        await search(compressor)
-    # A busy machine is no failure; a wait for Retry-After or for the default timeouts would be.
-    assert time.monotonic() - begun < 15
-    assert type(caught.value) is error
-    if fault is not None:
-        assert service.received == 1
-
-    collector = RunCollectorCallbackHandler()
-    reranking = ContextualCompressionRetriever(base_compressor=compressor, base_retriever=retriever)
-    with pytest.raises(error):
-        await reranking.ainvoke(QUERY, config={"callbacks": [collector]})
-    (root,) = collector.traced_runs
-    assert error.__name__ in root.child_runs[1].error
-
-
-async def test_a_failure_tells_status_code_request_and_wait(search, remote, service):
-    service.default = RateLimited("tokens", retry_after="3600")
-    with pytest.raises(RateLimitError) as caught:
-        await search(remote())
-    assert (caught.value.status, caught.value.retry_after, caught.value.kind) == (
-        429,
-        3600.0,
-        "tokens",
-    )
-    assert caught.value.request_id == dialect_answers.REQUEST_ID
-
-
-async def test_what_may_pass_is_tried_again_twice_unless_said_otherwise(
-    search, remote, service, documents
-):
-    busy = Status(503, headers={"retry-after": "0"})
-    service.script(busy, RateLimited(retry_after="0"))
-    assert ids(await search(remote())) == best_first(documents)
-    assert service.received == 3
-    service.reset()
-    service.script(busy, busy, busy)
-    with pytest.raises(ServerError):
-        await search(remote())
-    assert service.received == 3
-    service.reset()
-    service.script(busy)
-    with pytest.raises(ServerError):
-        await search(remote(max_retries=0))
-    assert service.received == 1
-
-
-async def test_a_connection_that_the_service_has_closed_costs_no_failure(
-    search, remote, service, documents
-):
-    service.default = CloseIdle()
-    compressor = remote(max_retries=0)
-    for _ in range(3):
-        assert ids(await search(compressor)) == best_first(documents)
-
-
-async def test_a_fallback_answers_says_so_and_is_not_emptied_by_a_threshold(
-    search, service, documents
-):
-    service.default = Html(502)
-    remote = RemoteScorer(base_url=service.url, max_retries=0)
-    scorer = FallbackScorer(remote, LocalScorer(), cooldown=600.0)
-    compressor = JinaRerank(reranker=Reranker(scorer), threshold=1.5)
-    found = await search(compressor)
-    local = Reranker().rank(QUERY, [document.page_content for document in documents])
-    assert ids(found) == [documents[hit.index].id for hit in local]
-    for document in found:
-        assert "ServerError" in document.metadata["relevance_degraded"]
-        assert "jina-rerank-mini" in document.metadata["relevance_degraded"]
-        assert "relevance_unscored" not in document.metadata
-    collector = RunCollectorCallbackHandler()
-    compressor.compress_documents(documents, QUERY, callbacks=[collector])
-    (run,) = collector.traced_runs
-    assert run.outputs["model"] == "jina-rerank-mini"
-    assert "left alone for a while" in run.outputs["degraded"]
-    assert run.outputs["unscored"] == []
-    assert service.received == 1
-
-
-async def test_a_fallback_does_not_hide_a_key_that_is_not_accepted(search, service):
-    service.default = Status(401, dialect_answers.INVALID_KEY)
-    scorer = FallbackScorer(RemoteScorer(base_url=service.url), LocalScorer())
-    with pytest.raises(AuthenticationError):
-        await search(JinaRerank(reranker=Reranker(scorer)))
-
-
-# The official integration: what it gets wrong, and what it gets right
-
-
-@pytest.mark.parametrize(
-    "shape",
-    [
-        Right(document="string"),
-        Right(document="object"),
-        Right(document="absent"),
-        Right(order="shuffled"),
-        Right(order="given"),
-        Right(drop=["model"]),
-        Right(drop=["usage"]),
-        Right(drop=["model", "usage", "object"]),
-        Right(extra={"usage": None}, result_extra={"note": 1}),
-    ],
-    ids=repr,
-)
-async def test_every_shape_of_a_right_answer_is_read(search, remote, service, documents, shape):
-    service.default = shape
-    found = await search(remote(top_n=2))
-    assert ids(found) == best_first(documents)[:2]
-    assert scores(found) == sorted(scores(found), reverse=True)
-
-
-@pytest.fixture
-def official(monkeypatch, service):
-    """Makes the official compressor, for the service."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it is no longer maintained
-        from langchain_community.document_compressors import jina_rerank
-    monkeypatch.setattr(jina_rerank, "JINA_API_URL", f"{service.url}/v1/rerank")
-    made = []
-
-    def make(**settings):
-        made.append(jina_rerank.JinaRerank(jina_api_key=KEY, **settings))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.session.close()
-
-
-@pytest.mark.parametrize("top_n", [1, 2, 20, None])
-def test_the_official_client_agrees(official, remote, top_n):
-    documents = [
-        Document(id=str(i), page_content=f"document {i}", metadata={"i": i}) for i in range(20)
-    ]
-    theirs = official(top_n=top_n).compress_documents(documents, QUERY)
-    ours = remote(top_n=top_n).compress_documents(documents, QUERY)
-    assert len(ours) == (top_n or 20)
-    assert [(d.page_content, d.metadata) for d in ours] == [
-        (d.page_content, d.metadata) for d in theirs
-    ]

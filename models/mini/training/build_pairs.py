@@ -115,7 +115,8 @@ def main() -> None:
 def grams_of(collection: Path) -> Iterator[int]:
     """The runs of words in a collection's documents."""
     (path,) = collection.glob("corpus.jsonl*")
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             document = json.loads(line)
             yield from grams(f"{document.get('title', '')} {document['text']}")

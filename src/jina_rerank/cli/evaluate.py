@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from .._output import writing
 from ..errors import InputError, RerankError
 from ..evaluation import (
     DEFAULT_MEASURES,
+    Collection,
     Evaluation,
     bm25,
     load_collection,
@@ -20,6 +22,7 @@ from ..evaluation import (
 )
 from ..evaluation import evaluate as evaluate_systems
 from ..evaluation.evaluate import file_name
+from ..evaluation.first_stage import check_identifiers
 from ..evaluation.reports import (
     Summary,
     evaluation_html,
@@ -32,6 +35,8 @@ from ..evaluation.spelling import Speller
 from ..scorers._pairs import LongDocuments
 from .exits import BAD_USAGE, FAILED, fail
 from .suite import SuiteName, evaluate_suite
+
+RUNS = "runs"
 
 
 def evaluate(  # noqa: PLR0917 - typer passes them by name
@@ -124,9 +129,11 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         if queries is not None:
             judged = judged.take(queries)
         speller = Speller(judged.documents, max_length, long_documents)
+        found = bm25(judged, depth) if first_stage is None else read_first_stage(first_stage)
+        _check_outputs(judged, output, json_file)
         evaluation = evaluate_systems(
             judged,
-            bm25(judged, depth) if first_stage is None else read_first_stage(first_stage),
+            found,
             [speller.build(model) for model in names],
             depth=depth,
             measures=measures or DEFAULT_MEASURES,
@@ -135,10 +142,11 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         )
         summary = Summary.of(evaluation)
         if json_file is not None:
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            write_summary(summary, json_file)
+            with writing(json_file):
+                write_summary(summary, json_file)
         if output is not None:
-            write_reports(evaluation, summary, output)
+            with writing(output):
+                write_reports(evaluation, summary, output)
     except InputError as error:
         fail(error, BAD_USAGE)
     except RerankError as error:
@@ -149,6 +157,17 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         print(summary_markdown(summary), end="")  # noqa: T201 - the output
 
 
+def _check_outputs(judged: Collection, output: Path | None, json_file: Path | None) -> None:
+    """Before hours are spent: files that could not be written."""
+    if json_file is not None:
+        if json_file.is_dir():
+            raise InputError("--json", f"{json_file} is a folder; name a file")
+        with writing(json_file):
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+    if output is not None:
+        check_identifiers([*judged.queries, *judged.documents], output / RUNS)
+
+
 def _refuse_with_suite(**options: object) -> None:
     for name, value in options.items():
         if value:
@@ -157,7 +176,7 @@ def _refuse_with_suite(**options: object) -> None:
 
 def write_reports(evaluation: Evaluation, summary: Summary, folder: Path) -> None:
     """Write report.html, report.md, results.json, per_query.jsonl and runs/ into a folder."""
-    runs = folder / "runs"
+    runs = folder / RUNS
     runs.mkdir(parents=True, exist_ok=True)
     write_summary(summary, folder / "results.json")
     write_per_query(evaluation, folder / "per_query.jsonl")

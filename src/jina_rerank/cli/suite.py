@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from rich.console import Console
 from rich.markup import escape
 
+from .._output import writing
 from ..errors import ConfigurationError, InputError
 from ..evaluation.spelling import Speller
 from ..evaluation.suites import (
@@ -56,13 +57,18 @@ def evaluate_suite(
         progress: Whether to show progress bars.
 
     Raises:
-        InputError: An option does not go with the suite, or there is no data.
+        InputError: An option does not go with the suite, there is no data, or `output` cannot be
+            written.
         ConfigurationError: A model cannot be used with the suite.
         RerankError: As the suite.
     """
     systems = [Speller({}, max_length, long_documents).build(model) for model in models]
     if any(isinstance(part, Bm25System) for system in systems for part in _parts(system)):
         raise ConfigurationError("bm25 is the first stage of a suite; call it first-stage")
+    if output is not None:
+        # Before hours are spent.
+        with writing(output):
+            output.mkdir(parents=True, exist_ok=True)
     if SUITES[name].sets:
         if embeddings:
             raise InputError("--embedding", f"does not go with --suite {name}, which has BM25")

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment
 
+from ..evaluation.reports.markdown import markdown_table
 from .data import Source
 from .recipe import Recipe
 
@@ -25,11 +26,8 @@ A JinaBERT cross-encoder, distilled with jina-rerank. `Reranker("this folder")` 
 ## Data
 {{ recipe.card.data or "See the sources." }}
 
-| source | queries | passages |
-|---|---|---|
-{% for source in sources -%}
-| {{ source.name }} | {{ source.queries | length }} | {{ source.passages | length }} |
-{% endfor %}
+{{ sources }}
+
 ## Training
 {{ step }} of {{ recipe.training.steps }} steps of about \
 {{ recipe.lists.tokens_per_step }} tokens, \
@@ -40,11 +38,8 @@ in {{ recipe.training.dtype | string | replace("torch.", "") }}.
 nDCG@10 over BM25's best {{ recipe.evaluation.depth }}, \
 at most {{ recipe.evaluation.queries }} queries of each collection.
 
-| collection | {{ systems | join(" | ") }} |
-|---|{{ "---|" * (systems | length) }}
-{% for name, row in figures.items() -%}
-| {{ name }} |{% for one in systems %} {{ "%.4f" | format(row[one]) }} |{% endfor %}
-{% endfor %}{% endif %}"""
+{{ figures }}
+{% endif %}"""
 
 
 def write_card(
@@ -81,9 +76,22 @@ def write_card(
         header=yaml.safe_dump(header),
         recipe=recipe,
         teachers=teachers,
-        sources=sources,
+        sources=_sources_table(sources),
         step=step,
-        figures=figures,
-        systems=list(next(iter(figures.values()))) if figures else [],
+        figures=_figures_table(figures),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _sources_table(sources: Sequence[Source]) -> str:
+    rows = [[one.name, str(len(one.queries)), str(len(one.passages))] for one in sources]
+    return markdown_table([["source", "queries", "passages"], *rows])
+
+
+def _figures_table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Empty where there are none."""
+    if not figures:
+        return ""
+    systems = list(next(iter(figures.values())))
+    rows = [[name, *(f"{row[one]:.4f}" for one in systems)] for name, row in figures.items()]
+    return markdown_table([["collection", *systems], *rows])

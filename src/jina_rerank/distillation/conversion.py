@@ -39,7 +39,6 @@ def convert_bert(
     *,
     slopes: Slopes = "reranker",
     layers: Sequence[int] | None = None,
-    max_position_embeddings: int = 8192,
     seed: int = 0,
 ) -> tuple[JinaBert, Tokenizer]:
     """A reranker with the weights of a BERT encoder, to be trained.
@@ -51,7 +50,6 @@ def convert_bert(
         source: A folder with `config.json`, weights, and `tokenizer.json` or `vocab.txt`.
         slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
         layers: Which of the encoder's layers to keep, counted from 0, in this order; None for all.
-        max_position_embeddings: Longest pair in tokens that the reranker will accept.
         seed: Of the classifier.
 
     Returns:
@@ -64,21 +62,24 @@ def convert_bert(
     """
     files = find_checkpoint(source, tokenizer=False)
     given = _read_config(files.config)
-    chosen = list(range(given["num_hidden_layers"])) if layers is None else list(layers)
-    if not chosen or not set(chosen) <= set(range(given["num_hidden_layers"])):
-        raise ModelLoadError(f"{source}: has {given['num_hidden_layers']} layers, not {chosen}")
-    config = JinaBertConfig(
-        vocab_size=given["vocab_size"],
-        hidden_size=given["hidden_size"],
-        num_hidden_layers=len(chosen),
-        num_attention_heads=given["num_attention_heads"],
-        intermediate_size=given["intermediate_size"],
-        type_vocab_size=given.get("type_vocab_size", 2),
-        layer_norm_eps=given.get("layer_norm_eps", 1e-12),
-        max_position_embeddings=max_position_embeddings,
-        feed_forward_type=_GATES[given["hidden_act"]],
-        alibi_slopes=slopes,
-    )
+    try:
+        there = int(given["num_hidden_layers"])
+        chosen = list(range(there)) if layers is None else list(layers)
+        config = JinaBertConfig(
+            vocab_size=given["vocab_size"],
+            hidden_size=given["hidden_size"],
+            num_hidden_layers=len(chosen),
+            num_attention_heads=given["num_attention_heads"],
+            intermediate_size=given["intermediate_size"],
+            type_vocab_size=given.get("type_vocab_size", 2),
+            layer_norm_eps=given.get("layer_norm_eps", 1e-12),
+            feed_forward_type=_GATES[given["hidden_act"]],
+            alibi_slopes=slopes,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelLoadError(f"{files.config}: not a BERT encoder's: {error!r}") from error
+    if not chosen or not set(chosen) <= set(range(there)):
+        raise ModelLoadError(f"{source}: has {there} layers, not {chosen}")
     bert = {
         # Copies: what safetensors gives is a view of the file.
         _modern(name): tensor.to(torch.float32, copy=True)
@@ -233,6 +234,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise ModelLoadError(f"{path}: is not a JSON object")
     kind = given.get("model_type"), given.get("position_embedding_type", "absolute")
     if kind != ("bert", "absolute"):
         raise ModelLoadError(
@@ -242,17 +245,21 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelLoadError(
             f"{path}: hidden_act must be one of {sorted(_GATES)}, not {given.get('hidden_act')!r}"
         )
-    return dict(given)
+    return given
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer:
     whole, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
-    if whole.is_file():
-        tokenizer = Tokenizer.from_file(str(whole))
-    elif vocabulary.is_file():
-        tokenizer = _from_vocabulary(vocabulary, folder / "tokenizer_config.json")
-    else:
+    if not whole.is_file() and not vocabulary.is_file():
         raise ModelLoadError(f"{folder}: has neither {whole.name} nor {vocabulary.name}")
+    try:
+        tokenizer = (
+            Tokenizer.from_file(str(whole))
+            if whole.is_file()
+            else _from_vocabulary(vocabulary, folder / "tokenizer_config.json")
+        )
+    except Exception as error:  # the Rust side raises nothing narrower
+        raise ModelLoadError(f"{folder}: its tokenizer cannot be read: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._inputs import check_text
+from .._lines import read_objects
 from ..errors import InputError
 
 
@@ -48,29 +48,21 @@ def read_pairs(path: Path) -> Iterator[TrainingPair]:
         path: The file. Its name is the source of lines that name none.
 
     Raises:
-        InputError: The file is not there, or a line does not hold a pair; names both.
+        InputError: The file cannot be read, or a line does not hold a pair; it names the line.
     """
     name = path.name.removesuffix(".gz").removesuffix(".jsonl")
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _pair(line, f"{path}:{number}", name)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError("pairs", f"{path} cannot be read: {error}") from error
+    for where, value in read_objects(path):
+        yield TrainingPair(
+            _text(value.get("query"), f"{where}: query"),
+            _text(value.get("passage"), f"{where}: passage"),
+            name if value.get("source") is None else _text(value["source"], f"{where}: source"),
+        )
 
 
-def _pair(line: str, where: str, name: str) -> TrainingPair:
-    try:
-        given = json.loads(line)
-    except ValueError as error:
-        raise InputError("pairs", f"{where}: not JSON: {error}") from error
-    if not isinstance(given, dict):
-        raise InputError("pairs", f"{where}: must be an object with query and passage")
-    for key in ("query", "passage"):
-        if not isinstance(given.get(key), str) or not given[key].strip():
-            raise InputError("pairs", f"{where}: {key} must be a text that is not blank")
-    return TrainingPair(given["query"], given["passage"], str(given.get("source", name)))
+def _text(given: object, where: str) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise InputError(where, f"must be a text that is not blank, not {given!r}")
+    return check_text(given, where)
 
 
 def by_source(pairs: Iterable[TrainingPair]) -> list[Source]:

@@ -117,8 +117,7 @@ def hidden_states(model: JinaBert, batch: TrainingBatch) -> list[Tensor]:
     """What each layer gives.
 
     Args:
-        model: In any dtype; the bias is rounded to it, which is seen at distances only that the
-            softmax leaves no weight.
+        model: In any dtype; the bias is rounded to it, in bfloat16 to 1/512 of itself.
         batch: On the model's device.
 
     Returns:

@@ -29,10 +29,13 @@ class Healing:
     vectors' variance; to the mean over layers comes one minus the cosine of the mean-pooled
     vectors, which is what sentence encoders are trained for.
 
+    A student with some of the encoder's layers learns what those layers give.
+
     Args:
         original: The encoder's folder.
         tokenizer: The original's, as `convert_bert` gives it.
         texts: Plain text.
+        layers: Which of the encoder's layers the student has, counted from 0; None for all.
         tokens_per_step: About how many tokens a step takes.
         dtype: What the original computes in.
         seed: Of the choice of texts.
@@ -45,6 +48,7 @@ class Healing:
         tokenizer: Tokenizer,
         texts: Sequence[str],
         *,
+        layers: Sequence[int] | None = None,
         tokens_per_step: int = 8192,
         dtype: torch.dtype = torch.bfloat16,
         seed: int = 0,
@@ -52,6 +56,7 @@ class Healing:
     ) -> None:
         with quiet():
             self._original = BertModel.from_pretrained(original, dtype=dtype).eval().to(device)
+        self._layers = range(self._original.config.num_hidden_layers) if layers is None else layers
         self._device = device
         self._tokenizer = tokenizer
         self._texts = texts
@@ -61,7 +66,7 @@ class Healing:
     def shares(self, step: int, parts: int) -> list[TrainingBatch]:
         """Texts drawn at random, cut at random lengths."""
         chance = random.Random(f"{self._seed}-{step}")
-        texts = [self._draw(chance, self._tokens // parts) for _ in range(parts)]
+        texts = [self._draw(chance, max(1, self._tokens // parts)) for _ in range(parts)]
         return [TrainingBatch.of(own, self._device) for own in texts]
 
     def _draw(self, chance: random.Random, tokens: int) -> list[TokenPair]:
@@ -94,14 +99,15 @@ class Healing:
         return loss, {"tokens": share.tokens, "cosine": part * float(cosine.detach())}
 
     def _original_states(self, share: TrainingBatch) -> list[Tensor]:
-        """The original's states after each layer, for the same tokens."""
+        """The original's states after each of the student's layers, for the same tokens."""
         states: list[Tensor] = []
         for group in share.groups:
-            given = self._original(
+            every = self._original(
                 share.input_ids[group.rows],
                 attention_mask=group.mask.long(),
                 output_hidden_states=True,
             ).hidden_states[1:]
+            given = [every[layer] for layer in self._layers]
             if not states:
                 shape = (share.tokens, given[0].shape[-1])
                 states = [torch.empty(shape, device=given[0].device) for _ in given]

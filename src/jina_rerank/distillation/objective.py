@@ -115,8 +115,8 @@ class ListObjective:
         self._device = device
         weights = source_weights or {}
         self._teacher = [
-            mix({name: prepared.scores[name][i] for name in teachers}, teachers)
-            for i in range(len(self._lists))
+            mix({name: prepared.scores[name][i] for name in teachers}, teachers, len(one.passages))
+            for i, one in enumerate(self._lists)
         ]
         self._cumulative = np.cumsum([weights.get(one.source, 1.0) for one in self._lists])
         self._tokens: dict[int, TokenIds] = {}

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from .._output import writing
 from ..errors import InputError
 from .data import Source
 from .mining import CandidateList, mine
@@ -58,7 +59,8 @@ def prepare_lists(
         progress: Show a bar on standard error.
 
     Raises:
-        InputError: No source has a query.
+        InputError: No source has a query, no query has a passage that does not answer it, or the
+            files cannot be written.
     """
     if not any(source.queries for source in sources):
         raise InputError("pairs", "there are none to train on")
@@ -66,11 +68,16 @@ def prepare_lists(
     texts, lists = folder / "passages.parquet", folder / "candidates.parquet"
     if _made_from(lists) == made_from and _made_from(texts) == made_from:
         return _read_lists(texts, lists)
-    folder.mkdir(parents=True, exist_ok=True)
     first, found = 0, list[CandidateList]()
     for source in tqdm(sources, desc="mining", unit="source", disable=not progress):
         found += mine(source, first, seed=seed)
         first += len(source.passages)
+    if all(all(one.labels) for one in found):
+        raise InputError(
+            "pairs",
+            "no query has a passage of its source that does not answer it, so there is nothing to "
+            "rank; add pairs with other passages",
+        )
     names = [source.name for source in sources for _ in source.passages]
     passages = [text for source in sources for text in source.passages]
     _write(texts, {"source": names, "text": passages}, made_from)
@@ -102,9 +109,12 @@ def teach(
         lists: What to score.
         folder: Where `scores/` is.
         progress: Show a bar on standard error.
+
+    Raises:
+        InputError: The files cannot be written.
+        RerankError: As the teacher.
     """
     own = folder / "scores" / name
-    own.mkdir(parents=True, exist_ok=True)
     scores: list[list[float]] = []
     starts = range(0, len(lists), LISTS_PER_PART)
     for start in tqdm(starts, desc=f"asking {name}", unit="part", disable=not progress):
@@ -141,8 +151,10 @@ def _read_lists(texts: Path, lists: Path) -> tuple[list[str], list[CandidateList
 def _write(path: Path, columns: Mapping[str, Sequence[object]], made_from: str) -> None:
     table = pa.table(columns).replace_schema_metadata({MADE_FROM: made_from})
     new = path.with_suffix(".new")
-    pq.write_table(table, new, compression="zstd")
-    new.replace(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, new, compression="zstd")
+        new.replace(path)
 
 
 def _made_from(path: Path) -> str | None:
@@ -150,7 +162,7 @@ def _made_from(path: Path) -> str | None:
         metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
     except FileNotFoundError:
         return None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         logger.warning("%s is made anew, since it cannot be read: %s", path, error)
         return None
     return metadata.get(MADE_FROM, b"").decode()

@@ -29,13 +29,12 @@ import torch
 
 from ..errors import InputError
 from ..jinabert import JinaBertConfig
+from .checks import check_recipe
 from .objective import ListSettings
 from .trainer import Settings
 
 T = TypeVar("T")
 
-TEACHERS = ("model", "cross_encoder", "remote", "embedding", "bm25")
-STUDENTS = ("convert", "checkpoint", "shape")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -45,6 +44,7 @@ class StudentRecipe:
 
     Attributes:
         convert: A BERT encoder's folder, see `convert_bert`.
+        layers: Which of that encoder's layers to keep, counted from 0; None for all.
         checkpoint: A JinaBERT's folder or hub id.
         shape: Fields of `JinaBertConfig`; the weights are random.
         tokenizer: A `tokenizer.json`, for a student by `shape`.
@@ -52,6 +52,7 @@ class StudentRecipe:
     """
 
     convert: str | None = None
+    layers: tuple[int, ...] | None = None
     checkpoint: str | None = None
     shape: JinaBertConfig | None = None
     tokenizer: str | None = None
@@ -174,36 +175,21 @@ class Recipe:
     card: CardRecipe = field(default_factory=CardRecipe)
 
     def __post_init__(self) -> None:
-        _exactly_one("student", self.student, STUDENTS)
-        for teacher in self.teacher:
-            _exactly_one(f"teacher {teacher.name}", teacher, TEACHERS)
-        if not self.teacher and (self.lists.kl or self.lists.margin_mse):
-            raise InputError("recipe", "teacher: there is none; add one, or set lists.kl to 0")
-        names = [teacher.name for teacher in self.teacher]
-        if len(set(names)) < len(names):
-            raise InputError("recipe", "teacher: two have one name")
-        if self.student.shape and self.student.tokenizer is None:
-            raise InputError("recipe", "student.tokenizer: a student by shape needs one")
+        check_recipe(self)
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        InputError: It cannot be read, or a field is unknown, missing or of the wrong kind; the
-            message names the field.
+        InputError: It cannot be read, or a field is unknown, missing, of the wrong kind or out of
+            range, or does not go with another; the message names the field.
     """
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("recipe", f"{path} cannot be read: {error}") from error
     return _build(Recipe, given, "")
-
-
-def _exactly_one(name: str, part: object, choices: tuple[str, ...]) -> None:
-    given = [choice for choice in choices if getattr(part, choice) is not None]
-    if len(given) != 1:
-        raise InputError("recipe", f"{name}: give one of {', '.join(choices)}, not {given}")
 
 
 def _build(kind: type[T], given: object, where: str) -> T:

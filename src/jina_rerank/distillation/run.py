@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
 
+from .._output import held, writing
 from ..errors import InputError
 from ..evaluation.collection import Collection, read_beir
 from ..evaluation.evaluate import evaluate
@@ -28,20 +28,17 @@ from ..evaluation.first_stage import bm25
 from ..evaluation.systems import RerankerSystem
 from ..jinabert import JinaBert, PairTokenizer
 from ..jinabert.checkpoint import save_checkpoint
-from ..jinabert.files import find_checkpoint
 from ..reranker import Reranker
-from ..scorers.cross_encoder import CrossEncoderScorer
+from ..scorers._device import choose_device
 from ..scorers.local import LocalScorer
-from ..scorers.remote import RemoteScorer
 from .boards import tensorboard
 from .card import write_card
-from .conversion import convert_bert
-from .data import TrainingPair, by_source, read_pairs
+from .data import Source, TrainingPair, by_source, read_pairs
 from .healing import Healing
+from .models import check_teacher, load_student, load_teacher
 from .objective import ListObjective
 from .prepared import Prepared, prepare_lists, teach
-from .recipe import Recipe, TeacherRecipe
-from .teachers import Bm25Teacher, EmbeddingTeacher, ScorerTeacher, Teacher
+from .recipe import Recipe, StudentRecipe
 from .trainer import Settings, Trainer
 
 logger = logging.getLogger(__name__)
@@ -57,39 +54,43 @@ def distill(
 
     Args:
         recipe: What to do.
-        output: Where everything goes; a run that is there is taken up.
-        until: Stop before this step of the training, to go on another day.
+        output: Where everything goes; a run that is there is taken up. One call at a time.
+        until: Stop before this step of the training, at least 1, to go on another day.
         progress: Show bars on standard error.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        InputError: A file of the recipe cannot be used.
-        ConfigurationError: The folder holds another run's state.
+        InputError: A file of the recipe cannot be used, or `output` cannot be written.
+        ConfigurationError: A model of the recipe cannot be loaded, or the folder holds another
+            run's state or is being written to by one.
         RerankError: As a teacher.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    sources = by_source(_read_all(recipe.data.pairs))
-    # Before hours are spent on teachers.
-    if unknown := set(recipe.data.weights) - {source.name for source in sources}:
-        raise InputError("recipe", f"data.weights: no such source: {sorted(unknown)}")
+    if until is not None and until < 1:
+        raise InputError("until", f"must be at least 1, not {until}")
+    with held(output):
+        return _distill(recipe, output, until, progress)
+
+
+def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) -> Path:
+    device = choose_device("auto")
+    # Whatever may be missing is looked for first: mining takes minutes, and teachers hours.
+    sources = _read_sources(recipe)
     collections = _read_collections(recipe)
-    passages, lists = prepare_lists(
-        sources, output / "prepared", seed=recipe.data.seed, progress=progress
-    )
+    model, tokenizer = load_student(recipe.student)
+    model = model.to(device)
+    for one in recipe.teacher:
+        check_teacher(one)
+    prepared = output / "prepared"
+    passages, lists = prepare_lists(sources, prepared, seed=recipe.data.seed, progress=progress)
     scores = {
         one.name: teach(
-            one.name,
-            _teacher(one, passages),
-            passages,
-            lists,
-            output / "prepared",
-            progress=progress,
+            one.name, load_teacher(one, passages), passages, lists, prepared, progress=progress
         )
         for one in recipe.teacher
     }
-    model, tokenizer = _student(recipe, passages, output, device, progress)
+    _heal(recipe, model, tokenizer, passages, output / "healing", progress=progress)
     objective = ListObjective(
         Prepared(passages, lists, scores),
         {one.name: one.weight for one in recipe.teacher},
@@ -104,20 +105,40 @@ def distill(
 
     def save(step: int) -> None:
         saved.append(step)
-        figures = _save(trainer.model, tokenizer, folder, collections, recipe)
-        write_card(folder, recipe, sources, step, figures)
-        if figures:
-            line = json.dumps({"step": step, "ndcg@10": figures})
-            with (output / "evaluated.jsonl").open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+        with writing(folder):
+            _save(trainer.model, tokenizer, folder)
+        figures = _evaluate(folder, collections, recipe.evaluation.depth)
+        with writing(output):
+            write_card(folder, recipe, sources, step, figures)
+            if figures:
+                line = json.dumps({"step": step, "ndcg@10": figures})
+                with (output / "evaluated.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
 
-    trainer = Trainer(model, objective, recipe.training, output / "training", save)
+    trainer = Trainer(
+        model,
+        objective,
+        recipe.training,
+        output / "training",
+        save,
+        student=_layers_of(recipe.student),
+    )
     with tensorboard(output / "tensorboard") as write:
         trainer.run(until=until, progress=progress, on_step=write)
     if trainer.step not in saved:
         # The run that took the last step may have been killed before it wrote the model.
         save(trainer.step)
     return folder
+
+
+def _read_sources(recipe: Recipe) -> list[Source]:
+    sources = by_source(_read_all(recipe.data.pairs))
+    weights = recipe.data.weights
+    if unknown := set(weights) - {source.name for source in sources}:
+        raise InputError("recipe", f"data.weights: no such source: {sorted(unknown)}")
+    if sources and not any(weights.get(source.name, 1.0) for source in sources):
+        raise InputError("recipe", "data.weights: all are 0, so nothing is drawn")
+    return sources
 
 
 def _read_all(patterns: Sequence[str]) -> list[TrainingPair]:
@@ -133,84 +154,77 @@ def _read_all(patterns: Sequence[str]) -> list[TrainingPair]:
 
 def _read_collections(recipe: Recipe) -> list[Collection]:
     wanted = recipe.evaluation
-    return [read_beir(Path(folder)).take(wanted.queries) for folder in wanted.collections]
+    found: dict[str, Collection] = {}
+    for folder in wanted.collections:
+        collection = read_beir(Path(folder)).take(wanted.queries)
+        if collection.name in found:
+            raise InputError(
+                "recipe",
+                f"evaluation.collections: two are called {collection.name!r}; rename a folder",
+            )
+        found[collection.name] = collection
+    return list(found.values())
 
 
-def _teacher(recipe: TeacherRecipe, passages: Sequence[str]) -> Teacher:
-    if recipe.model is not None:
-        return ScorerTeacher(LocalScorer(recipe.model))
-    if recipe.cross_encoder is not None:
-        return ScorerTeacher(CrossEncoderScorer(recipe.cross_encoder))
-    if recipe.remote is not None:
-        return ScorerTeacher(RemoteScorer(model=recipe.remote))
-    if recipe.embedding is not None:
-        return EmbeddingTeacher(
-            recipe.embedding,
-            query_prompt=recipe.query_prompt,
-            passage_prompt=recipe.passage_prompt,
-        )
-    return Bm25Teacher(passages)
-
-
-def _student(
-    recipe: Recipe, passages: Sequence[str], output: Path, device: str, progress: bool
-) -> tuple[JinaBert, Tokenizer]:
-    """The student before its training, healed if it was converted."""
-    student, healing = recipe.student, recipe.healing
-    if student.shape is not None:
-        assert student.tokenizer is not None
-        torch.manual_seed(student.seed)
-        return JinaBert(student.shape).to(device), Tokenizer.from_file(student.tokenizer)
-    if student.checkpoint is not None:
-        files = find_checkpoint(student.checkpoint)
-        model = JinaBert.from_pretrained(files.config.parent)
-        return model.to(device), Tokenizer.from_file(str(files.tokenizer))
-    assert student.convert is not None
-    original = Path(student.convert)
-    model, tokenizer = convert_bert(original, seed=student.seed)
-    model = model.to(device)
-    if healing is not None:
-        objective = Healing(
-            original,
-            Tokenizer.from_str(tokenizer.to_str()),
-            passages,
-            tokens_per_step=healing.tokens_per_step,
-            dtype=recipe.training.dtype,
-            seed=student.seed,
-            device=device,
-        )
-        settings = Settings(
-            steps=healing.steps,
-            learning_rate=healing.learning_rate,
-            warm_up=healing.warm_up,
-            decay=healing.decay,
-            dtype=recipe.training.dtype,
-        )
-        Trainer(model, objective, settings, output / "healing").run(progress=progress)
-    return model, tokenizer
-
-
-def _save(
+def _heal(
+    recipe: Recipe,
     model: JinaBert,
     tokenizer: Tokenizer,
+    passages: Sequence[str],
     folder: Path,
-    collections: Sequence[Collection],
-    recipe: Recipe,
-) -> Figures:
-    """Write the checkpoint, whole or not at all, and evaluate what was written."""
+    *,
+    progress: bool,
+) -> None:
+    """Get a converted student used to what is new to it, in place."""
+    student, healing = recipe.student, recipe.healing
+    if student.convert is None or healing is None:
+        return
+    objective = Healing(
+        Path(student.convert).expanduser(),
+        Tokenizer.from_str(tokenizer.to_str()),
+        passages,
+        layers=student.layers,
+        tokens_per_step=healing.tokens_per_step,
+        dtype=recipe.training.dtype,
+        seed=student.seed,
+        device=next(model.parameters()).device,
+    )
+    settings = Settings(
+        steps=healing.steps,
+        learning_rate=healing.learning_rate,
+        warm_up=healing.warm_up,
+        decay=healing.decay,
+        dtype=recipe.training.dtype,
+    )
+    trainer = Trainer(model, objective, settings, folder, student=_layers_of(student))
+    trainer.run(progress=progress)
+
+
+def _layers_of(student: StudentRecipe) -> str | None:
+    return None if student.layers is None else f"layers {list(student.layers)}"
+
+
+def _save(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the checkpoint, whole or not at all."""
     new = folder.with_name("model.new")
-    save_checkpoint(model, tokenizer, new)
+    try:
+        save_checkpoint(model, tokenizer, new)
+    except Exception as error:  # safetensors and tokenizers have errors of their own
+        raise OSError(str(error)) from error
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
+
+
+def _evaluate(folder: Path, collections: Sequence[Collection], depth: int) -> Figures:
     figures: Figures = {}
     for collection in collections:
         # A scorer of its own each time: one that is shared would remember the weights before.
         with Reranker(LocalScorer(folder)) as reranker:
             found = evaluate(
                 collection,
-                bm25(collection),
+                bm25(collection, depth),
                 [RerankerSystem(reranker, name="student")],
-                depth=recipe.evaluation.depth,
+                depth=depth,
                 measures=("nDCG@10",),
             )
         figures[collection.name] = {

@@ -10,14 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .._quiet import quiet
-from ..errors import ConfigurationError
+from ..errors import ScoringError
+from ..evaluation._encoder import Encoder, load_encoder
 from ..evaluation.first_stage import Bm25Index
 from ..scorers._device import choose_device, choose_dtype
 from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
 
 Question = tuple[str, Sequence[str]]
 """A query and passages."""
+
+INSTALL_DISTILL = 'pip install "jina-rerank[distill]"'
 
 WINDOW_WORDS = 180
 """Words that an embedding model reads at a time: about the 256 tokens that small ones were
@@ -30,6 +32,10 @@ class Teacher(Protocol):
     @property
     def fingerprint(self) -> str:
         """All that decides the scores beside the texts, as one line."""
+        ...
+
+    def warm_up(self) -> None:
+        """Load what scoring needs. Idempotent."""
         ...
 
     def score(self, questions: Sequence[Question]) -> list[list[float]]:
@@ -57,9 +63,24 @@ class ScorerTeacher:
             return self._scorer.fingerprint
         return self._scorer.model
 
+    def warm_up(self) -> None:
+        """The scorer's."""
+        self._scorer.warm_up()
+
     def score(self, questions: Sequence[Question]) -> list[list[float]]:
-        """See `Teacher`. Raises what the scorer raises."""
+        """See `Teacher`.
+
+        Raises:
+            ScoringError: An answer is degraded.
+            RerankError: As the scorer.
+        """
         answers = self._scorer.score([ScoreRequest(query, texts) for query, texts in questions])
+        for (query, _), answer in zip(questions, answers, strict=True):
+            if answer.degraded is not None:
+                raise ScoringError(
+                    f"{self._scorer.model}: the answer to {query!r} is degraded, which nobody is "
+                    f"to learn from: {answer.degraded}"
+                )
         return [list(a.scores if a.logits is None else a.logits) for a in answers]
 
 
@@ -67,28 +88,20 @@ class EmbeddingTeacher:
     """A bi-encoder: the cosine of query and passage.
 
     Args:
-        model: A folder or hub id that sentence-transformers reads.
+        model: A folder or hub id that sentence-transformers reads; it is read when it is first
+            asked.
         query_prompt: What stands before each query.
         passage_prompt: What stands before each passage.
 
     Raises:
-        ConfigurationError: sentence-transformers is not installed.
+        ConfigurationError: From `score`: sentence-transformers is not installed.
+        ModelLoadError: From `score`: the model cannot be loaded.
     """
 
     def __init__(self, model: str, *, query_prompt: str = "", passage_prompt: str = "") -> None:
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise ConfigurationError(
-                f'an embedding teacher needs {error.name}: pip install "jina-rerank[distill]"'
-            ) from error
         self._name = model
         self._prompts = (query_prompt, passage_prompt)
-        # The student's own rounding is coarser than what bf16 does to a cosine.
-        dtype = choose_dtype("auto", choose_device("auto"))
-        with quiet():
-            self._model = SentenceTransformer(model, model_kwargs={"dtype": dtype})
-        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._encoder: Encoder | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -97,30 +110,34 @@ class EmbeddingTeacher:
         name = hash_of_file(weights) if weights.is_file() else self._name
         return f"embedding {name} {self._prompts}"
 
+    def warm_up(self) -> None:
+        """Load the model."""
+        self._loaded()
+
     def score(self, questions: Sequence[Question]) -> list[list[float]]:
         """See `Teacher`."""
         queries = [self._prompts[0] + query for query, _ in questions]
         windows = {text: self._windows(text) for _, texts in questions for text in texts}
-        self._embed([*queries, *(part for parts in windows.values() for part in parts)])
-        scores = []
-        for query, (_, texts) in zip(queries, questions, strict=True):
-            vector = self._vectors[query]
-            scores.append(
-                [max(float(vector @ self._vectors[w]) for w in windows[text]) for text in texts]
-            )
-        return scores
+        vectors = self._loaded().embed(
+            [*queries, *(part for parts in windows.values() for part in parts)]
+        )
+        return [
+            [max(float(vectors[query] @ vectors[w]) for w in windows[text]) for text in texts]
+            for query, (_, texts) in zip(queries, questions, strict=True)
+        ]
 
     def _windows(self, text: str) -> list[str]:
         words = text.split()
         starts = range(0, max(1, len(words)), WINDOW_WORDS)
         return [self._prompts[1] + " ".join(words[at : at + WINDOW_WORDS]) for at in starts]
 
-    def _embed(self, texts: Sequence[str]) -> None:
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        vectors = self._model.encode(
-            new, batch_size=64, normalize_embeddings=True, show_progress_bar=False
-        ).astype(np.float32)
-        self._vectors |= dict(zip(new, vectors, strict=True))
+    def _loaded(self) -> Encoder:
+        if self._encoder is None:
+            # The student's own rounding is coarser than what bf16 does to a cosine.
+            dtype = choose_dtype("auto", choose_device("auto"))
+            model = load_encoder(self._name, dtype=dtype, install=INSTALL_DISTILL)
+            self._encoder = Encoder(model, self._name, batch_size=64)
+        return self._encoder
 
 
 class Bm25Teacher:
@@ -142,22 +159,28 @@ class Bm25Teacher:
         """The hash of the passages."""
         return f"bm25 {self._hash}"
 
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
     def score(self, questions: Sequence[Question]) -> list[list[float]]:
         """See `Teacher`."""
         return [self._index.score(query, texts) for query, texts in questions]
 
 
-def mix(scores: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> NDArray[np.float32]:
+def mix(
+    scores: Mapping[str, Sequence[float]], weights: Mapping[str, float], length: int
+) -> NDArray[np.float32]:
     """The weighted mean of several teachers' scores for one list.
 
     Teachers have scales of their own, so each one's scores are first brought to mean 0 and
     standard deviation 1 over the list; a teacher that tells no difference says nothing.
 
     Args:
-        scores: By teacher, equally long.
-        weights: By teacher.
+        scores: By teacher.
+        weights: By teacher; without one all is 0.
+        length: Of the list.
     """
-    total = np.zeros(len(next(iter(scores.values()))), dtype=np.float32)
+    total = np.zeros(length, dtype=np.float32)
     for name, weight in weights.items():
         own = np.asarray(scores[name], dtype=np.float32)
         spread = float(own.std())

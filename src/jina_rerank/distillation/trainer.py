@@ -12,6 +12,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
+import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .._output import writing
 from ..errors import ConfigurationError, ScoringError
 from ..jinabert.cpu import team
 from ..jinabert.model import JinaBert
@@ -93,9 +96,11 @@ class Trainer(Generic[S]):
         settings: How.
         folder: Where the state and the log go. A state that is there is taken up.
         after_save: Called with the step whenever the state has been saved, to evaluate.
+        student: What else decides which model this is, if anything does; compared like settings.
 
     Raises:
-        ConfigurationError: The folder holds the state of a run with other settings.
+        ConfigurationError: The folder holds the state of a run with other settings or of another
+            model, or one that cannot be read.
     """
 
     def __init__(
@@ -105,12 +110,15 @@ class Trainer(Generic[S]):
         settings: Settings,
         folder: Path,
         after_save: Callable[[int], None] | None = None,
+        *,
+        student: str | None = None,
     ) -> None:
         self.model = model.float().train().requires_grad_(True)
         self._objective = objective
         self._settings = settings
         self._folder = folder
         self._after_save = after_save
+        self._student = student
         self._master = list(model.parameters())
         self._copy = model
         if settings.dtype != torch.float32:
@@ -127,9 +135,9 @@ class Trainer(Generic[S]):
             ],
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.step = 0
-        folder.mkdir(parents=True, exist_ok=True)
         if (folder / STATE).is_file():
             self._take_up()
 
@@ -149,9 +157,11 @@ class Trainer(Generic[S]):
 
         Raises:
             ScoringError: A gradient is not finite. Nothing of that step is kept.
+            InputError: The state or the log cannot be written.
         """
         settings = self._settings
         last = settings.steps if until is None else min(until, settings.steps)
+        self._cut_log()
         with (
             (self._folder / LOG).open("a", encoding="utf-8") as log,
             tqdm(total=settings.steps, initial=self.step, disable=not progress) as bar,
@@ -161,8 +171,9 @@ class Trainer(Generic[S]):
                 figures = self._train_one_step()
                 self.step += 1
                 figures |= {"step": self.step, "seconds": time.perf_counter() - started}
-                log.write(json.dumps(figures) + "\n")
-                log.flush()
+                with writing(self._folder / LOG):
+                    log.write(json.dumps(figures) + "\n")
+                    log.flush()
                 if on_step is not None:
                     on_step(self.step, figures)
                 bar.update()
@@ -171,6 +182,18 @@ class Trainer(Generic[S]):
                     self._save()
                     if self._after_save is not None:
                         self._after_save(self.step)
+
+    def _cut_log(self) -> None:
+        """Leave out what was logged after the last saved state: it is done, and logged, again."""
+        path = self._folder / LOG
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+            kept = [line for line in lines if _step_of(line) <= self.step]
+            if len(kept) < len(lines):
+                new = path.with_suffix(".new")
+                new.write_bytes(b"".join(kept))
+                new.replace(path)
 
     def _train_one_step(self) -> dict[str, float]:
         shares = self._objective.shares(self.step, self._parts)
@@ -183,7 +206,7 @@ class Trainer(Generic[S]):
             # In a fixed order: a sum of floats depends on it.
             total = parts[0].float()
             for part in parts[1:]:
-                total = total + part
+                total += part
             master.grad = total
         norm = torch.nn.utils.clip_grad_norm_(self._master, self._settings.clip)
         if not bool(norm.isfinite()):
@@ -216,30 +239,57 @@ class Trainer(Generic[S]):
                     working.copy_(master)
 
     def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "settings": _plain(self._settings),
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        if self._student is not None:
+            state["student"] = self._student
         new = self._folder / f"{STATE}.new"
-        torch.save(
-            {
-                "step": self.step,
-                "settings": _plain(self._settings),
-                "model": self.model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-            },
-            new,
-        )
-        new.replace(self._folder / STATE)
+        with writing(new):
+            try:
+                torch.save(state, new)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise OSError(f"is there room on the disk? {error}") from error
+            new.replace(self._folder / STATE)
 
     def _take_up(self) -> None:
-        state = torch.load(self._folder / STATE, weights_only=True)
+        try:
+            # To the processor first: it may be from a GPU that this machine does not have.
+            state = torch.load(self._folder / STATE, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ConfigurationError(
+                f"{self._folder / STATE}: is no state that can be read; name another folder, or "
+                "delete it to begin anew"
+            ) from error
         if state["settings"] | {"steps": self._settings.steps} != _plain(self._settings):
             raise ConfigurationError(
                 f"{self._folder} holds a run with other settings; name another folder, or "
                 f"give those: {state['settings']}"
             )
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        another = f"{self._folder} holds a run of another student; name another folder"
+        if state.get("student") != self._student:
+            raise ConfigurationError(another)
+        try:
+            self.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            for group in self._optimizer.param_groups:
+                group["fused"] = True  # where the state is from a version that was not
+        except (RuntimeError, ValueError) as error:  # of another shape
+            raise ConfigurationError(another) from error
         self.step = state["step"]
         self._write_copy()
         logger.info("goes on from step %d of %s", self.step, self._folder)
+
+
+def _step_of(line: bytes) -> float:
+    """Of a line of the log; beyond all for half a line, which a run that was killed leaves."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _plain(settings: Settings) -> dict[str, object]:

@@ -7,8 +7,8 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from ..errors import ModelLoadError
-from ..scorers._device import choose_device
+from ._encoder import load_encoder
+from .rag import INSTALL_RAG
 
 
 class SentenceTransformerEmbedding(BaseEmbedding):
@@ -28,18 +28,11 @@ class SentenceTransformerEmbedding(BaseEmbedding):
             model: A folder or a hub id.
 
         Raises:
+            ConfigurationError: sentence-transformers is missing.
             ModelLoadError: It cannot be loaded.
         """
-        from sentence_transformers import SentenceTransformer
-
-        try:
-            encoder = SentenceTransformer(
-                model, device=choose_device("auto"), trust_remote_code=False
-            )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelLoadError(f"{model}: cannot be loaded: {error}") from error
         embedding = cls(model_name=model)
-        embedding._encoder = encoder
+        embedding._encoder = load_encoder(model, install=INSTALL_RAG)
         return embedding
 
     @classmethod

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .._quiet import quiet
-from ..errors import ModelLoadError, ScoringError
-from ..scorers._device import choose_device
 from ..scorers._weights import find_weights
-from ._extra import import_extra
 from .systems import Candidates, SystemScores, fingerprint_of
 
-_INSTALL = 'pip install "jina-rerank[cross-encoder]"'
+if TYPE_CHECKING:
+    from ._encoder import Encoder
 
 
 class BiEncoderSystem:
     """An embedding model of sentence-transformers; the score is the cosine.
 
-    Each document is embedded once for all queries, as an index would do it, so its pairs a second
+    A document is embedded once for many queries, as an index would do it, so its pairs a second
     are not those of a reranker. Remote code is never run.
 
     Args:
@@ -45,8 +42,7 @@ class BiEncoderSystem:
         self._name = name or self._model
         self._max_length = max_length
         self._batch_size = batch_size
-        self._encoder: Any = None
-        self._embedded: dict[str, Any] = {}
+        self._encoder: Encoder | None = None
 
     @property
     def name(self) -> str:
@@ -65,42 +61,29 @@ class BiEncoderSystem:
 
     def warm_up(self) -> None:
         """Load the model."""
-        if self._encoder is not None:
-            return
-        library = import_extra("sentence_transformers", _INSTALL)
-        try:
-            with quiet():
-                encoder = library.SentenceTransformer(
-                    self._model, device=choose_device("auto"), trust_remote_code=False
-                )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelLoadError(f"{self._model}: cannot be loaded: {error}") from error
-        limit = encoder.max_seq_length
-        if self._max_length is not None:
-            encoder.max_seq_length = min(self._max_length, limit or self._max_length)
-        self._encoder = encoder
+        self._loaded()
 
     def score(self, candidates: Sequence[Candidates]) -> list[SystemScores]:
-        """The cosines of each query with its candidates."""
-        self.warm_up()
-        texts = dict.fromkeys(text for one in candidates for text in one.documents)
-        new = [text for text in texts if text not in self._embedded]
-        self._embedded.update(zip(new, self._embed(new), strict=True))
-        queries = self._embed([one.query for one in candidates])
+        """The cosines of each query with its candidates.
+
+        Raises:
+            ScoringError: The model failed.
+        """
+        encoder = self._loaded()
+        documents = encoder.embed(text for one in candidates for text in one.documents)
+        queries = encoder.embed(one.query for one in candidates)
         return [
-            SystemScores([float(self._embedded[text] @ query) for text in one.documents])
-            for one, query in zip(candidates, queries, strict=True)
+            SystemScores([float(documents[text] @ queries[one.query]) for text in one.documents])
+            for one in candidates
         ]
 
-    def _embed(self, texts: list[str]) -> Any:  # noqa: ANN401 - an array, a row for each text
-        if not texts:
-            return []
-        try:
-            return self._encoder.encode(
-                texts,
-                batch_size=self._batch_size,
-                normalize_embeddings=True,
-                show_progress_bar=False,
-            )
-        except RuntimeError as error:
-            raise ScoringError(f"{self._model} failed on {len(texts)} texts: {error}") from error
+    def _loaded(self) -> Encoder:
+        if self._encoder is None:
+            from ._encoder import Encoder, load_encoder
+
+            model = load_encoder(self._model)
+            limit = model.max_seq_length
+            if self._max_length is not None:
+                model.max_seq_length = min(self._max_length, limit or self._max_length)
+            self._encoder = Encoder(model, self._model, batch_size=self._batch_size)
+        return self._encoder

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .._inputs import check_query
+from .._lines import find_file, read_lines, read_objects, take_id, take_text
 from ..errors import InputError
-from ._lines import find_file, read_lines, read_objects, take_id, take_text
 
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
 """Grades by query id and document id: 0 is not relevant, higher is more relevant."""
@@ -102,6 +102,10 @@ def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> 
         identifier: text
         for identifier, (text, _) in _read_texts(_existing(folder / "corpus.jsonl")).items()
     }
+    if not any(document in documents for grades in qrels.values() for document in grades):
+        raise InputError(
+            next(iter(judged_at.values())), "judges a document that corpus.jsonl lacks, as all do"
+        )
     return Collection(
         name=name or folder.resolve().name,
         queries=queries,
@@ -159,7 +163,7 @@ def _read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
         try:
             number_of_grade = int(grade)
         except ValueError:
-            if number == 0:
+            if number == 0 and not any(map(str.isdigit, grade)):
                 continue  # the heading
             raise InputError(where, f"has the grade {grade!r}, which is no whole number") from None
         grades = qrels.setdefault(query, {})

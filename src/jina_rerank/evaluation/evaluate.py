@@ -7,11 +7,13 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from .._inputs import check_request
+from .._output import held
 from ..errors import ConfigurationError, InputError, ScoringError
 from .collection import Collection
 from .first_stage import Run, best_first
@@ -153,37 +155,60 @@ def evaluate(
         measures: Names that ir-measures knows.
         state: A folder to keep finished queries in, one file for each system that has a
             fingerprint. A later call goes on where the files' fingerprints say that collection,
-            candidates and system are the same, and starts anew where not.
+            candidates and system are the same, and starts anew where not. One call at a time.
         progress: Whether to show progress bars on standard error.
 
     Returns:
         The first stage's result and one for each system, in their order.
 
     Raises:
-        InputError: The candidates do not fit the collection, or a text cannot be used.
-        ConfigurationError: Two systems have one name, or a measure cannot be computed.
+        InputError: The candidates do not fit the collection, a text cannot be used, or `state`
+            cannot be written.
+        ConfigurationError: Two systems have one name, a measure cannot be computed, or another
+            call is using `state`.
         RerankError: As a system's `score`.
     """
     _check_names(systems)
     candidates = _gather(collection, first_stage, depth)
-    # Before hours are spent: names of measures that nobody knows.
-    measure({}, collection.qrels, measures)
     scoring = _Scoring(candidates, state, progress)
     results = []
-    for system in [FirstStageSystem(), *systems]:
-        scores, cost = scoring.outcome(system)
-        run = _order(candidates, scores)
-        results.append(
-            SystemResult(system.name, run, measure(run, collection.qrels, measures), cost)
-        )
+    with nullcontext() if state is None else held(state):
+        # The first stage is measured before the others are asked: a measure that cannot be
+        # computed is told before hours are spent.
+        for system in [FirstStageSystem(), *systems]:
+            scores, cost = scoring.outcome(system)
+            run = _order(candidates, scores)
+            results.append(
+                SystemResult(system.name, run, measure(run, collection.qrels, measures), cost)
+            )
     return Evaluation(collection, depth, tuple(measures), tuple(results))
 
 
 def _check_names(systems: Sequence[System | MixedSystem]) -> None:
     names = [FIRST_STAGE, *(system.name for system in systems)]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigurationError(f"two systems are called {name!r}; give one another name")
+    asked: dict[str, System] = {FIRST_STAGE: FirstStageSystem()}
+    for system in systems:
+        if names.count(system.name) > 1:
+            raise _called_alike(system.name)
+        if isinstance(system, MixedSystem):
+            for part in (system.first, system.second):
+                _check_part(part, asked)
+        else:
+            _check_part(system, asked)
+    for system in systems:
+        if isinstance(system, MixedSystem) and system.name in asked:
+            raise _called_alike(system.name)
+
+
+def _check_part(part: System, asked: dict[str, System]) -> None:
+    """One that is called like another must be the same, since only one of them is asked."""
+    other = asked.setdefault(part.name, part)
+    if type(other) is not type(part) or other.fingerprint != part.fingerprint:
+        raise _called_alike(part.name)
+
+
+def _called_alike(name: str) -> ConfigurationError:
+    return ConfigurationError(f"two systems are called {name!r}; give one another name")
 
 
 def _gather(collection: Collection, first_stage: Run, depth: int) -> list[Candidates]:

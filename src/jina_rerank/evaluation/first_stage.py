@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .._lines import read_lines, read_objects, take_id
+from .._output import writing
 from ..errors import InputError
 from ._extra import import_extra
-from ._lines import read_lines, read_objects, take_id
 from .collection import Collection
 
 Run: TypeAlias = Mapping[str, Mapping[str, float]]
 """Scores by query id and document id; higher is better, ties keep the order of the mapping."""
+
+
+LARGEST_SCORE = 3e38
 
 
 def best_first(scores: Mapping[str, float]) -> list[str]:
@@ -60,8 +63,12 @@ class Bm25Index:
         self._bm25s = import_extra("bm25s")
         self._stemmer = import_extra("Stemmer").Stemmer("english")
         self._ids = list(documents)
-        self._index = self._bm25s.BM25(k1=self.K1, b=self.B, method="lucene")
-        self._index.index(self._tokenize(list(documents.values())), show_progress=False)
+        self._index: Any = None
+        words = self._tokenize(list(documents.values()))
+        # Of documents without a word bm25s would divide by their mean length.
+        if any(words):
+            self._index = self._bm25s.BM25(k1=self.K1, b=self.B, method="lucene")
+            self._index.index(words, show_progress=False)
 
     def search(self, query: str, depth: int) -> dict[str, float]:
         """The best documents that share a word with the query, best first.
@@ -93,7 +100,8 @@ class Bm25Index:
         import numpy as np
 
         (words,) = self._tokenize([query])
-        if not words:  # stop words alone, or none; bm25s would raise an IndexError
+        # Stop words alone, or none: bm25s would raise an IndexError.
+        if not words or self._index is None:
             return np.zeros(len(self._ids), dtype=np.float32)
         return self._index.get_scores(words)
 
@@ -140,7 +148,8 @@ def read_run(path: Path) -> Run:
             score = float(written)
         except ValueError:
             raise InputError(where, f"has the score {written!r}, which is no number") from None
-        if not math.isfinite(score):
+        # As large as trec_eval's 32-bit floats; NaN is not.
+        if not abs(score) <= LARGEST_SCORE:
             raise InputError(where, f"has the score {written!r}, which cannot be ordered")
         found = run.setdefault(query, {})
         if document in found:
@@ -190,21 +199,34 @@ def write_run(run: Run, path: Path, tag: str) -> None:
         tag: What the last column says; blanks in it become underscores.
 
     Raises:
-        InputError: An identifier has a blank in it, which the format does not allow.
+        InputError: An identifier has a blank in it, which the format does not allow; or the file
+            cannot be written.
     """
     import numpy as np
 
     tag = "_".join(tag.split()) or "run"
     lines = []
     for query, scores in run.items():
+        check_identifiers([query, *scores], path)
         previous = np.float32(np.inf)
         for rank, document in enumerate(best_first(scores), 1):
-            for identifier in (query, document):
-                if len(identifier.split()) != 1:
-                    raise InputError(
-                        str(path), f"cannot hold the identifier {identifier!r}: it has blanks"
-                    )
             below = np.nextafter(previous, np.float32(-np.inf))
             previous = min(np.float32(scores[document]), below)
             lines.append(f"{query} Q0 {document} {rank} {previous!s} {tag}\n")
-    path.write_text("".join(lines), encoding="utf-8")
+    with writing(path):
+        path.write_text("".join(lines), encoding="utf-8")
+
+
+def check_identifiers(identifiers: Iterable[str], path: Path) -> None:
+    """See that these can stand in a run in TREC's format.
+
+    Args:
+        identifiers: Of queries and documents.
+        path: Where the run is to go, for the error.
+
+    Raises:
+        InputError: One has a blank in it.
+    """
+    for identifier in identifiers:
+        if len(identifier.split()) != 1:
+            raise InputError(str(path), f"cannot hold the identifier {identifier!r}: it has blanks")

@@ -15,6 +15,12 @@ from .first_stage import Run, best_first
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "Success@10", "R@10", "AP", "R@100")
 """In the words of ir-measures: RR@10 is MRR@10 when averaged, Success@10 the hit rate."""
 
+LARGEST_GRADE = 10_000
+"""trec_eval has a counter for each grade up to the highest, and ends the process if that fails."""
+
+LARGEST_CUTOFF = 1_000_000
+"""Beyond, and at 0, trec_eval ends the process."""
+
 RESAMPLES = 10_000
 _CHUNK = 1_000_000
 
@@ -72,10 +78,18 @@ def measure(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) 
     Raises:
         ConfigurationError: A measure is unknown or cannot be computed here, or the extra `eval`
             is missing.
-        InputError: There are no judgements.
+        InputError: There are no judgements, or a grade is beyond 10,000.
     """
     if not qrels:
         raise InputError("qrels", "has no queries; there is nothing to measure")
+    for query, grades in qrels.items():
+        for document, grade in grades.items():
+            if abs(grade) > LARGEST_GRADE:
+                raise InputError(
+                    "qrels",
+                    f"grade {document!r} for {query!r} as {grade}; a grade is a small number, "
+                    f"{LARGEST_GRADE:,} at most",
+                )
     ir_measures = import_extra("ir_measures")
     parsed = {name: _parse(ir_measures, name) for name in measures}
     # trec_eval orders ties by document id; scores made from ranks have none.
@@ -90,18 +104,26 @@ def measure(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) 
     try:
         for metric in ir_measures.iter_calc(list(set(parsed.values())), qrels, ranked):
             values[str(metric.measure)][metric.query_id] = float(metric.value)
-    except (ValueError, RuntimeError) as error:
-        raise ConfigurationError(f"measures: {error}") from error
+    except Exception as error:  # whatever the providers raise, scripts in Perl among them
+        raise ConfigurationError(
+            f"measures: {', '.join(measures)} cannot be computed here: {error!r}"
+        ) from error
     return Measured({name: values[str(m)] for name, m in parsed.items()})
 
 
 def _parse(ir_measures: Any, name: str) -> Any:  # noqa: ANN401 - without annotations
     try:
-        return ir_measures.parse_measure(name)
-    except (NameError, ValueError, SyntaxError, TypeError) as error:
+        parsed = ir_measures.parse_measure(name)
+        parsed.validate_params()
+    except (NameError, ValueError, SyntaxError, TypeError, AssertionError) as error:
         raise ConfigurationError(
             f"measures: {name!r} is none that ir-measures knows; try {', '.join(DEFAULT_MEASURES)}"
         ) from error
+    if not 1 <= parsed.params.get("cutoff", 1) <= LARGEST_CUTOFF:
+        raise ConfigurationError(
+            f"measures: {name!r} must look at 1 to {LARGEST_CUTOFF:,} documents"
+        )
+    return parsed
 
 
 def confidence_interval(

@@ -118,7 +118,7 @@ def read_rag_dataset(folder: Path, *, name: str | None = None) -> Collection:
     """
     path = folder / "rag_dataset.json"
     try:
-        examples = json.loads(path.read_text(encoding="utf-8"))["examples"]
+        examples = json.loads(path.read_text(encoding="utf-8-sig"))["examples"]
     except OSError as error:
         raise InputError(str(path), f"cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -157,7 +157,8 @@ def _read_example(where: str, example: Any) -> tuple[str, list[str]]:  # noqa: A
 
 
 def _source_texts(folder: Path) -> list[str]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in TEXTS)
+    found = folder.rglob("*")
+    files = sorted(path for path in found if path.suffix.lower() in TEXTS and path.is_file())
     return [path.read_text(encoding="utf-8", errors="replace") for path in files]
 
 
@@ -277,7 +278,6 @@ def load_embedding(model: str) -> BaseEmbedding:
         ModelLoadError: The model cannot be loaded.
     """
     import_extra("llama_index.core", INSTALL_RAG)
-    import_extra("sentence_transformers", INSTALL_RAG)
     from ._rag_embedding import SentenceTransformerEmbedding
 
     return SentenceTransformerEmbedding.load(model)

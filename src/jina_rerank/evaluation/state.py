@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .._output import writing
 from .systems import Candidates, SystemScores
 
 _FORMAT = 1
@@ -44,12 +45,18 @@ class StateFile:
         self.finished = self._read()
 
     def append(self, seconds: float, scores: Mapping[str, SystemScores]) -> None:
-        """Keep a window of queries, on disk when this returns."""
+        """Keep a window of queries, on disk when this returns.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
         line = json.dumps(
             {"seconds": seconds, "queries": {query: asdict(s) for query, s in scores.items()}}
         )
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("r+b" if self._usable_bytes else "wb") as file:
+        with (
+            writing(self._path),
+            self._path.open("r+b" if self._usable_bytes else "wb") as file,
+        ):
             if not self._usable_bytes:
                 self._usable_bytes += file.write(self._header.encode())
             file.seek(self._usable_bytes)

@@ -1,12 +1,11 @@
 """An endpoint on SageMaker, as boto3 finds it on the loopback."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from aws import KEY_ID, SECRET_KEY, TOKEN
+from aws import use_aws_environment
 from faults import FaultServer
 
 from jina_rerank import SageMakerScorer
@@ -16,16 +15,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Credentials and a region in the environment, and nothing of this machine's own."""
-    for name in [name for name in os.environ if name.upper().startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    use_aws_environment(monkeypatch, tmp_path)
 
 
 @pytest.fixture

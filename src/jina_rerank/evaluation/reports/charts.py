@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from xml.etree.ElementTree import Element
 
 from .elements import h
@@ -41,7 +42,9 @@ class _Axis:
                 for digit in ((1, 2, 5) if len(exponents) < 4 else (1,))
                 if self.low <= digit * 10.0**exponent <= self.high
             ]
-        step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if (self.high - self.low) / s <= 6)
+        decades = (0.01 * 10**exponent for exponent in count())
+        steps = (digit * decade for decade in decades for digit in (1, 2, 5))
+        step = next(step for step in steps if (self.high - self.low) / step <= 6)
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -63,7 +66,7 @@ def throughput_chart(summary: Summary) -> Element | None:
     figures = [row.figures[measure] for row in summary.rows]
     y = _Axis(
         max(0.0, min(f.low for f in figures) - 0.02),
-        min(1.0, max(f.high for f in figures) + 0.02),
+        min(max(1.0, *(f.high for f in figures)), max(f.high for f in figures) + 0.02),
         _HEIGHT - _BOTTOM,
         _TOP,
     )

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..._output import writing
 from ..rag import HIT_RATE, MRR
 from ..reports.markdown import markdown_table
 from ..reports.words import ABSENT
@@ -93,12 +94,16 @@ def write_suite(result: SuiteResult, folder: Path) -> None:
     Args:
         result: What came out.
         folder: Made if it is not there.
+
+    Raises:
+        InputError: It cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = json.dumps(suite_dict(result), indent=2, ensure_ascii=False)
-    (folder / f"{result.suite.name}.json").write_text(written + "\n", encoding="utf-8")
-    markdown = suite_markdown(result)
-    (folder / f"{result.suite.name}.md").write_text(markdown, encoding="utf-8")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{result.suite.name}.json").write_text(written + "\n", encoding="utf-8")
+        markdown = suite_markdown(result)
+        (folder / f"{result.suite.name}.md").write_text(markdown, encoding="utf-8")
 
 
 def _label(measure: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ._inputs import check_text
+from .errors import InputError
 
 
 def find_file(path: Path) -> Path | None:
@@ -56,7 +57,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for where, line in read_lines(path):
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(where, f"is not JSON: {error}") from error
         if not isinstance(value, dict):
             raise InputError(where, f"must be a JSON object, not {type(value).__name__}")
@@ -79,9 +80,9 @@ def take_id(value: dict[str, Any], key: str, where: str) -> str:
     """The identifier under a key; whole numbers count as identifiers too.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or it is not valid Unicode.
     """
     identifier = value.get(key)
     if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
         raise InputError(where, f"must have an identifier under {key!r}")
-    return str(identifier)
+    return check_text(str(identifier), f"{where}: {key}")

@@ -1,0 +1,116 @@
+"""The models that a recipe names: its student and its teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from ..errors import ConfigurationError, ModelLoadError
+from ..jinabert import JinaBert, PairTokenizer
+from ..jinabert.files import find_checkpoint
+from ..scorers.cross_encoder import CrossEncoderScorer
+from ..scorers.local import LocalScorer
+from ..scorers.remote import RemoteScorer
+from .conversion import convert_bert
+from .recipe import StudentRecipe, TeacherRecipe
+from .teachers import Bm25Teacher, EmbeddingTeacher, ScorerTeacher, Teacher
+
+
+def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
+    """The student before its training, and before its healing if it is converted.
+
+    Returns:
+        The model, float32, on the CPU; and its tokenizer.
+
+    Raises:
+        ConfigurationError: It cannot be had; the message names the field.
+    """
+    if student.shape is not None:
+        assert student.tokenizer is not None
+        with _naming("student.tokenizer"):
+            pairs = PairTokenizer.from_file(Path(student.tokenizer))
+        tokenizer = Tokenizer.from_file(student.tokenizer)
+        for field, needed in (
+            ("vocab_size", max(tokenizer.get_vocab().values()) + 1),
+            ("type_vocab_size", max(pairs.pair(*pairs.encode(["a", "a"])).token_type_ids) + 1),
+        ):
+            if (given := getattr(student.shape, field)) < needed:
+                raise ConfigurationError(
+                    f"student.shape.{field}: {given} is too small for {student.tokenizer}; "
+                    f"it needs {needed}"
+                )
+        torch.manual_seed(student.seed)
+        return JinaBert(student.shape), tokenizer
+    if student.checkpoint is not None:
+        with _naming("student.checkpoint"):
+            files = find_checkpoint(student.checkpoint)
+            assert files.tokenizer is not None
+            PairTokenizer.from_file(files.tokenizer)
+            model = JinaBert.from_pretrained(files.config.parent)
+        return model, Tokenizer.from_file(str(files.tokenizer))
+    assert student.convert is not None
+    with _naming(
+        "student.convert" if student.layers is None else "student.convert, student.layers"
+    ):
+        source = Path(student.convert).expanduser()
+        return convert_bert(source, layers=student.layers, seed=student.seed)
+
+
+def check_teacher(teacher: TeacherRecipe) -> None:
+    """See that a teacher can be had, downloaded if need be.
+
+    Others than JinaBERTs are loaded for that and let go, since only one at a time has to fit into
+    memory.
+
+    Raises:
+        ConfigurationError: It cannot be had; the message names the field.
+        AuthenticationError: There is no key for the service.
+    """
+    for field in ("model", "cross_encoder", "embedding"):
+        name = getattr(teacher, field)
+        if name is not None:
+            with _naming(f"teacher {teacher.name}.{field}"):
+                if field == "model":
+                    find_checkpoint(name)
+                else:
+                    load_teacher(teacher, ()).warm_up()
+    if teacher.remote is not None:
+        load_teacher(teacher, ())
+
+
+def load_teacher(teacher: TeacherRecipe, passages: Sequence[str]) -> Teacher:
+    """A teacher, which reads its model when it is first asked.
+
+    Args:
+        teacher: Which one.
+        passages: All that it may be asked for.
+    """
+    if teacher.model is not None:
+        return ScorerTeacher(LocalScorer(teacher.model))
+    if teacher.cross_encoder is not None:
+        return ScorerTeacher(CrossEncoderScorer(teacher.cross_encoder))
+    if teacher.remote is not None:
+        return ScorerTeacher(RemoteScorer(model=teacher.remote))
+    if teacher.embedding is not None:
+        return EmbeddingTeacher(
+            teacher.embedding,
+            query_prompt=teacher.query_prompt,
+            passage_prompt=teacher.passage_prompt,
+        )
+    return Bm25Teacher(passages)
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """A model that cannot be loaded is a field to be changed."""
+    try:
+        yield
+    except ModelLoadError as error:
+        raise ConfigurationError(
+            f"{field}: {error}; name a folder that holds it, or a model of the hub where the "
+            "network allows"
+        ) from error
