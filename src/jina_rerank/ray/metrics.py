@@ -1,0 +1,59 @@
+"""What Ray is told, which adds the replica and gives it to Prometheus."""
+
+from __future__ import annotations
+
+from ray.serve.metrics import Counter, Histogram
+
+from ..ranking import Ranking
+from ..server.admission import Queue
+from ..server.metrics import SECONDS, SIZES, TOKENS, Metrics
+
+MODEL = ("model",)
+
+
+class ReplicaMetrics(Metrics):
+    """The numbers of one replica: what rankings cost, to Ray as well.
+
+    `/metrics` is answered by any one replica, so it is no source for Prometheus here. Requests,
+    their statuses and latencies are counted by Ray itself.
+
+    Args:
+        queue: Whose length is told.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(queue)
+        self._ray_seconds = _histogram(
+            "rank_seconds", "From a place in the queue to a ranking.", SECONDS
+        )
+        self._ray_waiting = _histogram(
+            "queue_seconds", "Waiting for the model while others had it.", SECONDS
+        )
+        self._ray_computing = _histogram("compute_seconds", "In the model.", SECONDS)
+        self._ray_documents = _histogram(
+            "request_documents", "Documents of ranked requests.", SIZES
+        )
+        self._ray_tokens = _histogram(
+            "request_tokens", "Tokens computed for ranked requests; none is padding.", TOKENS
+        )
+        self._ray_truncated = Counter(
+            "jina_rerank_truncated_documents", "Documents that were cut to fit.", MODEL
+        )
+
+    def ranked(self, model: str, ranking: Ranking, seconds: float) -> None:
+        """Count a ranking."""
+        super().ranked(model, ranking, seconds)
+        tags = {"model": model}
+        usage = ranking.usage
+        self._ray_seconds.observe(seconds, tags)
+        if ranking.timings is not None:
+            self._ray_waiting.observe(ranking.timings.waiting, tags)
+            self._ray_computing.observe(ranking.timings.computing, tags)
+        self._ray_documents.observe(usage.documents, tags)
+        self._ray_tokens.observe(usage.tokens or 0, tags)
+        if usage.truncated_documents:
+            self._ray_truncated.inc(usage.truncated_documents, tags)
+
+
+def _histogram(name: str, description: str, boundaries: tuple[float, ...]) -> Histogram:
+    return Histogram(f"jina_rerank_{name}", description, list(boundaries), MODEL)
