@@ -18,7 +18,6 @@ from ..server.logs import log_json
 from ..server.run import GRACE
 from ..server.settings import PREFIX
 from .metrics import ReplicaMetrics
-from .pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -132,10 +131,8 @@ class Replica:
             keys=os.environ.get(f"{PREFIX}KEYS", ""),
         )
         log_json(settings.log_level)
-        models = self.find_models(settings)
-        self._engine = Engine(settings, models)
+        self._engine = Engine(settings, self.find_models(settings))
         self._engine.metrics = ReplicaMetrics(self._engine.queue)
-        self._pulse = Pulse([model.reranker for model in models], settings.deadline)
 
     def find_models(self, settings: Settings) -> list[ServedModel]:
         """What is served here."""
@@ -153,7 +150,7 @@ class Replica:
         """
         if not self._engine.ready:
             await self._engine.warm_up()
-        if await self._pulse.hangs():
+        if await self._engine.hangs():
             logger.critical("a model hangs; this replica ends")
             # Not in order: that would wait for the thread that hangs, with its CPUs kept from the
             # replica that takes its place.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,8 @@ from .dialects.tei import Tei
 from .engine import Engine
 from .logs import Observed
 from .playground import playground_router
+
+logger = logging.getLogger(__name__)
 
 LOADING = 60.0
 """Seconds for which an end waits for models that are still being loaded."""
@@ -71,9 +74,19 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
         app.include_router(dialect.router(engine))
     app.include_router(playground_router(engine))
 
-    @app.get("/live", summary="Whether the process runs", response_class=PlainTextResponse)
-    async def live() -> str:
-        return "live"
+    @app.get(
+        "/live",
+        summary="Whether the process should go on",
+        response_class=PlainTextResponse,
+        responses={503: {"description": "A model hangs, or computes nothing but errors."}},
+    )
+    async def live() -> Response:
+        try:
+            hangs = await engine.hangs()
+        except Exception:
+            logger.exception("a model does not compute")
+            return PlainTextResponse("failing", 503)
+        return PlainTextResponse("hanging", 503) if hangs else PlainTextResponse("live")
 
     @app.get(
         "/ready",

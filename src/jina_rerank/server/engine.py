@@ -23,6 +23,7 @@ from .admission import Queue, estimate_tokens
 from .dialect import RankJob
 from .keys import Keys
 from .metrics import Metrics
+from .pulse import Pulse
 from .refusals import (
     ClientGone,
     DeadlineExceeded,
@@ -87,6 +88,7 @@ class Engine:
         self._keys = Keys(settings.keys, settings.key_file)
         self.queue = Queue(settings.max_queued_tokens)
         self.metrics = Metrics(self.queue)
+        self._pulse = Pulse([model.reranker for model in served], settings.deadline)
         self._warm = False
         self._draining = False
         self._closing = False
@@ -131,6 +133,14 @@ class Engine:
                 "warm", extra={"model": model.name, "seconds": time.perf_counter() - started}
             )
         self._warm = True
+
+    async def hangs(self) -> bool:
+        """Whether a model has computed nothing for `Settings.deadline`, although it has to.
+
+        Raises:
+            RerankError: A model does not compute at all.
+        """
+        return self._warm and await self._pulse.hangs()
 
     def drain(self) -> None:
         """No longer be ready; go on answering."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,9 @@ from ..scorers._worker import batches_computed
 
 PATIENCE = 1.0
 """Seconds that one check waits for its pairs."""
+
+FRESH = 1.0
+"""Seconds for which an answer is good for others who ask: anybody may, as often as they like."""
 
 
 class Pulse:
@@ -36,6 +40,7 @@ class Pulse:
         self._limit = limit
         self._clock = clock
         self._asked: asyncio.Future[list[Ranking]] | None = None
+        self._answered = -math.inf
         self._batches = 0
         self._beat = 0.0
 
@@ -45,15 +50,21 @@ class Pulse:
         Raises:
             RerankError: A model does not compute at all.
         """
-        if self._asked is None:
+        if self._clock() < self._answered + FRESH:
+            return False
+        asked = self._asked
+        if asked is None:
             self._beat = self._clock()
-            self._asked = asyncio.gather(
+            asked = self._asked = asyncio.gather(
                 *(model.arank("alive?", ["alive"]) for model in self._models)
             )
-        await asyncio.wait({self._asked}, timeout=PATIENCE)
-        if self._asked.done():
-            answered, self._asked = self._asked, None
-            answered.result()
+        await asyncio.wait({asked}, timeout=PATIENCE)
+        if asked.done():
+            # Several may have waited for it, and the next may have begun.
+            if self._asked is asked:
+                self._asked = None
+            asked.result()
+            self._answered = self._clock()
             return False
         batches = batches_computed()
         if batches != self._batches:

@@ -3,13 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
-from serving import GatedModel, served
+from serving import GatedModel, LiveService, served, until
 
-pytest.importorskip("ray", reason="the extra ray is not installed")
-
-from jina_rerank.ray import pulse
-from jina_rerank.ray.pulse import Pulse
+from jina_rerank.server import pulse
+from jina_rerank.server.pulse import FRESH, Pulse
 
 
 class Clock:
@@ -83,3 +82,35 @@ async def test_a_model_that_cannot_compute_says_why(
     monkeypatch.setattr(pulse, "PATIENCE", 30)
     with pytest.raises(RuntimeError):
         await Pulse([model], 10, Clock()).hangs()
+
+
+async def test_many_who_ask_share_an_answer(gated: GatedModel) -> None:
+    clock = Clock()
+    model = served(gated)[0].reranker
+    watching = Pulse([model], 10, clock)
+    await model.awarm_up()
+    gated.batches.clear()
+    assert not any(await asyncio.gather(*(watching.hangs() for _ in range(20))))
+    assert not await watching.hangs()
+    assert gated.batches == [1]
+    clock.now += 2 * FRESH
+    assert not await watching.hangs()
+    assert gated.batches == [1, 1]
+
+
+def test_the_service_says_so(gated: GatedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "FRESH", 0.0)
+
+    def live() -> tuple[int, str]:
+        response = httpx.get(f"{service.url}/live", timeout=30)
+        return response.status_code, response.text
+
+    with LiveService(served(gated), deadline=0.2) as service:
+        until(lambda: service.engine.ready)
+        assert live() == (200, "live")
+        gated.hold()
+        until(lambda: live() == (503, "hanging"))
+        gated.release()
+        until(lambda: live() == (200, "live"))
+        gated.fail_on("alive")
+        until(lambda: live() == (503, "failing"))
