@@ -6,20 +6,18 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from checkpoints import SMALL, write_checkpoint
+from full_disk import full_beyond
 from small_recipe import small_recipe
 from typer.testing import CliRunner
 
 from jina_rerank import ConfigurationError
 from jina_rerank._output import held
 from jina_rerank.cli.app import app
-
-resource = pytest.importorskip("resource", reason="files cannot be limited here")
 
 
 def run(recipe: Path, *args: object) -> tuple[int, str]:
@@ -141,24 +139,13 @@ def test_a_step_that_is_none(tmp_path: Path, until: int) -> None:
     assert (status, f"until: must be at least 1, not {until}" in err) == (2, True)
 
 
-@pytest.fixture
-def room() -> Iterator[Callable[[int], Any]]:
-    """Sets how long files may get, as if the disk were full then."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(
     ("size", "file"), [(500, "passages.parquet"), (20_000, "state.pt.new"), (400_000, "state.pt")]
 )
-def test_a_full_disk_and_room_again(
-    tmp_path: Path, room: Callable[[int], Any], size: int, file: str
-) -> None:
+def test_a_full_disk_and_room_again(tmp_path: Path, size: int, file: str) -> None:
     recipe = small_recipe(tmp_path)
-    room(size)
-    status, err = run(recipe)
-    room(resource.RLIM_INFINITY)
+    with full_beyond(size):
+        status, err = run(recipe)
     assert status == 2
     assert f"{file}" in err
     assert "cannot be written" in err

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disk import full_beyond
 from judged import COLLECTION, FOUND, write_beir
 from typer.testing import CliRunner
 
@@ -25,8 +26,6 @@ from jina_rerank.evaluation import (
     read_run,
 )
 from jina_rerank.testing import FakeScorer
-
-resource = pytest.importorskip("resource", reason="files cannot be limited here")
 
 
 def run(*args: object) -> tuple[int, str, str]:
@@ -173,20 +172,11 @@ def test_an_output_of_a_suite_that_cannot_be_written_is_told_before_it_is_run(
     assert f"{tmp_path / 'file'}: cannot be written" in result.stderr
 
 
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    """As if the disk were full: no file gets longer than a kilobyte."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("no_room")
 def test_a_full_disk(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "places")
     out = tmp_path / "out"
-    status, _, err = run(folder, "--output", out)
+    with full_beyond(1000):
+        status, _, err = run(folder, "--output", out)
     assert status == 2
     assert f"{out}: cannot be written: File too large" in err
 
