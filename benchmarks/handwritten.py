@@ -2,8 +2,9 @@
 
     MODEL=folder DTYPE=bfloat16 uvicorn benchmarks.handwritten:app
 
-An endpoint that is no coroutine, so that it runs in a thread and blocks nobody; batches of 32, each
-call its own, as `CrossEncoder.rank` makes them.
+In two ways: an endpoint that is no coroutine, so that each call has a thread and blocks nobody, and
+a coroutine that blocks all others while it computes. Batches of 32, each call its own, as
+`CrossEncoder.rank` makes them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,14 @@ class Asked(BaseModel):
     documents: list[str]
 
 
+@app.post("/rerank/in-turn")
+async def rerank_in_turn(asked: Asked) -> list[dict[str, float]]:
+    """The documents' places and scores, best first; one call at a time."""
+    return rerank(asked)
+
+
 @app.post("/rerank")
 def rerank(asked: Asked) -> list[dict[str, float]]:
-    """The documents' places and scores, best first."""
+    """The documents' places and scores, best first; as many calls at once as there are."""
     ranked = model.rank(asked.query, asked.documents, batch_size=32)
     return [{"index": hit["corpus_id"], "score": float(hit["score"])} for hit in ranked]

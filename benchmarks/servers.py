@@ -95,8 +95,9 @@ def _peers(folder: Path, infinity: Path | None) -> Iterator[Peer]:
     yield Peer("jina-rerank serve", [*command, *limits], "/v1/rerank")
     hand = [sys.executable, "-m", "uvicorn", "benchmarks.handwritten:app", "--log-level", "warning"]
     for dtype in ("float32", "bfloat16"):
-        name = f"FastAPI and sentence-transformers, {dtype}"
-        yield Peer(name, hand, "/rerank", {"MODEL": str(theirs), "DTYPE": dtype})
+        for path, way in (("/rerank", "in threads"), ("/rerank/in-turn", "one at a time")):
+            name = f"FastAPI and sentence-transformers, {dtype}, {way}"
+            yield Peer(name, hand, path, {"MODEL": str(theirs), "DTYPE": dtype})
     if infinity is not None:
         command = [str(infinity), "v2", "--model-id", str(theirs), "--engine", "torch"]
         options = ["--device", "cpu", "--no-bettertransformer", "--log-level", "warning"]
