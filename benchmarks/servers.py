@@ -101,7 +101,9 @@ def _peers(folder: Path, infinity: Path | None) -> Iterator[Peer]:
     if infinity is not None:
         command = [str(infinity), "v2", "--model-id", str(theirs), "--engine", "torch"]
         options = ["--device", "cpu", "--no-bettertransformer", "--log-level", "warning"]
-        yield Peer("infinity, torch", [*command, *options], "/rerank")
+        for dtype in ("float32", "bfloat16"):
+            named = [*command, *options, "--dtype", dtype]
+            yield Peer(f"infinity, torch, {dtype}", named, "/rerank")
 
 
 def _name_tokenizer(file: Path) -> None:
