@@ -108,6 +108,33 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     assert ask(here, *("x" * i for i in range(97)), query="q").usage.cached_documents == 97
 
 
+@pytest.mark.parametrize("patient", [True, False])
+def test_writing_ahead_is_waited_for_while_another_reads(
+    patient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_score_store, "BUSY_SECONDS", 60 if patient else 0.01)
+    path = tmp_path / "scores"
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
+        contextlib.closing(sqlite3.connect(path, 0, isolation_level=None)) as ours,
+    ):
+        other.execute("CREATE TABLE scores (key)")
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM scores").fetchall()
+        statements: list[str] = []
+
+        def on_statement(statement: str) -> None:
+            statements.append(statement)
+            if patient and len(statements) == 3:
+                other.execute("COMMIT")
+
+        ours.set_trace_callback(on_statement)
+        _score_store._let_readers_go_on(ours)
+        assert len(statements) >= 2
+        mode = "wal" if patient else "delete"
+        assert ours.execute("PRAGMA journal_mode").fetchone() == (mode,)
+
+
 def run_in_fork(work: Callable[[], object]) -> None:
     """Fails if it fails there, or hangs."""
     child = os.fork()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import random
 import threading
 import time
 import weakref
@@ -202,9 +203,7 @@ class ScoreStore:
                 )
             self._trim(connection)  # it may have been larger
         connection.execute("PRAGMA synchronous = NORMAL")  # no corruption, no wait for the disk
-        # Readers go on while another process writes. A file system that cannot do that keeps the
-        # rollback journal, which is slower and as safe.
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        _let_readers_go_on(connection)
 
     def _disconnect(self) -> None:
         import sqlite3
@@ -311,6 +310,30 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     with connection:  # commits, or rolls back
         connection.execute("BEGIN IMMEDIATE")
         yield
+
+
+def _let_readers_go_on(connection: sqlite3.Connection) -> None:
+    """Write ahead, so that others read meanwhile.
+
+    Where that cannot be had, the file keeps its rollback journal, which is slower and as safe: on
+    some file systems, and while another process uses the file. Of two that ask for it at the same
+    time SQLite tells one at once that the file is busy, whatever the timeout: each would wait for
+    the other.
+    """
+    import sqlite3
+
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if time.monotonic() > until:
+                return
+            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - or they meet again
+        else:
+            return
 
 
 def _passing_errors() -> set[int]:
