@@ -37,6 +37,8 @@ COUNT, MORE_THAN_0, NOT_NEGATIVE = (
 )
 BEYOND_64_BITS = (str(2**63), str(-(2**63) - 1))
 
+LENGTHS = ("{}", "{ 64 = 0 }", "{ 0 = 1 }", "{ -3 = 1 }", "{ 64 = -1 }")
+
 OUT_OF_RANGE = {
     "student.seed": BEYOND_64_BITS,
     "healing.steps": COUNT,
@@ -55,7 +57,8 @@ OUT_OF_RANGE = {
     "lists.passages": ("1", "-3"),
     "lists.tokens_per_step": COUNT,
     "lists.longest_query": COUNT,
-    "lists.longest_passage": ("{}", "{ 64 = 0 }", "{ 0 = 1 }", "{ -3 = 1 }", "{ 64 = -1 }"),
+    "lists.longest_passage": LENGTHS,
+    "lists.longest_passage_before_decay": LENGTHS,
     "lists.blank": ("-0.1", "1.1", "nan"),
     "lists.seed": BEYOND_64_BITS,
     "training.steps": COUNT,

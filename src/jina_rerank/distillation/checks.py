@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -60,6 +60,7 @@ RANGES = {
         "tokens_per_step": COUNT,
         "longest_query": COUNT,
         "longest_passage": NOT_NEGATIVE,
+        "longest_passage_before_decay": NOT_NEGATIVE,
         "blank": PROBABILITY,
         "seed": SEED,
     },
@@ -98,11 +99,18 @@ def check_recipe(recipe: Recipe) -> None:
         _refuse("teacher", f"two are called {repeated!r}; give one another name")
     if not (lists.kl or lists.margin_mse or lists.contrastive or lists.pointwise):
         _refuse("lists", "kl, margin_mse, contrastive and pointwise are all 0; nothing is learned")
-    for length in lists.longest_passage:
+    for name in ("longest_passage", "longest_passage_before_decay"):
+        lengths = getattr(lists, name)
+        if lengths is not None:
+            _check_lengths(f"lists.{name}", lengths)
+
+
+def _check_lengths(where: str, lengths: Mapping[int, float]) -> None:
+    for length in lengths:
         if length < 1:
-            _refuse("lists.longest_passage", f"a length must be 1 or more, not {length}")
-    if not any(lists.longest_passage.values()):
-        _refuse("lists.longest_passage", "names no length that is used, as { 256 = 1.0 } does")
+            _refuse(where, f"a length must be 1 or more, not {length}")
+    if not any(lengths.values()):
+        _refuse(where, "names no length that is used, as { 256 = 1.0 } does")
 
 
 def _check_student(student: StudentRecipe) -> None:
@@ -144,6 +152,8 @@ def _check_ranges(recipe: Recipe) -> None:
     for where, table, ranges in _tables(recipe):
         for name, allowed in ranges.items():
             value = getattr(table, name)
+            if value is None:
+                continue
             numbers = (
                 {f"{name}.{key}": number for key, number in value.items()}
                 if isinstance(value, dict)

@@ -35,6 +35,8 @@ class ListSettings:
         tokens_per_step: About how many.
         longest_query: In tokens.
         longest_passage: In tokens, and how often a list is cut at that.
+        longest_passage_before_decay: The same for the steps before the learning rate falls; None
+            for `longest_passage` throughout. Short passages bring more lists in the same time.
         blank: How often a list has a blank passage, which answers nothing.
         seed: Of what is drawn.
     """
@@ -50,6 +52,7 @@ class ListSettings:
     longest_passage: Mapping[int, float] = field(
         default_factory=lambda: {128: 0.35, 256: 0.4, 448: 0.2, 1536: 0.05}
     )
+    longest_passage_before_decay: Mapping[int, float] | None = None
     blank: float = 0.02
     seed: int = 0
 
@@ -95,6 +98,7 @@ class ListObjective:
         tokenizer: The student's.
         settings: How.
         source_weights: How often lists of a source are drawn, 1 for sources that are not named.
+        decay_from: The step from which the learning rate falls, see `Settings.decay`.
         device: The model's.
     """
 
@@ -106,12 +110,14 @@ class ListObjective:
         settings: ListSettings,
         *,
         source_weights: Mapping[str, float] | None = None,
+        decay_from: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         self._passages = prepared.passages
         self._lists = prepared.lists
         self._tokenizer = tokenizer
         self._settings = settings
+        self._decay_from = decay_from
         self._device = device
         weights = source_weights or {}
         self._teacher = [
@@ -124,20 +130,22 @@ class ListObjective:
     def shares(self, step: int, parts: int) -> list[ListShare]:
         """See `Objective`. Shares have about equally many tokens."""
         chance = random.Random(f"{self._settings.seed}-{step}")
+        lengths = self._settings.longest_passage
+        if step < self._decay_from:
+            lengths = self._settings.longest_passage_before_decay or lengths
         drawn: list[_Drawn] = []
         while sum(one.tokens for one in drawn) < self._settings.tokens_per_step:
-            drawn.append(self._draw(chance))
+            drawn.append(self._draw(chance, lengths))
         own: list[list[_Drawn]] = [[] for _ in range(min(parts, len(drawn)))]
         for one in sorted(drawn, key=lambda d: d.tokens, reverse=True):
             min(own, key=lambda lists: sum(d.tokens for d in lists)).append(one)
         return [self._share(lists, len(lists) / len(drawn)) for lists in own]
 
-    def _draw(self, chance: random.Random) -> _Drawn:
+    def _draw(self, chance: random.Random, lengths: Mapping[int, float]) -> _Drawn:
         settings = self._settings
         at = int(np.searchsorted(self._cumulative, chance.random() * self._cumulative[-1], "right"))
         one = self._lists[at]
         places = self._choose(one, chance)
-        lengths = settings.longest_passage
         (limit,) = chance.choices(list(lengths), list(lengths.values()))
         (query,) = self._tokenizer.encode([one.query])
         texts = [self._passage(one.passages[p])[:limit] for p in places]

@@ -97,6 +97,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         PairTokenizer(Tokenizer.from_str(tokenizer.to_str())),
         recipe.lists,
         source_weights=recipe.data.weights,
+        decay_from=recipe.training.decay_from,
         device=device,
     )
     folder = output / "model"

@@ -80,6 +80,11 @@ class Settings:
     dtype: torch.dtype = torch.bfloat16
     save_every: int = 100
 
+    @property
+    def decay_from(self) -> int:
+        """The step from which the learning rate falls."""
+        return max(0, self.steps - self.decay)
+
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
         rising = min(1.0, (step + 1) / max(1, self.warm_up))
@@ -275,8 +280,6 @@ class Trainer(Generic[S]):
         try:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
-            for group in self._optimizer.param_groups:
-                group["fused"] = True  # where the state is from a version that was not
         except (RuntimeError, ValueError) as error:  # of another shape
             raise ConfigurationError(another) from error
         self.step = state["step"]
