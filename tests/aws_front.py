@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 
 import httpx
+from http_thread import HttpThread
 
 
-class AwsFront:
+class AwsFront(HttpThread):
     """Answers `InvokeEndpoint` with what the container answers to `/invocations`.
 
     As AWS has it: the client's signature stays here, and a container's failure becomes a 424
@@ -20,7 +19,6 @@ class AwsFront:
         container: The container's address.
 
     Attributes:
-        url: Where it listens.
         invocations: The status of each answer of the container, in order.
     """
 
@@ -59,19 +57,7 @@ class AwsFront:
             def log_message(self, *args: object) -> None:
                 """Not to standard error."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 def _model_error(reply: httpx.Response) -> bytes:

@@ -63,6 +63,11 @@ def test_the_probes_are_routes() -> None:
         assert container[probe]["httpGet"]["path"] in paths
 
 
+def test_kubernetes_sets_none_of_our_variables() -> None:
+    # For a service named jina-rerank it sets JINA_RERANK_PORT=tcp://..., which is a setting.
+    assert deployment()["enableServiceLinks"] is False
+
+
 def test_the_ends_are_long_enough_for_the_longest_request() -> None:
     (container,) = deployment()["containers"]
     (drain,) = (one["value"] for one in container["env"] if one["name"] == "JINA_RERANK_DRAIN")

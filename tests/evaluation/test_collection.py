@@ -125,3 +125,10 @@ def test_whole_numbers_are_identifiers_and_a_missing_title_is_none(tmp_path: Pat
     collection = read_beir(tmp_path)
     assert collection.documents == {"7": "a"}
     assert collection.queries == {"1": "b"}
+
+
+@pytest.mark.parametrize("folder", ["/absent/folder", "./absent", "../absent", "~/absent"])
+def test_a_folder_that_is_not_there_is_no_name(folder: str) -> None:
+    with pytest.raises(InputError, match="there is no such folder") as caught:
+        load_collection(folder)
+    assert caught.value.argument == folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,11 +116,17 @@ def test_environment_and_file_are_read_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "many"), ("DEADLINE", "soon"), ("ALLOW_ANONYMOUS", "maybe"), ("MODELS", ",")],
+    [("PORT", "tcp://10.0.0.1:80"), ("DEADLINE", "soon"), ("ALLOW_ANONYMOUS", "maybe")],
 )
 def test_variables_that_cannot_be_read(name: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=name.lower()):
+    with pytest.raises(ConfigurationError, match=f"JINA_RERANK_{name}: cannot be read") as caught:
         Settings.read({}, {f"JINA_RERANK_{name}": value})
+    assert value not in str(caught.value)
+
+
+def test_an_empty_list_of_models() -> None:
+    with pytest.raises(ConfigurationError, match="models: name at least one"):
+        Settings.read({}, {"JINA_RERANK_MODELS": ","})
 
 
 @pytest.mark.parametrize(
@@ -128,7 +135,7 @@ def test_variables_that_cannot_be_read(name: str, value: str) -> None:
 def test_files_that_cannot_be_read(text: str, tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text(text)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=re.escape(str(file))):
         Settings.read({}, {}, file)
 
 

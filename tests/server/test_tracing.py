@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import pytest
+from http_thread import HttpThread
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -27,11 +28,10 @@ PARENT = "b7ad6b7169203331"
 SECRET = "panda-of-a-client"
 
 
-class Collector:
+class Collector(HttpThread):
     """Takes traces over HTTP, as OTLP has them.
 
     Attributes:
-        url: Where to send them.
         exports: What has come, each parsed by the protocol's own schema.
     """
 
@@ -52,18 +52,7 @@ class Collector:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> Collector:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def spans(self) -> list[Span]:
         return [
@@ -90,7 +79,6 @@ def collected(small_checkpoint: Path) -> Iterator[Collector]:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": "search"}
         with serving("--model", f"small={small_checkpoint}", **variables) as (process, url):
             until(lambda: is_ready(url))
-            collector.exports.clear()
             body = {"query": SECRET, "documents": [SECRET, "bear"], "top_n": 1}
             headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
             httpx.post(f"{url}/v1/rerank?q={SECRET}", json=body, headers=headers).raise_for_status()
@@ -127,6 +115,12 @@ def test_a_ranking_has_openinferences_attributes(collected: Collector) -> None:
     assert found["jina_rerank.documents"] == 2
     assert found["jina_rerank.tokens"] > 0
     assert found["jina_rerank.compute_seconds"] > 0
+
+
+def test_probes_are_not_traced(collected: Collector) -> None:
+    # The fixture waited for /ready.
+    routes = {attributes(span).get("http.route") for span in collected.spans()}
+    assert routes == {"/v1/rerank", None}
 
 
 def test_a_refusal_is_no_failure_of_the_service(collected: Collector) -> None:

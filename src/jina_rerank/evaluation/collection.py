@@ -69,8 +69,12 @@ def load_collection(name_or_folder: str, *, split: str = "test") -> Collection:
         InputError: There is no such folder or name, or its content cannot be used.
         ConfigurationError: A library is missing; the message names the command.
     """
-    if Path(name_or_folder).is_dir():
-        return read_beir(Path(name_or_folder), split=split)
+    folder = Path(name_or_folder).expanduser()
+    if folder.is_dir():
+        return read_beir(folder, split=split)
+    # No name begins so: whoever mistyped a folder is not to be sent to install a library.
+    if name_or_folder.startswith(("/", ".", "~")):
+        raise InputError(name_or_folder, "there is no such folder")
     from .named import load_named
 
     return load_named(name_or_folder)

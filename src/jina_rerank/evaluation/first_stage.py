@@ -18,6 +18,7 @@ Run: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 LARGEST_SCORE = 3e38
+"""Beyond it trec_eval, which has 32-bit floats, knows infinity only, and all are equal."""
 
 
 def best_first(scores: Mapping[str, float]) -> list[str]:
@@ -148,7 +149,7 @@ def read_run(path: Path) -> Run:
             score = float(written)
         except ValueError:
             raise InputError(where, f"has the score {written!r}, which is no number") from None
-        # As large as trec_eval's 32-bit floats; NaN is not.
+        # Not >, which is false for NaN.
         if not abs(score) <= LARGEST_SCORE:
             raise InputError(where, f"has the score {written!r}, which cannot be ordered")
         found = run.setdefault(query, {})

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .dialect import stack_of
 from .engine import Engine
-from .tracing import answering
+from .tracing import answering, not_traced
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,10 @@ FIELDS = (
     "stack",
 )
 """What a line may have beside its message."""
+
+
+PROBES = frozenset({"/live", "/ready", "/metrics", "/ping"})
+"""Asked every few seconds by machines: hardly worth a line in the log, and no trace."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -107,7 +111,8 @@ class Observed:
                     headers["connection"] = "close"
             await send(message)
 
-        with answering(scope["method"], Headers(scope=scope), state["request_id"]) as answered:
+        tracing = answering(scope["method"], Headers(scope=scope), state["request_id"])
+        with not_traced() if scope["path"] in PROBES else tracing as answered:
             try:
                 await self._app(scope, receive, observed)
             finally:
@@ -119,7 +124,7 @@ class Observed:
     def _note(self, route: str, status: int, seconds: float, state: dict[str, object]) -> None:
         self._engine.metrics.answered(route, status, seconds)
         logger.log(
-            logging.DEBUG if route in {"/live", "/ready", "/metrics", "/ping"} else logging.INFO,
+            logging.DEBUG if route in PROBES else logging.INFO,
             "answered",
             extra={
                 **{name: state[name] for name in FIELDS if name in state},

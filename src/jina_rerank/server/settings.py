@@ -105,17 +105,19 @@ class Settings:
         Raises:
             ConfigurationError: One cannot be read, or is unknown.
         """
-        known = {f.name: f for f in dataclasses.fields(cls)}
-        found: dict[str, Any] = {}
-        if file is not None:
-            found |= _read_file(file, set(known))
+        defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         environment = os.environ if environment is None else environment
-        for name in known:
-            text = environment.get(PREFIX + name.upper())
-            if text is not None:
-                found[name] = text
-        found |= {name: value for name, value in flags.items() if value is not None}
-        values: dict[str, Any] = {name: _parse(name, cls, value) for name, value in found.items()}
+        values: dict[str, Any] = {}
+        if file is not None:
+            for name, value in _read_file(file, set(defaults)).items():
+                values[name] = _parse(name, defaults[name], value, f"{file}: {name}")
+        for name, default in defaults.items():
+            variable = PREFIX + name.upper()
+            if variable in environment:
+                values[name] = _parse(name, default, environment[variable], variable)
+        for name, value in flags.items():
+            if value is not None:
+                values[name] = _parse(name, defaults[name], value, name)
         return cls(**values)
 
     def shown(self) -> dict[str, Any]:
@@ -138,9 +140,8 @@ def _read_file(file: Path, known: set[str]) -> dict[str, Any]:
     return found
 
 
-def _parse(name: str, cls: type[Settings], value: object) -> object:
+def _parse(name: str, default: object, value: object, where: str) -> object:
     """A value as its setting has it; texts are what environments and files hold."""
-    default = {f.name: f.default for f in dataclasses.fields(cls)}[name]
     try:
         if name == "models":
             parts = value.split(",") if isinstance(value, str) else value
@@ -157,7 +158,7 @@ def _parse(name: str, cls: type[Settings], value: object) -> object:
             raise TypeError
     except (TypeError, ValueError):
         # The value itself is not said: it may be a key in the wrong place.
-        raise ConfigurationError(f"{name}: cannot be read as {type(default).__name__}") from None
+        raise ConfigurationError(f"{where}: cannot be read as {type(default).__name__}") from None
     return value
 
 
