@@ -61,6 +61,7 @@ class TrainingBatch:
     lengths: Sequence[int]
     first: Tensor
     groups: Sequence[Group]
+    _rows: Tensor
     _place: Tensor
 
     @classmethod
@@ -92,8 +93,13 @@ class TrainingBatch:
             done += index.numel()
         return cls(
             ids.to(device), types.to(device), lengths,
-            torch.tensor(first, device=device), groups, place.to(device),
+            torch.tensor(first, device=device), groups,
+            torch.cat([group.rows.flatten() for group in groups]), place.to(device),
         )  # fmt: skip
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [group.rows.numel() for group in self.groups]
 
     @property
     def tokens(self) -> int:
@@ -131,10 +137,12 @@ def hidden_states(model: JinaBert, batch: TrainingBatch) -> list[Tensor]:
         assert isinstance(layer, _Layer)
         attention = layer.attention
         q, k, v = (attention.self[name](hidden) for name in ("query", "key", "value"))
+        # All groups at once: backwards, a gather writes every row, also those that it leaves out.
+        gathered = [rows.index_select(0, batch._rows).split(batch._sizes) for rows in (q, k, v)]
         context = torch.cat(
             [
-                _attend((q, k, v), group, bias, attention.heads)
-                for group, bias in zip(batch.groups, biases, strict=True)
+                _attend(qkv, bias, attention.heads)
+                for *qkv, bias in zip(*gathered, biases, strict=True)
             ]
         )
         output = attention.output["dense"](context.index_select(0, batch._place))
@@ -155,12 +163,9 @@ def _bias(model: JinaBert, group: Group, like: Tensor) -> Tensor:
     return (near + hiding).to(like.dtype)
 
 
-def _attend(qkv: tuple[Tensor, ...], group: Group, bias: Tensor, heads: int) -> Tensor:
-    count, length = group.rows.shape
-    flat = group.rows.flatten()
-    queries, keys, values = (
-        rows.index_select(0, flat).view(count, length, heads, -1).transpose(1, 2) for rows in qkv
-    )
+def _attend(qkv: Sequence[Tensor], bias: Tensor, heads: int) -> Tensor:
+    count, _, length, _ = bias.shape
+    queries, keys, values = (rows.view(count, length, heads, -1).transpose(1, 2) for rows in qkv)
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2) + bias
     context = F.softmax(scores, dim=-1) @ values
     return context.transpose(1, 2).reshape(count * length, -1)
