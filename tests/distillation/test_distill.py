@@ -215,7 +215,11 @@ def test_without_a_teacher_only_labels_can_be_learned(tmp_path):
     path.write_text("teacher = []\n" + text.replace('[[teacher]]\nname = "words"\nbm25 = true', ""))
     with pytest.raises(InputError, match=r"set lists\.kl and lists\.margin_mse to 0"):
         read_recipe(path)
-    path.write_text(path.read_text() + "\nkl = 0")
+    labels_only = path.read_text() + "\nkl = 0"
+    path.write_text(labels_only + "\nanswer_within = 2")
+    with pytest.raises(InputError, match=r"lists\.answer_within: is for lists that a teacher"):
+        read_recipe(path)
+    path.write_text(labels_only)
     assert (distill(read_recipe(path), tmp_path / "out") / "model.safetensors").is_file()
 
 

@@ -61,6 +61,7 @@ RANGES = {
         "longest_query": COUNT,
         "longest_passage": NOT_NEGATIVE,
         "longest_passage_before_decay": NOT_NEGATIVE,
+        "answer_within": COUNT,
         "blank": PROBABILITY,
         "seed": SEED,
     },
@@ -95,6 +96,8 @@ def check_recipe(recipe: Recipe) -> None:
         _refuse("data.pairs", "is empty; name at least one file")
     if not recipe.teacher and (lists.kl or lists.margin_mse):
         _refuse("teacher", "there is none; add one, or set lists.kl and lists.margin_mse to 0")
+    if not recipe.teacher and lists.answer_within is not None:
+        _refuse("lists.answer_within", "is for lists that a teacher scored; leave it out")
     if repeated := _repeated(teacher.name for teacher in recipe.teacher):
         _refuse("teacher", f"two are called {repeated!r}; give one another name")
     if not (lists.kl or lists.margin_mse or lists.contrastive or lists.pointwise):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from array import array
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,10 @@ from itertools import accumulate
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import InputError
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
 from .forward import TrainingBatch, training_logits
@@ -19,6 +22,8 @@ from .losses import contrastive, listwise_kl, margin_mse, pointwise
 from .mining import CandidateList
 from .prepared import Prepared
 from .teachers import mix
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,9 @@ class ListSettings:
         longest_passage: In tokens, and how often a list is cut at that.
         longest_passage_before_decay: The same for the steps before the learning rate falls; None
             for `longest_passage` throughout. Short passages bring more lists in the same time.
+        answer_within: Leave out lists of which the teachers place no answer among their first so
+            many: titles such as "Notes" are no questions. None keeps all. The consistency filter
+            of Promptagator (Dai et al., arXiv:2209.11755) and E5 (Wang et al., arXiv:2212.03533).
         blank: How often a list has a blank passage, which answers nothing.
         seed: Of what is drawn.
     """
@@ -53,6 +61,7 @@ class ListSettings:
         default_factory=lambda: {128: 0.35, 256: 0.4, 448: 0.2, 1536: 0.05}
     )
     longest_passage_before_decay: Mapping[int, float] | None = None
+    answer_within: int | None = None
     blank: float = 0.02
     seed: int = 0
 
@@ -89,6 +98,11 @@ class _Drawn:
         return sum(map(len, self.pairs))
 
 
+def _answered_within(one: CandidateList, teacher: NDArray[np.float32], first: int | None) -> bool:
+    answers = teacher[np.asarray(one.labels, dtype=bool)]
+    return first is None or int((teacher > answers.max()).sum()) < first
+
+
 class ListObjective:
     """Rank lists as a mix of teachers and the labels do.
 
@@ -100,6 +114,9 @@ class ListObjective:
         source_weights: How often lists of a source are drawn, 1 for sources that are not named.
         decay_from: The step from which the learning rate falls, see `Settings.decay`.
         device: The model's.
+
+    Raises:
+        InputError: No list is left to learn from.
     """
 
     def __init__(
@@ -114,17 +131,28 @@ class ListObjective:
         device: torch.device | str = "cpu",
     ) -> None:
         self._passages = prepared.passages
-        self._lists = prepared.lists
         self._tokenizer = tokenizer
         self._settings = settings
         self._decay_from = decay_from
         self._device = device
         weights = source_weights or {}
-        self._teacher = [
+        mixed = (
             mix({name: prepared.scores[name][i] for name in teachers}, teachers, len(one.passages))
-            for i, one in enumerate(self._lists)
+            for i, one in enumerate(prepared.lists)
+        )
+        kept = [
+            (one, scores)
+            for one, scores in zip(prepared.lists, mixed, strict=True)
+            if _answered_within(one, scores, settings.answer_within)
         ]
+        self._lists = [one for one, _ in kept]
+        self._teacher = [scores for _, scores in kept]
         self._cumulative = np.cumsum([weights.get(one.source, 1.0) for one in self._lists])
+        if not kept or not self._cumulative[-1]:
+            raise InputError(
+                "recipe", "lists.answer_within: leaves no list; set it higher, or leave it out"
+            )
+        logger.info("learns from %d of %d lists", len(kept), len(prepared.lists))
         self._tokens: dict[int, TokenIds] = {}
 
     def shares(self, step: int, parts: int) -> list[ListShare]:
