@@ -260,6 +260,7 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     model, tokenizer = convert_bert(write_bert(random_bert(1.0), tmp_path / "bert"), slopes="paper")
     folder = tmp_path / "new" / "reranker"
     save_checkpoint(model, tokenizer, folder)
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1, "others may read all of it"
     again = JinaBert.from_pretrained(folder)
     assert again.config == model.config
     for name, tensor in model.state_dict().items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import ModelLoadError
@@ -90,7 +90,8 @@ def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None
     folder.mkdir(parents=True, exist_ok=True)
     # safetensors stores neither views nor tensors of a device or a graph.
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
+    # Not save_file, whose files nobody but their owner may read.
+    (folder / SAFETENSORS).write_bytes(save(state, metadata={"format": "pt"}))
     config = json.dumps(replace(model.config, quantization=None).to_dict(), indent=1)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     save_tokenizer(tokenizer, model.config.max_position_embeddings, folder)
