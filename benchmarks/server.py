@@ -255,13 +255,15 @@ async def _overload(server: Server, works: Sequence[Work], arrivals: float, seco
     print(f"accepted, p99                    {taken[math.ceil(len(taken) * 0.99) - 1]:8.2f} s")
     print(f"the queue's bound                {bound:8.2f} s ({speed:,.0f} tokens/s)")
     print(f"accepted                         {len(taken) / seconds:8.2f} requests/s")
-    tenth = max(1, len(seen.memory) // 10)
-    print(
-        f"memory, first and last tenth     {statistics.median(seen.memory[:tenth]):8.0f} MB, "
-        f"{statistics.median(seen.memory[-tenth:]):.0f} MB"
-    )
+    tenth = math.ceil(len(seen.memory) / 10)
+    levels = [f"{statistics.median(part):.0f}" for part in _parts(seen.memory, tenth)]
+    print(f"memory, a figure a tenth         {' '.join(levels):>8} MB")
     print(f"one request alone, before        {before * 1e3:8.1f} ms (median)")
     print(f"in the {RECOVERY:.0f} s after the last answer {statistics.median(after) * 1e3:8.1f} ms")
+
+
+def _parts(values: Sequence[float], size: int) -> Iterator[Sequence[float]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 async def _arrive(server: Server, works: Sequence[Work], arrivals: float, seconds: float) -> _Seen:

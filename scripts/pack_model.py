@@ -14,17 +14,16 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
 from jina_rerank.jinabert import JinaBert, quantize_state
+from jina_rerank.jinabert.checkpoint import write_weights
 
 
 def main(source: Path, target: Path) -> None:
     """Read the checkpoint in `source`, check it, and write it to `target`."""
     state = JinaBert.from_pretrained(source, dtype=torch.float32).state_dict()
     target.mkdir(parents=True, exist_ok=True)
-    packed = save(quantize_state(state), metadata={"format": "pt"})
-    (target / "model.safetensors").write_bytes(packed)
+    write_weights(quantize_state(state), target / "model.safetensors")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     config["quantization"] = "int8_rows"
     (target / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

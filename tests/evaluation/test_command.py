@@ -81,7 +81,7 @@ def test_candidates_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
-        (["/no/such/folder"], 2, "/no/such/folder: is no folder, and no name"),
+        (["/no/such/folder"], 2, "/no/such/folder: there is no such folder"),
         (["{folder}", "--split", "dev"], 2, "dev.tsv: is missing; of splits there are test"),
         (["{folder}", "--queries", "0"], 2, "queries: must be at least 1"),
         (["{folder}", "--depth", "0"], 2, "depth: must be at least 1"),

@@ -90,11 +90,20 @@ def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None
     folder.mkdir(parents=True, exist_ok=True)
     # safetensors stores neither views nor tensors of a device or a graph.
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    # Not save_file, whose files nobody but their owner may read.
-    (folder / SAFETENSORS).write_bytes(save(state, metadata={"format": "pt"}))
+    write_weights(state, folder / SAFETENSORS)
     config = json.dumps(replace(model.config, quantization=None).to_dict(), indent=1)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     save_tokenizer(tokenizer, model.config.max_position_embeddings, folder)
+
+
+def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to a file that others may read; safetensors' own is its owner's alone.
+
+    The file takes the place of an older one, which whoever has it mapped into memory keeps.
+    """
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(save(dict(state), metadata={"format": "pt"}))
+    new.replace(path)
 
 
 def save_tokenizer(tokenizer: Tokenizer, max_length: int, folder: Path) -> None:
