@@ -1,15 +1,19 @@
 """The command that exports, as a person and as a script meet it."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from jina_rerank import LocalScorer, OnnxScorer, Reranker
 from jina_rerank.cli.app import app
+from jina_rerank.jinabert import JinaBert
+from jina_rerank.jinabert.checkpoint import save_checkpoint
 
 QUERY = "what is panda?"
 DOCUMENTS = ["a bear", "the capital of france is paris", "coffee " * 40]
@@ -32,6 +36,17 @@ def test_what_is_exported_scores_as_the_original(
     )
     expected = Reranker(LocalScorer(small_checkpoint, dtype="float32")).score(QUERY, DOCUMENTS)
     assert Reranker(OnnxScorer(folder)).score(QUERY, DOCUMENTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_transformers_js_knows_the_type_of_a_model_of_ours(
+    small_checkpoint: Path, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer.from_file(str(small_checkpoint / "tokenizer.json"))
+    save_checkpoint(JinaBert.from_pretrained(small_checkpoint), tokenizer, tmp_path / "ours")
+    own, exported = (tmp_path / folder / "config.json" for folder in ("ours", "new"))
+    assert json.loads(own.read_text())["model_type"] == "jina_bert_reranker"
+    assert run(str(own.parent), str(exported.parent))[0] == 0
+    assert json.loads(exported.read_text())["model_type"] == "bert"
 
 
 def test_the_embedded_model_in_8_bits(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def export_onnx(
     proto = build_model(bert.config, weights)
     config = json.loads(source.config.read_text(encoding="utf-8"))
     config.pop("quantization", None)  # it tells how model.safetensors is stored
+    config["model_type"] = "bert"  # as in Jina's own; transformers.js refuses unknown ones
     try:
         target.config.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         shutil.copyfile(source.tokenizer, target.tokenizer)
