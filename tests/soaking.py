@@ -39,6 +39,7 @@ def soak_server(faults: Sequence[Fault], share: float, seed: int) -> Iterator[So
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(theirs, faults, share, seed))
     process.start()
+    theirs.close()  # or a child that died would be waited for
     try:
         yield SoakServer(ours)
     finally:

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from chromium import Visit
+from tokenizers import Tokenizer
 
 from jina_rerank import LocalScorer, OnnxScorer, Reranker
+from jina_rerank.jinabert import JinaBert
+from jina_rerank.jinabert.checkpoint import save_checkpoint
 from jina_rerank.onnx import export_onnx
+from jina_rerank.scorers.local import embedded_model_folder
 
 if TYPE_CHECKING:
     from jina_rerank import Ranking
@@ -38,11 +42,15 @@ LONG = " ".join(f"{text} ({number})" for number in range(9) for text in DOCUMENT
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded model, exported twice."""
+    """The embedded model, exported as it is and as our trainer writes it."""
     if not (PAGE / "node_modules").is_dir():
         pytest.skip("needs transformers.js: make test-browser installs it")
     folder = tmp_path_factory.mktemp("models")
-    export_onnx(None, folder / "float32")
+    embedded = embedded_model_folder()
+    tokenizer = Tokenizer.from_file(str(embedded / "tokenizer.json"))
+    ours = tmp_path_factory.mktemp("ours")
+    save_checkpoint(JinaBert.from_pretrained(embedded), tokenizer, ours)
+    export_onnx(ours, folder / "float32")
     export_onnx(None, folder / "int8", int8=True)
     return folder
 

@@ -171,7 +171,7 @@ class ScoreStore:
             self._opened = True
         except sqlite3.Error as error:
             self._disconnect()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _passing_errors():
+            if _code(error) in _passing_errors():
                 raise
             raise ConfigurationError(
                 f"{self._path} cannot be used as a score cache: {error}; name a file that can be "
@@ -327,13 +327,18 @@ def _let_readers_go_on(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            if _code(error) != sqlite3.SQLITE_BUSY:
                 raise
             if time.monotonic() > until:
                 return
             time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - or they meet again
         else:
             return
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 where the error is of Python's own module."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _passing_errors() -> set[int]:
