@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from faults import FaultServer, Right
 from loopback import Fault
@@ -30,6 +31,11 @@ class SoakServer:
         self._pipe.send("count")
         count: int = self._pipe.recv()
         return count
+
+
+def drop_a_result(payload: dict[str, Any]) -> dict[str, Any]:
+    """Break the contract. Here, since a test's own module cannot be imported by the far end."""
+    return payload | {"results": payload["results"][1:]}
 
 
 @contextmanager

@@ -89,11 +89,12 @@ def write_pairs(collection: Collection, path: Path) -> None:
 
 
 def write_student(folder: Path) -> None:
-    """The embedded model with a head that knows nothing yet."""
+    """The embedded model with last layers and a head that know nothing yet."""
     embedded = JinaBert.from_pretrained(embedded_model_folder())
     torch.manual_seed(0)
     fresh = JinaBert(embedded.config)
     embedded.bert.pooler, embedded.classifier = fresh.bert.pooler, fresh.classifier
+    embedded.bert.encoder.layer[-2:] = fresh.bert.encoder.layer[-2:]
     tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
     save_checkpoint(embedded, tokenizer, folder)
 

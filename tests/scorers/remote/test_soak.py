@@ -30,7 +30,7 @@ from faults import (
     WrongEncoding,
 )
 from loopback import Fault
-from soaking import no_old_garbage, seconds_without_a_core, soak_server
+from soaking import drop_a_result, no_old_garbage, seconds_without_a_core, soak_server
 
 from jina_rerank import RemoteScorer, Reranker, ServiceError
 from jina_rerank.scorers.service.io_thread import io_thread
@@ -44,10 +44,6 @@ GRACE = 0.1
 
 LONGEST = 60.0
 """Seconds for all calls."""
-
-
-def drop_a_result(payload):
-    return payload | {"results": payload["results"][1:]}
 
 
 FAULTS: list[Fault] = [
