@@ -20,7 +20,7 @@ from jina_rerank import Ranking, Reranker
 COFFEE = Path(__file__).parent / "data" / "coffee"
 CANDIDATES = 50
 SHOWN = 5
-QUESTIONS = ["q12", "q44"]
+QUESTIONS = ["q12", "q89"]
 
 terminal = Console()
 console = Console(width=min(terminal.width, 120) if terminal.is_terminal else 110, highlight=False)
@@ -92,8 +92,8 @@ def main() -> list[Ranking]:
     first_stage = BM25(collection.documents)
     rankings += [show_search(reranker, collection, first_stage, q) for q in QUESTIONS]
     console.print(
-        "[green]\u2713[/] was written for this very question, the others for other ones. This site "
-        "was among the model's\ntraining data; docs/models.md has figures for others.\n"
+        "[green]\u2713[/] was written for this very question, the others for other ones. The "
+        "model was\ntrained on nothing of this site; docs/models.md has figures.\n"
     )
     reranker.close()
     return rankings

@@ -21,7 +21,7 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
 
 COFFEE = Path(__file__).parent / "data" / "coffee"
-QUERY = "Does storing coffee in a freezer preserve freshness?"
+QUERY = "How can I make filtering my cold brew easier?"
 
 
 def read_passages() -> Iterator[Document]:

@@ -23,7 +23,7 @@ from llama_index.retrievers.bm25 import BM25Retriever
 from llama_index.postprocessor.jina_rerank import JinaRerank
 
 COFFEE = Path(__file__).parent / "data" / "coffee"
-QUERY = "How hot should water be to brew ground coffee directly in a cup?"
+QUERY = "Which type of coffee grinder is the quietest?"
 
 
 def load_nodes() -> list[BaseNode]:

@@ -91,10 +91,11 @@ def write_pairs(collection: Collection, path: Path) -> None:
 def write_student(folder: Path) -> None:
     """The embedded model with last layers and a head that know nothing yet."""
     embedded = JinaBert.from_pretrained(embedded_model_folder())
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     fresh = JinaBert(embedded.config)
     embedded.bert.pooler, embedded.classifier = fresh.bert.pooler, fresh.classifier
-    embedded.bert.encoder.layer[-2:] = fresh.bert.encoder.layer[-2:]
+    for place in (-2, -1):
+        embedded.bert.encoder.layer[place] = fresh.bert.encoder.layer[place]
     tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
     save_checkpoint(embedded, tokenizer, folder)
 

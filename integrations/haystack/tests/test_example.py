@@ -16,7 +16,7 @@ def test_it_finds_what_bm25_did_not(capsys):
         answers = {
             row["corpus-id"]
             for row in csv.DictReader(rows, delimiter="\t")
-            if row["query-id"] == "q99"  # example.QUERY
+            if row["query-id"] == "q431"  # example.QUERY
         }
     assert answers.isdisjoint(d.id for d in retrieved[:3])
     assert ranked[0].id in answers
