@@ -9,6 +9,8 @@ import pytest
 from serving import LiveService
 
 from jina_rerank import LocalScorer, Reranker
+from jina_rerank.server import ServedModel
+from jina_rerank.testing import FakeScorer
 
 QUERY = "what is a panda?"
 DOCUMENTS = ["coffee is brewed", "the giant panda is a bear", "paris", "berlin", "the panda"]
@@ -58,14 +60,31 @@ def test_a_search_unit_is_a_hundred_documents(service: LiveService) -> None:
     assert meta["billed_units"] == {"search_units": 2}
 
 
-def test_a_limit_that_is_not_applied_is_told(service: LiveService, plain: Reranker) -> None:
-    read = [hit.tokens for hit in plain.rank(QUERY, DOCUMENTS)]
-    limit = sorted(read)[2]
-    longer = sum(1 for tokens in read if tokens > limit)
-    (warning,) = post(service, top_n=1, max_tokens_per_doc=limit).json()["meta"]["warnings"]
-    assert warning.startswith("max_tokens_per_doc is not applied")
-    assert warning.endswith(f" {longer}")
-    assert "warnings" not in post(service, max_tokens_per_doc=max(read)).json()["meta"]
+def test_no_more_of_a_document_is_read_than_the_limit_allows(
+    service: LiveService, plain: Reranker
+) -> None:
+    documents = ["bear panda paris", "coffee beans bear panda", "panda", "the bear", "bear. paris"]
+    beginnings = ["bear panda", "coffee beans", "panda", "the bear", "bear."]
+    expected = plain.rank(QUERY, beginnings)
+    answer = post(service, documents=documents, max_tokens_per_doc=2, return_documents=True).json()
+    found = {result["index"]: result["relevance_score"] for result in answer["results"]}
+    assert found == pytest.approx({hit.index: hit.score for hit in expected}, abs=1e-6)
+    assert answer["meta"]["tokens"]["input_tokens"] == expected.usage.tokens
+    assert "warnings" not in answer["meta"]
+    for result in answer["results"]:
+        assert result["document"]["text"] == documents[result["index"]]
+
+
+def test_a_limit_that_is_not_reached_changes_nothing(service: LiveService) -> None:
+    with_limit, without = post(service, max_tokens_per_doc=100), post(service)
+    assert with_limit.json()["results"] == without.json()["results"]
+
+
+def test_a_model_that_cannot_read_a_part_says_so() -> None:
+    with LiveService([ServedModel("fake", Reranker(FakeScorer()))]) as service:
+        refused = post(service, model="fake", max_tokens_per_doc=9)
+    assert refused.status_code == 400
+    assert "max_tokens_per_doc: the model here cannot" in refused.json()["message"]
 
 
 def test_what_was_cut_is_told(small_checkpoint: Path) -> None:

@@ -90,6 +90,19 @@ class PairTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [array("i", encoding.ids) for encoding in encodings]
 
+    def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """Of each text as much as its first tokens stand for.
+
+        Args:
+            texts: Any.
+            tokens: How many, at least 1, without special tokens.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            text if len(encoding) <= tokens else text[: encoding.offsets[tokens - 1][1]]
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
     def pair(self, query: TokenIds, document: TokenIds) -> TokenPair:
         """Join the ids of a query and of a document as the template says."""
         template = self._template

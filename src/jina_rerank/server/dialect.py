@@ -44,6 +44,8 @@ class RankJob:
         documents: The candidates, as strings.
         top_n: How many to answer; None is all.
         truncation: False refuses texts that are too long; None and True cut them.
+        max_document_tokens: How many of each document are read at most, without special tokens;
+            None is as many as the model reads.
     """
 
     model: str | None
@@ -51,6 +53,7 @@ class RankJob:
     documents: Sequence[str]
     top_n: int | None = None
     truncation: bool | None = None
+    max_document_tokens: int | None = None
 
 
 class Dialect(Protocol):

@@ -6,10 +6,10 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from starlette.requests import Request
 
@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+Beginnings: TypeAlias = Callable[[Sequence[str], int], Awaitable[list[str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A model that is served.
@@ -48,11 +51,13 @@ class ServedModel:
         name: What clients call it.
         reranker: Cuts texts that are too long.
         strict: Refuses them; None where the scorer cannot.
+        beginnings: Gives of each text so many tokens; None where the scorer cannot.
     """
 
     name: str
     reranker: Reranker
     strict: Reranker | None = None
+    beginnings: Beginnings | None = None
 
 
 class Engine:
@@ -204,6 +209,12 @@ class Engine:
         return dataclasses.replace(ranking, model=model.name)
 
     async def _compute(self, model: ServedModel, job: RankJob) -> Ranking:
+        if job.max_document_tokens is not None:
+            if model.beginnings is None:
+                problem = "the model here cannot cut documents at a token; leave it out"
+                raise InputError("max_tokens_per_doc", problem)
+            cut = await model.beginnings(job.documents, job.max_document_tokens)
+            job = dataclasses.replace(job, documents=cut)
         if job.truncation is not False or model.strict is None:
             return await model.reranker.arank(job.query, job.documents, top_n=job.top_n)
         try:
@@ -245,15 +256,9 @@ def find_models(settings: Settings) -> list[ServedModel]:
         # A folder of that name is meant, where there is one.
         embedded = source == EMBEDDED_MODEL and not Path(source).is_dir()
         model = None if embedded else source
-        served.append(
-            ServedModel(
-                name,
-                Reranker(LocalScorer(model, max_length=settings.max_length)),
-                Reranker(
-                    LocalScorer(model, max_length=settings.max_length, long_documents="error")
-                ),
-            )
-        )
+        scorer = LocalScorer(model, max_length=settings.max_length)
+        strict = LocalScorer(model, max_length=settings.max_length, long_documents="error")
+        served.append(ServedModel(name, Reranker(scorer), Reranker(strict), scorer.abeginnings))
     return served
 
 

@@ -1,8 +1,8 @@
 """Cohere's dialect, version 2: `POST /v2/rerank`, as its SDK 7.3 asks it.
 
 Version 1 is not there: its path is that of Jina's own dialect. Differences to Cohere's service:
-`max_tokens_per_doc` is not applied, and the answer says so where it would have mattered; fields
-that other models have, such as `relevant_spans` and `priority`, are ignored.
+without `max_tokens_per_doc` a document is read up to the model's limit and not to 4,096 tokens;
+fields that other models have, such as `relevant_spans` and `priority`, are ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class CohereRerankRequest(BaseModel):
         query: The question.
         documents: The candidates, at least one.
         top_n: How many to answer; None is all.
-        max_tokens_per_doc: How much of each document may be read; see the module.
+        max_tokens_per_doc: How many tokens of each document are read at most; None is as many as
+            the model reads.
         return_documents: Whether to send the documents back. It is gone from Cohere's own version
             2, and LiteLLM asks for it all the same.
     """
@@ -120,7 +121,8 @@ class Cohere:
         )
         async def rerank(asked: CohereRerankRequest, request: Request) -> CohereRerankResponse:
             # All of them, since the warnings are about all.
-            job = RankJob(asked.model, asked.query, asked.documents)
+            limit = asked.max_tokens_per_doc
+            job = RankJob(asked.model, asked.query, asked.documents, max_document_tokens=limit)
             ranking = await engine.rank(job, request)
             return _response(asked, ranking, request.state.request_id)
 
@@ -138,23 +140,22 @@ def _response(
             CohereResult(
                 index=hit.index,
                 relevance_score=hit.score,
-                document=CohereDocument(text=hit.text) if asked.return_documents else None,
+                document=CohereDocument(text=asked.documents[hit.index])
+                if asked.return_documents
+                else None,
             )
             for hit in ranking[: asked.top_n]
         ],
         meta=CohereMeta(
             billed_units=CohereBilledUnits(search_units=units),
             tokens=None if tokens is None else CohereTokens(input_tokens=tokens),
-            warnings=_warnings(asked, ranking) or None,
+            warnings=_warnings(ranking) or None,
         ),
     )
 
 
-def _warnings(asked: CohereRerankRequest, ranking: Ranking) -> list[str]:
-    limit = asked.max_tokens_per_doc
-    longer = sum(1 for hit in ranking if limit is not None and (hit.tokens or 0) > limit)
+def _warnings(ranking: Ranking) -> list[str]:
     found = {
-        "max_tokens_per_doc is not applied; documents that were read further": longer,
         "documents that were cut to what the model reads": ranking.usage.truncated_documents,
         "tokens that were cut off the query": ranking.usage.truncated_query_tokens,
     }
