@@ -40,6 +40,8 @@ BEYOND_64_BITS = (str(2**63), str(-(2**63) - 1))
 LENGTHS = ("{}", "{ 64 = 0 }", "{ 0 = 1 }", "{ -3 = 1 }", "{ 64 = -1 }")
 
 OUT_OF_RANGE = {
+    "student.new_layers": ("-1",),
+    "student.intermediate_size": COUNT,
     "student.seed": BEYOND_64_BITS,
     "healing.steps": COUNT,
     "healing.learning_rate": MORE_THAN_0,
@@ -53,6 +55,7 @@ OUT_OF_RANGE = {
     "lists.margin_mse": NOT_NEGATIVE,
     "lists.contrastive": NOT_NEGATIVE,
     "lists.pointwise": NOT_NEGATIVE,
+    "lists.imitation": NOT_NEGATIVE,
     "lists.temperature": MORE_THAN_0,
     "lists.passages": ("1", "-3"),
     "lists.tokens_per_step": COUNT,
@@ -136,6 +139,18 @@ SHAPED = {"convert": "", "tokenizer": '"t.json"'}
         (
             {"student": {"convert": "", "checkpoint": '"m"', "layers": "[0]"}},
             r"student\.layers: is for a student by convert",
+        ),
+        (
+            {"student": {"convert": "", "checkpoint": '"m"', "new_layers": "1"}},
+            r"student\.new_layers: is for a student by convert",
+        ),
+        (
+            {"student": {"convert": "", "checkpoint": '"m"', "intermediate_size": "8"}},
+            r"student\.intermediate_size: is for a student by convert",
+        ),
+        (
+            {"student": {"convert": "", "checkpoint": '"m"'}, "lists": {"imitation": "1"}},
+            r"lists\.imitation: is for a student by convert",
         ),
         ({"student": {"convert": "", "checkpoint": '"m"'}}, "healing: is for a student by convert"),
         ({"student": {"tokenizer": '"t.json"'}}, r"student\.tokenizer: is for a student by shape"),

@@ -256,6 +256,18 @@ def test_a_student_of_some_layers_is_healed_trained_and_taken_up(tmp_path):
         distill(read_recipe(recipe([4])), tmp_path / "new")
 
 
+def test_a_student_with_layers_of_its_own_imitates_below_them(tmp_path):
+    write_bert(tmp_path / "bert", layers=2)
+    student = f'convert = "{tmp_path}/bert"\nnew_layers = 1\nintermediate_size = 40'
+    recipe = small_recipe(tmp_path, student=student, lists="imitation = 3.0")
+    model = distill(read_recipe(recipe), tmp_path / "out")
+    config = json.loads((model / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["intermediate_size"]) == (3, 40)
+    steps = [json.loads(x) for x in (tmp_path / "out/training/log.jsonl").read_text().splitlines()]
+    assert all(line["apart"] > 0 for line in steps)
+    assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
+
+
 def test_it_is_evaluated_as_deep_as_the_recipe_says(tmp_path):
     """The student's favourite comes last in the first stage, where all documents tie."""
     write_checkpoint(tmp_path / "student", seed=1)

@@ -32,6 +32,11 @@ def pairs(lengths: list[int], seed: int = 0) -> list[TokenPair]:
     return [TokenPair(numbers(97, length), numbers(2, length)) for length in lengths]
 
 
+def logits_of(model: JinaBert, given: list[TokenPair]) -> torch.Tensor:
+    *_, first = hidden_states(model, TrainingBatch.of(given), whole=False)
+    return training_logits(model, first)
+
+
 def reference(model: JinaBert, given: list[TokenPair]) -> torch.Tensor:
     """Inference's forward pass, one pair at a time."""
     return torch.cat(
@@ -48,7 +53,7 @@ def test_logits_are_those_of_inference(lengths):
     model = tiny()
     given_pairs = pairs(lengths)
     with torch.no_grad():
-        logits = training_logits(model, TrainingBatch.of(given_pairs))
+        logits = logits_of(model, given_pairs)
         torch.testing.assert_close(logits, reference(model, given_pairs), atol=2e-6, rtol=1e-5)
 
 
@@ -57,7 +62,7 @@ def test_logits_follow_the_configuration(changes):
     model = tiny(**changes)
     given_pairs = pairs([30, 7])
     with torch.no_grad():
-        logits = training_logits(model, TrainingBatch.of(given_pairs))
+        logits = logits_of(model, given_pairs)
         torch.testing.assert_close(logits, reference(model, given_pairs), atol=2e-6, rtol=1e-5)
 
 
@@ -66,7 +71,7 @@ def test_gradients_are_those_of_inference():
     given_pairs = pairs([40, 3, 33, 70])
     weights = torch.tensor([1.0, -2.0, 0.5, 3.0])
     own = torch.autograd.grad(
-        (training_logits(model, TrainingBatch.of(given_pairs)) * weights).sum(),
+        (logits_of(model, given_pairs) * weights).sum(),
         list(model.parameters()),
     )
     plain = torch.autograd.grad(
@@ -84,6 +89,17 @@ def test_hidden_states_are_one_a_layer_and_begin_with_the_embeddings():
     assert len(states) == 3
     embedded = model.bert.embeddings(batch.input_ids, batch.token_type_ids)
     torch.testing.assert_close(states[0], embedded)
+
+
+def test_the_last_layer_may_be_had_for_first_tokens_only():
+    model = tiny()
+    batch = TrainingBatch.of(pairs([9, 70, 4, 33]))
+    with torch.no_grad():
+        *lower, last = hidden_states(model, batch)
+        *lower_too, first = hidden_states(model, batch, whole=False)
+    for one, other in zip(lower, lower_too, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(first, last[batch.first], atol=2e-6, rtol=1e-5)
 
 
 def test_a_batch_knows_where_its_sequences_are():

@@ -9,6 +9,7 @@ from transformers import BertModel
 from jina_rerank.distillation.conversion import convert_bert
 from jina_rerank.distillation.forward import hidden_states
 from jina_rerank.distillation.healing import CUTS, Healing
+from jina_rerank.distillation.imitation import Original
 from jina_rerank.distillation.trainer import Settings, Trainer
 
 
@@ -17,9 +18,10 @@ def original(tmp_path_factory):
     return write_bert(tmp_path_factory.mktemp("bert"), layers=2)
 
 
-def healing(original, tokenizer: Tokenizer, **changes) -> Healing:
-    options = {"tokens_per_step": 400, "dtype": torch.float32, **changes}
-    return Healing(original, tokenizer, [text * 3 for text in TEXTS], **options)
+def healing(original, tokenizer: Tokenizer, *, layers=None, tokens_per_step=400) -> Healing:
+    encoder = Original(original, layers=layers, dtype=torch.float32)
+    texts = [text * 3 for text in TEXTS]
+    return Healing(encoder, tokenizer, texts, tokens_per_step=tokens_per_step)
 
 
 def test_the_loss_is_the_distance_to_what_transformers_gives(original):
@@ -63,8 +65,9 @@ def test_texts_are_cut_and_a_matter_of_the_step(original):
         assert set(share.input_ids[ends].tolist()) == {end}
 
 
-def test_a_student_of_some_layers_learns_what_those_give(original):
-    model, tokenizer = convert_bert(original, layers=[1])
+@pytest.mark.parametrize("new_layers", [0, 2])
+def test_a_student_of_some_layers_learns_what_those_give(original, new_layers):
+    model, tokenizer = convert_bert(original, layers=[1], new_layers=new_layers)
     objective = healing(original, tokenizer, layers=[1])
     (share,) = objective.shares(0, 1)
     bert = BertModel.from_pretrained(original).eval()

@@ -39,7 +39,7 @@ PROBABILITY = Range(lambda number: 0 <= number <= 1, "between 0 and 1")
 SEED = Range(lambda number: -(2**63) <= number < 2**63, "a number of 64 bits")
 
 RANGES = {
-    "student": {"seed": SEED},
+    "student": {"new_layers": NOT_NEGATIVE, "intermediate_size": COUNT, "seed": SEED},
     "student.shape": {"layer_norm_eps": MORE_THAN_0},
     "healing": {
         "steps": COUNT,
@@ -55,6 +55,7 @@ RANGES = {
         "margin_mse": NOT_NEGATIVE,
         "contrastive": NOT_NEGATIVE,
         "pointwise": NOT_NEGATIVE,
+        "imitation": NOT_NEGATIVE,
         "temperature": MORE_THAN_0,
         "passages": Range(lambda number: number >= 2, "2 or more: an answer and another"),
         "tokens_per_step": COUNT,
@@ -89,17 +90,23 @@ def check_recipe(recipe: Recipe) -> None:
     for teacher in recipe.teacher:
         _check_teacher(teacher)
     _check_ranges(recipe)
-    lists = recipe.lists
+    _check_lists(recipe)
     if recipe.healing is not None and recipe.student.convert is None:
         _refuse("healing", "is for a student by convert; leave it out")
     if not recipe.data.pairs:
         _refuse("data.pairs", "is empty; name at least one file")
+    if repeated := _repeated(teacher.name for teacher in recipe.teacher):
+        _refuse("teacher", f"two are called {repeated!r}; give one another name")
+
+
+def _check_lists(recipe: Recipe) -> None:
+    lists = recipe.lists
     if not recipe.teacher and (lists.kl or lists.margin_mse):
         _refuse("teacher", "there is none; add one, or set lists.kl and lists.margin_mse to 0")
     if not recipe.teacher and lists.answer_within is not None:
         _refuse("lists.answer_within", "is for lists that a teacher scored; leave it out")
-    if repeated := _repeated(teacher.name for teacher in recipe.teacher):
-        _refuse("teacher", f"two are called {repeated!r}; give one another name")
+    if lists.imitation and recipe.student.convert is None:
+        _refuse("lists.imitation", "is for a student by convert; leave it out")
     if not (lists.kl or lists.margin_mse or lists.contrastive or lists.pointwise):
         _refuse("lists", "kl, margin_mse, contrastive and pointwise are all 0; nothing is learned")
     for name in ("longest_passage", "longest_passage_before_decay"):
@@ -118,9 +125,10 @@ def _check_lengths(where: str, lengths: Mapping[int, float]) -> None:
 
 def _check_student(student: StudentRecipe) -> None:
     _exactly_one("student", student, STUDENTS)
+    for name in ("layers", "new_layers", "intermediate_size"):
+        if getattr(student, name) not in {None, 0} and student.convert is None:
+            _refuse(f"student.{name}", "is for a student by convert; leave it out")
     if student.layers is not None:
-        if student.convert is None:
-            _refuse("student.layers", "is for a student by convert; leave it out")
         rising = all(a < b for a, b in pairwise((-1, *student.layers)))
         if not student.layers or not rising:
             _refuse(

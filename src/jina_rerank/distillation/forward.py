@@ -16,7 +16,7 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..jinabert.alibi import alibi_slopes
 from ..jinabert.model import JinaBert, _Layer
@@ -24,6 +24,7 @@ from ..jinabert.tokenizer import TokenPair
 
 ROWS_MULTIPLE = 512
 LENGTH_MULTIPLE = 32
+FIRST_MULTIPLE = 64
 GROUP_TOKENS = 2048
 """About how many tokens attend at a time."""
 
@@ -119,36 +120,69 @@ def _grouped(lengths: Sequence[int]) -> list[tuple[list[int], int]]:
     return groups
 
 
-def hidden_states(model: JinaBert, batch: TrainingBatch) -> list[Tensor]:
+def hidden_states(model: JinaBert, batch: TrainingBatch, *, whole: bool = True) -> list[Tensor]:
     """What each layer gives.
 
     Args:
         model: In any dtype; the bias is rounded to it, in bfloat16 to 1/512 of itself.
         batch: On the model's device.
+        whole: Whether the last layer is computed for all tokens, or only for each sequence's
+            first, which is all that a logit needs.
 
     Returns:
-        The embeddings and the output of each layer, each of shape (rows, hidden); meaningless
-        behind the last sequence.
+        The embeddings and the output of each layer, each of shape (rows, hidden), meaningless
+        behind the last sequence; the last one (sequences, hidden) where it is not whole.
     """
     hidden = model.bert.embeddings(batch.input_ids, batch.token_type_ids)
     biases = [_bias(model, group, hidden) for group in batch.groups]
     states = [hidden]
-    for layer in model.bert.encoder.layer:
+    layers = model.bert.encoder.layer
+    for layer in layers if whole else layers[:-1]:
         assert isinstance(layer, _Layer)
         attention = layer.attention
         q, k, v = (attention.self[name](hidden) for name in ("query", "key", "value"))
         # All groups at once: backwards, a gather writes every row, also those that it leaves out.
         gathered = [rows.index_select(0, batch._rows).split(batch._sizes) for rows in (q, k, v)]
         context = torch.cat(
-            [
-                _attend(qkv, bias, attention.heads)
-                for *qkv, bias in zip(*gathered, biases, strict=True)
-            ]
+            [_attend(qkv, bias) for *qkv, bias in zip(*gathered, biases, strict=True)]
         )
-        output = attention.output["dense"](context.index_select(0, batch._place))
-        hidden = layer.mlp(attention.output["LayerNorm"](hidden + output))
+        hidden = _finish(layer, context.index_select(0, batch._place), hidden)
         states.append(hidden)
+    if not whole:
+        states.append(_first_tokens(layers[-1], batch, biases, hidden))
     return states
+
+
+def _first_tokens(
+    layer: nn.Module, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
+) -> Tensor:
+    """What a layer makes of the first tokens, shape (sequences, hidden)."""
+    assert isinstance(layer, _Layer)
+    attention = layer.attention
+    first = torch.cat([group.rows[:, 0] for group in batch.groups])
+    counts = [len(group.rows) for group in batch.groups]
+    # Filled up with any row, see the module.
+    own = hidden.index_select(0, F.pad(first, (0, -len(first) % FIRST_MULTIPLE)))
+    q = attention.self["query"](own)
+    k, v = (
+        attention.self[name](hidden).index_select(0, batch._rows).split(batch._sizes)
+        for name in ("key", "value")
+    )
+    context = torch.cat(
+        [
+            _attend(qkv, bias[:, :, :1])
+            for *qkv, bias in zip(q[: len(first)].split(counts), k, v, biases, strict=True)
+        ]
+    )
+    context = F.pad(context, (0, 0, 0, len(own) - len(first)))
+    return _finish(layer, context, own).index_select(0, first.argsort())
+
+
+def _finish(layer: _Layer, context: Tensor, hidden: Tensor) -> Tensor:
+    """All that follows the attention, token by token."""
+    output = layer.attention.output
+    given: Tensor = layer.mlp(output["LayerNorm"](hidden + output["dense"](context)))
+    return given
 
 
 def _bias(model: JinaBert, group: Group, like: Tensor) -> Tensor:
@@ -163,16 +197,28 @@ def _bias(model: JinaBert, group: Group, like: Tensor) -> Tensor:
     return (near + hiding).to(like.dtype)
 
 
-def _attend(qkv: Sequence[Tensor], bias: Tensor, heads: int) -> Tensor:
-    count, _, length, _ = bias.shape
-    queries, keys, values = (rows.view(count, length, heads, -1).transpose(1, 2) for rows in qkv)
-    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2) + bias
-    context = F.softmax(scores, dim=-1) @ values
-    return context.transpose(1, 2).reshape(count * length, -1)
+def _attend(qkv: Sequence[Tensor], bias: Tensor) -> Tensor:
+    """Attention of a group; rows of sequences one after another, as many as the bias says."""
+    count, heads, of, length = bias.shape
+    q, k, v = (
+        rows.view(count, many, heads, -1).transpose(1, 2)
+        for rows, many in zip(qkv, (of, length, length), strict=True)
+    )
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias
+    context = F.softmax(scores, dim=-1) @ v
+    return context.transpose(1, 2).reshape(count * of, -1)
 
 
-def training_logits(model: JinaBert, batch: TrainingBatch) -> Tensor:
-    """The logits of a batch, with gradients: those of `JinaBert.forward`, shape (sequences,)."""
-    pooled = model.bert.pooler(hidden_states(model, batch)[-1][batch.first])
+def training_logits(model: JinaBert, first: Tensor) -> Tensor:
+    """The logits, with gradients: those of `JinaBert.forward`.
+
+    Args:
+        model: In any dtype.
+        first: What the last layer makes of the first tokens, shape (sequences, hidden).
+
+    Returns:
+        Shape (sequences,), float32.
+    """
+    pooled = model.bert.pooler(first)
     weight, bias = model.classifier.weight.float(), model.classifier.bias.float()
     return F.linear(pooled.float(), weight, bias).squeeze(-1)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import BertModel
 
-from .._quiet import quiet
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import TokenPair
 from .forward import TrainingBatch, hidden_states
+from .imitation import Original
 
 CUTS = (32, 64, 96, 128, 192, 256, 384, 512)
 """Where texts are cut; the original reads no more than the last."""
@@ -32,31 +30,25 @@ class Healing:
     A student with some of the encoder's layers learns what those layers give.
 
     Args:
-        original: The encoder's folder.
+        original: The encoder.
         tokenizer: The original's, as `convert_bert` gives it.
         texts: Plain text.
-        layers: Which of the encoder's layers the student has, counted from 0; None for all.
         tokens_per_step: About how many tokens a step takes.
-        dtype: What the original computes in.
         seed: Of the choice of texts.
         device: The student's.
     """
 
     def __init__(
         self,
-        original: Path,
+        original: Original,
         tokenizer: Tokenizer,
         texts: Sequence[str],
         *,
-        layers: Sequence[int] | None = None,
         tokens_per_step: int = 8192,
-        dtype: torch.dtype = torch.bfloat16,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        with quiet():
-            self._original = BertModel.from_pretrained(original, dtype=dtype).eval().to(device)
-        self._layers = range(self._original.config.num_hidden_layers) if layers is None else layers
+        self._original = original
         self._device = device
         self._tokenizer = tokenizer
         self._texts = texts
@@ -83,9 +75,9 @@ class Healing:
 
     def loss(self, model: JinaBert, share: TrainingBatch) -> tuple[Tensor, Mapping[str, float]]:
         """See the class."""
-        with torch.no_grad():
-            wanted = self._original_states(share)
-        given = [state[: share.tokens].float() for state in hidden_states(model, share)[1:]]
+        wanted = self._original.states(share)
+        states = hidden_states(model, share)[1 : len(wanted) + 1]
+        given = [state[: share.tokens].float() for state in states]
         layers = torch.stack(
             [F.mse_loss(g, w) / w.var() for g, w in zip(given, wanted, strict=True)]
         )
@@ -97,21 +89,3 @@ class Healing:
         part = share.tokens / self._tokens
         loss = part * (layers.mean() + 1 - cosine)
         return loss, {"tokens": share.tokens, "cosine": part * float(cosine.detach())}
-
-    def _original_states(self, share: TrainingBatch) -> list[Tensor]:
-        """The original's states after each of the student's layers, for the same tokens."""
-        states: list[Tensor] = []
-        for group in share.groups:
-            every = self._original(
-                share.input_ids[group.rows],
-                attention_mask=group.mask.long(),
-                output_hidden_states=True,
-            ).hidden_states[1:]
-            given = [every[layer] for layer in self._layers]
-            if not states:
-                shape = (share.tokens, given[0].shape[-1])
-                states = [torch.empty(shape, device=given[0].device) for _ in given]
-            rows = group.rows[group.mask]
-            for state, one in zip(states, given, strict=True):
-                state[rows] = one[group.mask].float()
-        return states

@@ -57,7 +57,13 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         "student.convert" if student.layers is None else "student.convert, student.layers"
     ):
         source = Path(student.convert).expanduser()
-        return convert_bert(source, layers=student.layers, seed=student.seed)
+        return convert_bert(
+            source,
+            layers=student.layers,
+            new_layers=student.new_layers,
+            intermediate_size=student.intermediate_size,
+            seed=student.seed,
+        )
 
 
 def check_teacher(teacher: TeacherRecipe) -> None:

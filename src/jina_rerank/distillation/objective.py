@@ -17,7 +17,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
-from .forward import TrainingBatch, training_logits
+from .forward import TrainingBatch, hidden_states, training_logits
+from .imitation import Apart, Original, distance
 from .losses import contrastive, listwise_kl, margin_mse, pointwise
 from .mining import CandidateList
 from .prepared import Prepared
@@ -35,6 +36,8 @@ class ListSettings:
         margin_mse: Weight of `margin_mse`, against the teacher.
         contrastive: Weight of `contrastive`, against the labels.
         pointwise: Weight of `pointwise`, against the labels.
+        imitation: Weight of `imitation.distance`, for a converted student: how far its lower
+            layers are from what the original gives for query and passage, each by itself.
         temperature: Of the teacher in `kl`, whose scores have mean 0 and deviation 1 over a list.
         passages: How many of a list are used at a time, the first answer among them.
         tokens_per_step: About how many.
@@ -53,6 +56,7 @@ class ListSettings:
     margin_mse: float = 0.0
     contrastive: float = 0.5
     pointwise: float = 0.05
+    imitation: float = 0.0
     temperature: float = 0.5
     passages: int = 8
     tokens_per_step: int = 12288
@@ -77,6 +81,7 @@ class ListShare:
         labels: Which passages answer, same shape.
         mask: False where a list is shorter, same shape.
         part: How many of the step's lists these are, from 0 to 1.
+        apart: The same texts by themselves, where the student imitates its original.
     """
 
     batch: TrainingBatch
@@ -85,6 +90,7 @@ class ListShare:
     labels: Tensor
     mask: Tensor
     part: float
+    apart: Apart | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class ListObjective:
         settings: How.
         source_weights: How often lists of a source are drawn, 1 for sources that are not named.
         decay_from: The step from which the learning rate falls, see `Settings.decay`.
+        original: Whom a converted student imitates; where `settings.imitation` is not 0.
         device: The model's.
 
     Raises:
@@ -128,12 +135,14 @@ class ListObjective:
         *,
         source_weights: Mapping[str, float] | None = None,
         decay_from: int = 0,
+        original: Original | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self._passages = prepared.passages
         self._tokenizer = tokenizer
         self._settings = settings
         self._decay_from = decay_from
+        self._original = original
         self._device = device
         weights = source_weights or {}
         mixed = (
@@ -203,21 +212,35 @@ class ListObjective:
             rows = [[*row, *[0.0] * (width - len(row))] for row in values]
             return torch.tensor(rows, device=self._device)
 
+        pairs = [pair for one in lists for pair in one.pairs]
+        batch = TrainingBatch.of(pairs, self._device)
+        apart = None
+        if self._original is not None:
+            rows = len(batch.input_ids)
+            apart = Apart.of(pairs, rows, self._original.longest, self._device)
         places = [list(range(at, at + len(o.pairs))) for o, at in zip(lists, first, strict=True)]
         return ListShare(
-            batch=TrainingBatch.of([pair for one in lists for pair in one.pairs], self._device),
+            batch=batch,
             places=matrix(places).long(),
             teacher=matrix([one.teacher for one in lists]),
             labels=matrix([[float(label) for label in one.labels] for one in lists]),
             mask=matrix([[1.0] * len(one.pairs) for one in lists]).bool(),
             part=part,
+            apart=apart,
         )
 
     def loss(self, model: JinaBert, share: ListShare) -> tuple[Tensor, Mapping[str, float]]:
         """See `Objective`. The figures hold how often an answer stands first."""
         settings = self._settings
-        logits = training_logits(model, share.batch)[share.places]
+        *states, first = hidden_states(model, share.batch, whole=False)
+        logits = training_logits(model, first)[share.places]
         loss = torch.zeros((), device=logits.device)
+        figures: dict[str, float] = {}
+        if self._original is not None and share.apart is not None:
+            own = states[1 : len(self._original.layers) + 1]
+            apart = distance(own, share.apart, self._original)
+            loss = loss + settings.imitation * apart
+            figures["apart"] = share.part * float(apart.detach())
         if settings.kl:
             kl = listwise_kl(logits, share.teacher, share.mask, settings.temperature)
             loss = loss + settings.kl * kl
@@ -229,7 +252,7 @@ class ListObjective:
             loss = loss + settings.pointwise * pointwise(logits, share.labels, share.mask)
         best = logits.masked_fill(~share.mask, -torch.inf).argmax(-1, keepdim=True)
         right = share.labels.gather(1, best).mean()
-        figures = {
+        figures |= {
             "tokens": share.batch.tokens,
             "pairs": len(share.batch.lengths),
             "right": share.part * float(right),

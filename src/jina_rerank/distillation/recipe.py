@@ -45,6 +45,9 @@ class StudentRecipe:
     Attributes:
         convert: A BERT encoder's folder, see `convert_bert`.
         layers: Which of that encoder's layers to keep, counted from 0; None for all.
+        new_layers: How many to put on top of them, see `lists.imitation`.
+        intermediate_size: How many units of each feed-forward of that encoder to keep; None for
+            all.
         checkpoint: A JinaBERT's folder or hub id.
         shape: Fields of `JinaBertConfig`; the weights are random.
         tokenizer: A `tokenizer.json`, for a student by `shape`.
@@ -53,6 +56,8 @@ class StudentRecipe:
 
     convert: str | None = None
     layers: tuple[int, ...] | None = None
+    new_layers: int = 0
+    intermediate_size: int | None = None
     checkpoint: str | None = None
     shape: JinaBertConfig | None = None
     tokenizer: str | None = None

@@ -35,10 +35,11 @@ from .boards import tensorboard
 from .card import write_card
 from .data import Source, TrainingPair, by_source, read_pairs
 from .healing import Healing
+from .imitation import Original
 from .models import check_teacher, load_student, load_teacher
 from .objective import ListObjective
 from .prepared import Prepared, prepare_lists, teach
-from .recipe import Recipe, StudentRecipe
+from .recipe import HealingRecipe, Recipe, StudentRecipe
 from .trainer import Settings, Trainer
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,17 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         )
         for one in recipe.teacher
     }
-    _heal(recipe, model, tokenizer, passages, output / "healing", progress=progress)
+    original = _original(recipe, device)
+    if original is not None and recipe.healing is not None:
+        plain = Healing(
+            original,
+            Tokenizer.from_str(tokenizer.to_str()),
+            passages,
+            tokens_per_step=recipe.healing.tokens_per_step,
+            seed=recipe.student.seed,
+            device=device,
+        )
+        _heal(recipe, recipe.healing, model, plain, output / "healing", progress=progress)
     objective = ListObjective(
         Prepared(passages, lists, scores),
         {one.name: one.weight for one in recipe.teacher},
@@ -98,6 +109,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         recipe.lists,
         source_weights=recipe.data.weights,
         decay_from=recipe.training.decay_from,
+        original=original if recipe.lists.imitation else None,
         device=device,
     )
     folder = output / "model"
@@ -167,29 +179,29 @@ def _read_collections(recipe: Recipe) -> list[Collection]:
     return list(found.values())
 
 
+def _original(recipe: Recipe, device: str) -> Original | None:
+    """The encoder that the student was converted from, if it is needed."""
+    student = recipe.student
+    if student.convert is None or not (recipe.healing or recipe.lists.imitation):
+        return None
+    return Original(
+        Path(student.convert).expanduser(),
+        layers=student.layers,
+        dtype=recipe.training.dtype,
+        device=device,
+    )
+
+
 def _heal(
     recipe: Recipe,
+    healing: HealingRecipe,
     model: JinaBert,
-    tokenizer: Tokenizer,
-    passages: Sequence[str],
+    objective: Healing,
     folder: Path,
     *,
     progress: bool,
 ) -> None:
     """Get a converted student used to what is new to it, in place."""
-    student, healing = recipe.student, recipe.healing
-    if student.convert is None or healing is None:
-        return
-    objective = Healing(
-        Path(student.convert).expanduser(),
-        Tokenizer.from_str(tokenizer.to_str()),
-        passages,
-        layers=student.layers,
-        tokens_per_step=healing.tokens_per_step,
-        dtype=recipe.training.dtype,
-        seed=student.seed,
-        device=next(model.parameters()).device,
-    )
     settings = Settings(
         steps=healing.steps,
         learning_rate=healing.learning_rate,
@@ -197,11 +209,12 @@ def _heal(
         decay=healing.decay,
         dtype=recipe.training.dtype,
     )
-    trainer = Trainer(model, objective, settings, folder, student=_layers_of(student))
+    trainer = Trainer(model, objective, settings, folder, student=_layers_of(recipe.student))
     trainer.run(progress=progress)
 
 
 def _layers_of(student: StudentRecipe) -> str | None:
+    """What decides which model a conversion gives and is not seen in the shape of its weights."""
     return None if student.layers is None else f"layers {list(student.layers)}"
 
 

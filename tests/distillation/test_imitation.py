@@ -1,0 +1,143 @@
+"""Query and passage as the original reads each by itself, compared with transformers' BERT."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+import torch
+from checkpoints import TEXTS, write_bert
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import BertModel
+
+from jina_rerank.distillation.conversion import convert_bert
+from jina_rerank.distillation.forward import TrainingBatch, hidden_states
+from jina_rerank.distillation.imitation import Apart, Original, distance
+from jina_rerank.jinabert import JinaBert, PairTokenizer
+from jina_rerank.jinabert.tokenizer import TokenPair
+
+QUERIES = ["panda", "what is a cup of tea"]
+LONGEST = 512
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_bert(tmp_path_factory.mktemp("bert"), layers=2)
+
+
+@pytest.fixture(scope="module")
+def student(folder) -> tuple[JinaBert, PairTokenizer]:
+    model, tokenizer = convert_bert(folder, new_layers=1)
+    return model, PairTokenizer(Tokenizer.from_str(tokenizer.to_str()))
+
+
+def pairs_of(tokenizer: PairTokenizer, passages: list[str]) -> list[TokenPair]:
+    ids = tokenizer.encode(passages)
+    return [tokenizer.pair(query, one) for query in tokenizer.encode(QUERIES) for one in ids]
+
+
+def alone(folder, pair: TokenPair) -> list[tuple[Tensor, Tensor]]:
+    """BERT's states of the query's tokens, and of the passage's, and their means with all tokens.
+
+    Of each text: shape (layers, tokens, hidden), and (hidden,).
+    """
+    bert = BertModel.from_pretrained(folder).eval()
+    ids = list(pair.input_ids)
+    end = ids.index(ids[-1])
+    found = []
+    for text in (ids[: end + 1], [ids[0], *ids[end + 1 :]]):
+        with torch.no_grad():
+            given = bert(torch.tensor([text]), output_hidden_states=True).hidden_states[1:]
+        states = torch.cat(given)
+        found.append((states[:, 1:-1], states[-1].mean(0)))
+    return found
+
+
+def rows_of(pair: TokenPair, first: int) -> tuple[slice, slice]:
+    """Where the tokens of its two texts are."""
+    query = list(pair.token_type_ids).index(1)
+    return slice(first + 1, first + query - 1), slice(first + query, first + len(pair) - 1)
+
+
+def variation(rows: Tensor) -> Tensor:
+    return (rows - rows.mean(0)).square().sum()
+
+
+def test_the_distance_is_what_is_missed_of_the_variance(folder, student):
+    model, tokenizer = student
+    pairs = pairs_of(tokenizer, list(TEXTS))
+    batch = TrainingBatch.of(pairs)
+    with torch.no_grad():
+        states = hidden_states(model, batch)[1:3]
+        apart = Apart.of(pairs, len(batch.input_ids), LONGEST)
+        assert apart is not None
+        found = distance(states, apart, Original(folder, dtype=torch.float32))
+    texts = [alone(folder, pair) for pair in pairs]
+    rows = [rows_of(pair, int(first)) for pair, first in zip(pairs, batch.first, strict=True)]
+    layers = []
+    for layer in (0, 1):
+        wanted = [torch.cat([text[side][0][layer] for text in texts]) for side in (0, 1)]
+        given = [torch.cat([states[layer][one[side]] for one in rows]) for side in (0, 1)]
+        missed = sum(variation(g - w) for g, w in zip(given, wanted, strict=True))
+        layers.append(missed / variation(torch.cat(wanted)))
+    wanted = [torch.stack([text[side][1] for text in texts]) for side in (0, 1)]
+    given = [torch.stack([states[1][one[side]].mean(0) for one in rows]) for side in (0, 1)]
+    missed = sum(variation(g - w) for g, w in zip(given, wanted, strict=True))
+    expected = sum(layers) / 2 + missed / variation(torch.cat(wanted))
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_vector_added_to_a_side_costs_nothing(folder, student):
+    model, tokenizer = student
+    pairs = pairs_of(tokenizer, ["a bear", "tea of the panda"])
+    batch = TrainingBatch.of(pairs)
+    apart = Apart.of(pairs, len(batch.input_ids), LONGEST)
+    assert apart is not None
+    original = Original(folder, dtype=torch.float32)
+    with torch.no_grad():
+        states = hidden_states(model, batch)[1:3]
+        shift = batch.token_type_ids[:, None] * torch.linspace(-1, 2, 32)
+        before = distance(states, apart, original)
+        after = distance([state + shift for state in states], apart, original)
+        doubled = distance([2 * state for state in states], apart, original)
+    assert float(after) == pytest.approx(float(before), rel=1e-3)
+    assert float(doubled) > 1.1 * float(before)
+
+
+def test_texts_are_read_once_and_blank_and_long_ones_left_out(student):
+    _, tokenizer = student
+    long = "tea " * 30
+    pairs = pairs_of(tokenizer, ["a bear", "", long])
+    batch = TrainingBatch.of(pairs)
+    apart = Apart.of(pairs, len(batch.input_ids), 20)
+    assert apart is not None
+    words = [len(ids) + 2 for ids in tokenizer.encode([QUERIES[0], "a bear", QUERIES[1]])]
+    assert list(apart.batch.lengths) == words
+    kept = apart.sides.sum(0) == 1
+    assert int(kept.sum()) == 3 * sum(words[::2]) - 12 + 2 * words[1] - 4
+    assert torch.equal(batch.input_ids[kept], apart.batch.input_ids[apart.counterparts[kept]])
+    assert Apart.of([TokenPair(array("i", [2, 3, 3]), array("i", [0, 0, 1]))], 512, 20) is None
+
+
+def test_it_can_be_learned(folder, student):
+    """By gradient descent the lower layers come nearer, and the new one is left alone."""
+    _, tokenizer = student
+    model, _ = convert_bert(folder, new_layers=1)
+    pairs = pairs_of(tokenizer, list(TEXTS))
+    batch = TrainingBatch.of(pairs)
+    apart = Apart.of(pairs, len(batch.input_ids), LONGEST)
+    assert apart is not None
+    original = Original(folder, dtype=torch.float32)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    new = model.bert.encoder.layer[2].mlp.wo.weight.clone()
+    distances = []
+    for _ in range(25):
+        states = hidden_states(model, batch, whole=False)
+        loss = distance(states[1:3], apart, original)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        distances.append(float(loss.detach()))
+    assert distances[-1] < 0.7 * distances[0]
+    assert torch.equal(new, model.bert.encoder.layer[2].mlp.wo.weight)
