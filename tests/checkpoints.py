@@ -87,7 +87,7 @@ def write_checkpoint(
     return folder
 
 
-def write_bert(folder: Path, *, layers: int) -> Path:
+def write_bert(folder: Path, *, layers: int, **changes: int | str) -> Path:
     """A random BERT encoder as transformers saves it, with a WordPiece tokenizer."""
     from transformers import BertConfig, BertModel
 
@@ -96,11 +96,14 @@ def write_bert(folder: Path, *, layers: int) -> Path:
     bert = BertModel(
         BertConfig(
             vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=32,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            intermediate_size=48,
-            initializer_range=0.3,
+            **{
+                "hidden_size": 32,
+                "num_hidden_layers": layers,
+                "num_attention_heads": 4,
+                "intermediate_size": 48,
+                "initializer_range": 0.3,
+                **changes,
+            },
         )
     )
     bert.save_pretrained(folder)

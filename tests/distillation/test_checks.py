@@ -40,7 +40,6 @@ BEYOND_64_BITS = (str(2**63), str(-(2**63) - 1))
 LENGTHS = ("{}", "{ 64 = 0 }", "{ 0 = 1 }", "{ -3 = 1 }", "{ 64 = -1 }")
 
 OUT_OF_RANGE = {
-    "student.new_layers": ("-1",),
     "student.intermediate_size": COUNT,
     "student.seed": BEYOND_64_BITS,
     "healing.steps": COUNT,
@@ -141,8 +140,8 @@ SHAPED = {"convert": "", "tokenizer": '"t.json"'}
             r"student\.layers: is for a student by convert",
         ),
         (
-            {"student": {"convert": "", "checkpoint": '"m"', "new_layers": "1"}},
-            r"student\.new_layers: is for a student by convert",
+            {"student": {"convert": "", "checkpoint": '"m"', "compare": "true"}},
+            r"student\.compare: is for a student by convert",
         ),
         (
             {"student": {"convert": "", "checkpoint": '"m"', "intermediate_size": "8"}},

@@ -256,15 +256,22 @@ def test_a_student_of_some_layers_is_healed_trained_and_taken_up(tmp_path):
         distill(read_recipe(recipe([4])), tmp_path / "new")
 
 
-def test_a_student_with_layers_of_its_own_imitates_below_them(tmp_path):
+def test_a_student_that_compares_imitates_below(tmp_path):
     write_bert(tmp_path / "bert", layers=2)
-    student = f'convert = "{tmp_path}/bert"\nnew_layers = 1\nintermediate_size = 40'
-    recipe = small_recipe(tmp_path, student=student, lists="imitation = 3.0")
+    student = f'convert = "{tmp_path}/bert"\ncompare = true\nintermediate_size = 40'
+    healing = "steps = 3\ntokens_per_step = 200"
+    lists = "imitation = 3.0\ntokens_per_step = 300"
+    recipe = small_recipe(tmp_path, student=student, healing=healing, lists=lists)
     model = distill(read_recipe(recipe), tmp_path / "out")
     config = json.loads((model / "config.json").read_text())
-    assert (config["num_hidden_layers"], config["intermediate_size"]) == (3, 40)
-    steps = [json.loads(x) for x in (tmp_path / "out/training/log.jsonl").read_text().splitlines()]
-    assert all(line["apart"] > 0 for line in steps)
+    assert (config["num_hidden_layers"], config["intermediate_size"]) == (4, 40)
+    for stage, count in (("healing", 3), ("training", 4)):
+        logged = (tmp_path / f"out/{stage}/log.jsonl").read_text().splitlines()
+        steps = [json.loads(line) for line in logged]
+        assert len(steps) == count
+        assert all(line["apart"] > 0 and line["ungathered"] > 0 for line in steps)
+        own = [line["apart"] + line["ungathered"] for line in steps]
+        assert (own == pytest.approx([line["loss"] for line in steps])) == (stage == "healing")
     assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
 
 

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def student(folder) -> tuple[JinaBert, PairTokenizer]:
-    model, tokenizer = convert_bert(folder, new_layers=1)
+    model, tokenizer = convert_bert(folder, compare=True)
     return model, PairTokenizer(Tokenizer.from_str(tokenizer.to_str()))
 
 
@@ -72,7 +72,8 @@ def test_the_distance_is_what_is_missed_of_the_variance(folder, student):
         states = hidden_states(model, batch)[1:3]
         apart = Apart.of(pairs, len(batch.input_ids), LONGEST)
         assert apart is not None
-        found = distance(states, apart, Original(folder, dtype=torch.float32))
+        alone_too = Original(folder, dtype=torch.float32).read(apart.batch)
+        found = distance(states, apart, alone_too)
     texts = [alone(folder, pair) for pair in pairs]
     rows = [rows_of(pair, int(first)) for pair, first in zip(pairs, batch.first, strict=True)]
     layers = []
@@ -94,7 +95,7 @@ def test_a_vector_added_to_a_side_costs_nothing(folder, student):
     batch = TrainingBatch.of(pairs)
     apart = Apart.of(pairs, len(batch.input_ids), LONGEST)
     assert apart is not None
-    original = Original(folder, dtype=torch.float32)
+    original = Original(folder, dtype=torch.float32).read(apart.batch)
     with torch.no_grad():
         states = hidden_states(model, batch)[1:3]
         shift = batch.token_type_ids[:, None] * torch.linspace(-1, 2, 32)
@@ -117,18 +118,20 @@ def test_texts_are_read_once_and_blank_and_long_ones_left_out(student):
     kept = apart.sides.sum(0) == 1
     assert int(kept.sum()) == 3 * sum(words[::2]) - 12 + 2 * words[1] - 4
     assert torch.equal(batch.input_ids[kept], apart.batch.input_ids[apart.counterparts[kept]])
+    assert apart.whole.tolist() == [0, 3]
+    assert apart.both.tolist() == [[0, 1], [2, 1]]
     assert Apart.of([TokenPair(array("i", [2, 3, 3]), array("i", [0, 0, 1]))], 512, 20) is None
 
 
 def test_it_can_be_learned(folder, student):
     """By gradient descent the lower layers come nearer, and the new one is left alone."""
     _, tokenizer = student
-    model, _ = convert_bert(folder, new_layers=1)
+    model, _ = convert_bert(folder, compare=True)
     pairs = pairs_of(tokenizer, list(TEXTS))
     batch = TrainingBatch.of(pairs)
     apart = Apart.of(pairs, len(batch.input_ids), LONGEST)
     assert apart is not None
-    original = Original(folder, dtype=torch.float32)
+    original = Original(folder, dtype=torch.float32).read(apart.batch)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     new = model.bert.encoder.layer[2].mlp.wo.weight.clone()
     distances = []

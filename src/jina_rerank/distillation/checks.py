@@ -39,7 +39,7 @@ PROBABILITY = Range(lambda number: 0 <= number <= 1, "between 0 and 1")
 SEED = Range(lambda number: -(2**63) <= number < 2**63, "a number of 64 bits")
 
 RANGES = {
-    "student": {"new_layers": NOT_NEGATIVE, "intermediate_size": COUNT, "seed": SEED},
+    "student": {"intermediate_size": COUNT, "seed": SEED},
     "student.shape": {"layer_norm_eps": MORE_THAN_0},
     "healing": {
         "steps": COUNT,
@@ -125,8 +125,8 @@ def _check_lengths(where: str, lengths: Mapping[int, float]) -> None:
 
 def _check_student(student: StudentRecipe) -> None:
     _exactly_one("student", student, STUDENTS)
-    for name in ("layers", "new_layers", "intermediate_size"):
-        if getattr(student, name) not in {None, 0} and student.convert is None:
+    for name in ("layers", "compare", "intermediate_size"):
+        if getattr(student, name) not in {None, False} and student.convert is None:
             _refuse(f"student.{name}", "is for a student by convert; leave it out")
     if student.layers is not None:
         rising = all(a < b for a, b in pairwise((-1, *student.layers)))

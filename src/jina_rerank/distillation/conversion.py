@@ -26,6 +26,7 @@ from ..jinabert.checkpoint import read_tensors
 from ..jinabert.config import FeedForward, Slopes
 from ..jinabert.files import find_checkpoint
 from ..jinabert.model import JinaBert
+from .comparison import comparing
 
 SUM = 40.0
 """What the bias of a norm over its gain sums to at least, so that rounding its output to bf16
@@ -39,7 +40,7 @@ def convert_bert(
     *,
     slopes: Slopes = "reranker",
     layers: Sequence[int] | None = None,
-    new_layers: int = 0,
+    compare: bool = False,
     intermediate_size: int | None = None,
     seed: int = 0,
 ) -> tuple[JinaBert, Tokenizer]:
@@ -52,7 +53,7 @@ def convert_bert(
         source: A folder with `config.json`, weights, and `tokenizer.json` or `vocab.txt`.
         slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
         layers: Which of the encoder's layers to keep, counted from 0, in this order; None for all.
-        new_layers: How many more to put on top of them.
+        compare: Put two layers on top of them that compare the two texts, see `comparison`.
         intermediate_size: How many units of each feed-forward to keep, those with the largest
             weights; None for all.
         seed: Of what is random.
@@ -73,7 +74,7 @@ def convert_bert(
         config = JinaBertConfig(
             vocab_size=given["vocab_size"],
             hidden_size=given["hidden_size"],
-            num_hidden_layers=len(chosen) + new_layers,
+            num_hidden_layers=len(chosen) + (2 if compare else 0),
             num_attention_heads=given["num_attention_heads"],
             intermediate_size=intermediate_size or units,
             type_vocab_size=given.get("type_vocab_size", 2),
@@ -187,8 +188,11 @@ def _convert(
     state[f"bert.{pooler}.bias"] = bert[f"{pooler}.bias"] if has_pooler else torch.zeros(hidden)
     state["classifier.weight"] = torch.empty(1, hidden).normal_(0, 0.02, generator=generator)
     state["classifier.bias"] = torch.zeros(1)
-    for to in range(len(layers), config.num_hidden_layers):
-        state |= _new_layer(state, f"bert.encoder.layer.{to}", generator)
+    new = [f"bert.encoder.layer.{to}" for to in range(len(layers), config.num_hidden_layers)]
+    for target in new:
+        state |= _new_layer(state, target, generator)
+    if new:
+        state |= comparing(state, new[-1], config.intermediate_size)
     return state
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from transformers import BertModel
 
 from .._quiet import quiet
-from ..jinabert.tokenizer import TokenPair
+from ..jinabert.tokenizer import PairTokenizer, TokenPair
+from .comparison import gathered
 from .forward import TrainingBatch
 
 
@@ -74,6 +75,39 @@ class Original:
                 state[rows] = one[group.mask].float()
         return states
 
+    def means(self, texts: Sequence[str], tokenizer: PairTokenizer) -> Tensor:
+        """The mean vectors of texts, cut at 128 tokens; shape (texts, hidden)."""
+        blank = tokenizer.pair(array("i"), array("i"))
+        start, end = blank.input_ids[:1], blank.input_ids[-1:]
+        cut = [start + ids[:126] + end for ids in tokenizer.encode(texts)]
+        pairs = [TokenPair(ids, array("i", [0]) * len(ids)) for ids in cut]
+        return torch.cat(
+            [
+                self.read(TrainingBatch.of(pairs[at : at + 64], self._bert.device)).means
+                for at in range(0, len(pairs), 64)
+            ]
+        )
+
+    def read(self, batch: TrainingBatch) -> Read:
+        """Its states, and their mean over each text."""
+        states = self.states(batch)
+        parts = torch.split(states[-1], list(batch.lengths))
+        return Read(states, torch.stack([text.mean(0) for text in parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the original makes of texts by themselves.
+
+    Attributes:
+        states: After each layer, shape (tokens, hidden).
+        means: Of the last states, which is how sentence encoders tell what a text means; shape
+            (texts, hidden).
+    """
+
+    states: Sequence[Tensor]
+    means: Tensor
+
 
 @dataclass(frozen=True, slots=True)
 class Apart:
@@ -90,6 +124,8 @@ class Apart:
         places: Which text in which pair a row belongs to, counted from 0, shape (rows,).
         texts: Which text of `batch` is in each of those places, shape (places,).
         place_sides: As `sides`, of the places, shape (2, places).
+        whole: The pairs both of whose texts are there, shape (whole pairs,).
+        both: Their query and passage in `batch`, shape (whole pairs, 2).
     """
 
     batch: TrainingBatch
@@ -98,6 +134,8 @@ class Apart:
     places: Tensor
     texts: Tensor
     place_sides: Tensor
+    whole: Tensor
+    both: Tensor
 
     @classmethod
     def of(
@@ -126,11 +164,14 @@ class Apart:
         sides = torch.zeros(2, rows)
         counterparts, places = torch.zeros(rows, dtype=torch.int64), torch.full((rows,), -1)
         found: list[tuple[int, int]] = []
-        for pair in pairs:
+        whole: list[int] = []
+        both: list[list[int]] = []
+        for number, pair in enumerate(pairs):
             query = len(pair) - sum(pair.token_type_ids)
             parts = (pair.input_ids[:query], pair.input_ids[:1] + pair.input_ids[query:])
             starts = (start + 1, start + query)
             start += len(pair)
+            here: list[int] = []
             for side, (ids, at) in enumerate(zip(parts, starts, strict=True)):
                 if not 2 < len(ids) <= longest:
                     continue
@@ -145,6 +186,10 @@ class Apart:
                 counterparts[own] = torch.arange(first[text] + 1, first[text] + 1 + inner)
                 places[own] = len(found)
                 found.append((text, side))
+                here.append(text)
+            if len(here) == len(parts):
+                whole.append(number)
+                both.append(here)
         if not found:
             return None
         places[places < 0] = len(found)
@@ -157,10 +202,12 @@ class Apart:
             place_sides=torch.tensor(
                 [[float(side == one) for _, side in found] for one in (0, 1)], device=device
             ),
+            whole=torch.tensor(whole, dtype=torch.int64, device=device),
+            both=torch.tensor(both, dtype=torch.int64, device=device).view(-1, 2),
         )
 
 
-def distance(states: Sequence[Tensor], apart: Apart, original: Original) -> Tensor:
+def distance(states: Sequence[Tensor], apart: Apart, alone: Read) -> Tensor:
     """How far a student's states are from those of the texts by themselves.
 
     Of each layer, and of the last one's mean over a text, the squared distance as a part of the
@@ -172,21 +219,36 @@ def distance(states: Sequence[Tensor], apart: Apart, original: Original) -> Tens
         states: The student's, after each of the layers that the original has, see
             `hidden_states`.
         apart: The texts of the same batch.
-        original: Whom to imitate.
+        alone: What the original makes of them.
 
     Returns:
         A scalar; 0 where all is the same, and about 2 where nothing is.
     """
-    alone = original.states(apart.batch)
     layers = [
         _distance(given.float(), wanted.index_select(0, apart.counterparts), apart.sides)
-        for given, wanted in zip(states, alone, strict=True)
+        for given, wanted in zip(states, alone.states, strict=True)
     ]
-    means = torch.stack(
-        [text.mean(0) for text in torch.split(alone[-1], list(apart.batch.lengths))]
-    )
-    pooled = _distance(_means(states[-1].float(), apart), means[apart.texts], apart.place_sides)
+    wanted = alone.means[apart.texts]
+    pooled = _distance(_means(states[-1].float(), apart), wanted, apart.place_sides)
     return torch.stack(layers).mean() + pooled
+
+
+def ungathered(first: Tensor, apart: Apart, alone: Read, directions: Tensor) -> Tensor:
+    """How far the first tokens below the last layer are from what `gathered` says.
+
+    Args:
+        first: Their states, shape (pairs, hidden).
+        apart: The texts of the same batch.
+        alone: What the original makes of them.
+        directions: See `directions_of`.
+
+    Returns:
+        The squared distance as a part of the squared length, a scalar.
+    """
+    queries, passages = alone.means[apart.both].unbind(1)
+    wanted = gathered(queries, passages, directions)
+    error = first[apart.whole].float() - wanted
+    return error.square().sum() / wanted.square().sum().clamp(min=1)
 
 
 def _means(rows: Tensor, apart: Apart) -> Tensor:

@@ -60,7 +60,7 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         return convert_bert(
             source,
             layers=student.layers,
-            new_layers=student.new_layers,
+            compare=student.compare,
             intermediate_size=student.intermediate_size,
             seed=student.seed,
         )

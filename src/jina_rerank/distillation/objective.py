@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
 from .forward import TrainingBatch, hidden_states, training_logits
-from .imitation import Apart, Original, distance
+from .imitation import Apart, Original, distance, ungathered
 from .losses import contrastive, listwise_kl, margin_mse, pointwise
 from .mining import CandidateList
 from .prepared import Prepared
@@ -120,6 +120,8 @@ class ListObjective:
         source_weights: How often lists of a source are drawn, 1 for sources that are not named.
         decay_from: The step from which the learning rate falls, see `Settings.decay`.
         original: Whom a converted student imitates; where `settings.imitation` is not 0.
+        directions: What the first token of a student that compares is to hold, see
+            `comparison.directions_of`.
         device: The model's.
 
     Raises:
@@ -136,6 +138,7 @@ class ListObjective:
         source_weights: Mapping[str, float] | None = None,
         decay_from: int = 0,
         original: Original | None = None,
+        directions: Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self._passages = prepared.passages
@@ -143,6 +146,7 @@ class ListObjective:
         self._settings = settings
         self._decay_from = decay_from
         self._original = original
+        self._directions = directions
         self._device = device
         weights = source_weights or {}
         mixed = (
@@ -237,10 +241,16 @@ class ListObjective:
         loss = torch.zeros((), device=logits.device)
         figures: dict[str, float] = {}
         if self._original is not None and share.apart is not None:
+            alone = self._original.read(share.apart.batch)
             own = states[1 : len(self._original.layers) + 1]
-            apart = distance(own, share.apart, self._original)
+            apart = distance(own, share.apart, alone)
             loss = loss + settings.imitation * apart
             figures["apart"] = share.part * float(apart.detach())
+            if self._directions is not None:
+                below = states[-1][share.batch.first]
+                missing = ungathered(below, share.apart, alone, self._directions)
+                loss = loss + settings.imitation * missing
+                figures["ungathered"] = share.part * float(missing.detach())
         if settings.kl:
             kl = listwise_kl(logits, share.teacher, share.mask, settings.temperature)
             loss = loss + settings.kl * kl

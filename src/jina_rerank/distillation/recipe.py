@@ -45,7 +45,7 @@ class StudentRecipe:
     Attributes:
         convert: A BERT encoder's folder, see `convert_bert`.
         layers: Which of that encoder's layers to keep, counted from 0; None for all.
-        new_layers: How many to put on top of them, see `lists.imitation`.
+        compare: Put two layers on top of them that compare the texts, see `comparison`.
         intermediate_size: How many units of each feed-forward of that encoder to keep; None for
             all.
         checkpoint: A JinaBERT's folder or hub id.
@@ -56,7 +56,7 @@ class StudentRecipe:
 
     convert: str | None = None
     layers: tuple[int, ...] | None = None
-    new_layers: int = 0
+    compare: bool = False
     intermediate_size: int | None = None
     checkpoint: str | None = None
     shape: JinaBertConfig | None = None

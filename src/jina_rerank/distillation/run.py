@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -26,7 +27,7 @@ from ..evaluation.collection import Collection, read_beir
 from ..evaluation.evaluate import evaluate
 from ..evaluation.first_stage import bm25
 from ..evaluation.systems import RerankerSystem
-from ..jinabert import JinaBert, PairTokenizer
+from ..jinabert import JinaBert
 from ..jinabert.checkpoint import save_checkpoint
 from ..reranker import Reranker
 from ..scorers._device import choose_device
@@ -34,13 +35,11 @@ from ..scorers.local import LocalScorer
 from .boards import tensorboard
 from .card import write_card
 from .data import Source, TrainingPair, by_source, read_pairs
-from .healing import Healing
-from .imitation import Original
 from .models import check_teacher, load_student, load_teacher
-from .objective import ListObjective
 from .prepared import Prepared, prepare_lists, teach
-from .recipe import HealingRecipe, Recipe, StudentRecipe
-from .trainer import Settings, Trainer
+from .recipe import Recipe, StudentRecipe
+from .stages import Stages
+from .trainer import Objective, Settings, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -91,27 +90,10 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         )
         for one in recipe.teacher
     }
-    original = _original(recipe, device)
-    if original is not None and recipe.healing is not None:
-        plain = Healing(
-            original,
-            Tokenizer.from_str(tokenizer.to_str()),
-            passages,
-            tokens_per_step=recipe.healing.tokens_per_step,
-            seed=recipe.student.seed,
-            device=device,
-        )
-        _heal(recipe, recipe.healing, model, plain, output / "healing", progress=progress)
-    objective = ListObjective(
-        Prepared(passages, lists, scores),
-        {one.name: one.weight for one in recipe.teacher},
-        PairTokenizer(Tokenizer.from_str(tokenizer.to_str())),
-        recipe.lists,
-        source_weights=recipe.data.weights,
-        decay_from=recipe.training.decay_from,
-        original=original if recipe.lists.imitation else None,
-        device=device,
-    )
+    stages = Stages(recipe, Prepared(passages, lists, scores), tokenizer, device)
+    if (healing := stages.healing()) is not None:
+        _heal(recipe, model, healing, output / "healing", progress=progress)
+    objective = stages.ranking()
     folder = output / "model"
 
     saved: list[int] = []
@@ -179,29 +161,17 @@ def _read_collections(recipe: Recipe) -> list[Collection]:
     return list(found.values())
 
 
-def _original(recipe: Recipe, device: str) -> Original | None:
-    """The encoder that the student was converted from, if it is needed."""
-    student = recipe.student
-    if student.convert is None or not (recipe.healing or recipe.lists.imitation):
-        return None
-    return Original(
-        Path(student.convert).expanduser(),
-        layers=student.layers,
-        dtype=recipe.training.dtype,
-        device=device,
-    )
-
-
 def _heal(
     recipe: Recipe,
-    healing: HealingRecipe,
     model: JinaBert,
-    objective: Healing,
+    objective: Objective[Any],
     folder: Path,
     *,
     progress: bool,
 ) -> None:
     """Get a converted student used to what is new to it, in place."""
+    healing = recipe.healing
+    assert healing is not None
     settings = Settings(
         steps=healing.steps,
         learning_rate=healing.learning_rate,
