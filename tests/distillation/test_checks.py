@@ -147,10 +147,7 @@ SHAPED = {"convert": "", "tokenizer": '"t.json"'}
             {"student": {"convert": "", "checkpoint": '"m"', "intermediate_size": "8"}},
             r"student\.intermediate_size: is for a student by convert",
         ),
-        (
-            {"student": {"convert": "", "checkpoint": '"m"'}, "lists": {"imitation": "1"}},
-            r"lists\.imitation: is for a student by convert",
-        ),
+        ({"lists": {"imitation": "1"}}, r"lists\.imitation: is for a student with compare = true"),
         ({"student": {"convert": "", "checkpoint": '"m"'}}, "healing: is for a student by convert"),
         ({"student": {"tokenizer": '"t.json"'}}, r"student\.tokenizer: is for a student by shape"),
         (

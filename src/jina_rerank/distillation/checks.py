@@ -105,8 +105,8 @@ def _check_lists(recipe: Recipe) -> None:
         _refuse("teacher", "there is none; add one, or set lists.kl and lists.margin_mse to 0")
     if not recipe.teacher and lists.answer_within is not None:
         _refuse("lists.answer_within", "is for lists that a teacher scored; leave it out")
-    if lists.imitation and recipe.student.convert is None:
-        _refuse("lists.imitation", "is for a student by convert; leave it out")
+    if lists.imitation and not recipe.student.compare:
+        _refuse("lists.imitation", "is for a student with compare = true; leave it out")
     if not (lists.kl or lists.margin_mse or lists.contrastive or lists.pointwise):
         _refuse("lists", "kl, margin_mse, contrastive and pointwise are all 0; nothing is learned")
     for name in ("longest_passage", "longest_passage_before_decay"):

@@ -251,6 +251,34 @@ def ungathered(first: Tensor, apart: Apart, alone: Read, directions: Tensor) -> 
     return error.square().sum() / wanted.square().sum().clamp(min=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Imitation:
+    """What a student that compares is to keep of its original.
+
+    Attributes:
+        original: Whom it imitates.
+        directions: See `directions_of`.
+    """
+
+    original: Original
+    directions: Tensor
+
+    def missed(
+        self, states: Sequence[Tensor], first: Tensor, apart: Apart
+    ) -> tuple[Tensor, Tensor]:
+        """`distance` and `ungathered`.
+
+        Args:
+            states: `hidden_states` below the last layer.
+            first: The rows of the first tokens.
+            apart: The texts of the same batch.
+        """
+        alone = self.original.read(apart.batch)
+        own = states[1 : len(self.original.layers) + 1]
+        gathering = states[-1][first]
+        return distance(own, apart, alone), ungathered(gathering, apart, alone, self.directions)
+
+
 def _means(rows: Tensor, apart: Apart) -> Tensor:
     places = len(apart.texts)
     sums = rows.new_zeros(places + 1, rows.shape[1]).index_add(0, apart.places, rows)

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
 from .forward import TrainingBatch, hidden_states, training_logits
-from .imitation import Apart, Original, distance, ungathered
+from .imitation import Apart, Imitation
 from .losses import contrastive, listwise_kl, margin_mse, pointwise
 from .mining import CandidateList
 from .prepared import Prepared
@@ -36,8 +36,9 @@ class ListSettings:
         margin_mse: Weight of `margin_mse`, against the teacher.
         contrastive: Weight of `contrastive`, against the labels.
         pointwise: Weight of `pointwise`, against the labels.
-        imitation: Weight of `imitation.distance`, for a converted student: how far its lower
-            layers are from what the original gives for query and passage, each by itself.
+        imitation: Weight of `imitation.distance` and `imitation.ungathered`, for a student that
+            compares: how far it is from what its original gives for query and passage, each by
+            itself.
         temperature: Of the teacher in `kl`, whose scores have mean 0 and deviation 1 over a list.
         passages: How many of a list are used at a time, the first answer among them.
         tokens_per_step: About how many.
@@ -119,9 +120,7 @@ class ListObjective:
         settings: How.
         source_weights: How often lists of a source are drawn, 1 for sources that are not named.
         decay_from: The step from which the learning rate falls, see `Settings.decay`.
-        original: Whom a converted student imitates; where `settings.imitation` is not 0.
-        directions: What the first token of a student that compares is to hold, see
-            `comparison.directions_of`.
+        imitation: What a student that compares is to keep; None where `settings.imitation` is 0.
         device: The model's.
 
     Raises:
@@ -137,16 +136,14 @@ class ListObjective:
         *,
         source_weights: Mapping[str, float] | None = None,
         decay_from: int = 0,
-        original: Original | None = None,
-        directions: Tensor | None = None,
+        imitation: Imitation | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self._passages = prepared.passages
         self._tokenizer = tokenizer
         self._settings = settings
         self._decay_from = decay_from
-        self._original = original
-        self._directions = directions
+        self._imitation = imitation
         self._device = device
         weights = source_weights or {}
         mixed = (
@@ -219,9 +216,9 @@ class ListObjective:
         pairs = [pair for one in lists for pair in one.pairs]
         batch = TrainingBatch.of(pairs, self._device)
         apart = None
-        if self._original is not None:
-            rows = len(batch.input_ids)
-            apart = Apart.of(pairs, rows, self._original.longest, self._device)
+        if self._imitation is not None:
+            rows, longest = len(batch.input_ids), self._imitation.original.longest
+            apart = Apart.of(pairs, rows, longest, self._device)
         places = [list(range(at, at + len(o.pairs))) for o, at in zip(lists, first, strict=True)]
         return ListShare(
             batch=batch,
@@ -240,17 +237,11 @@ class ListObjective:
         logits = training_logits(model, first)[share.places]
         loss = torch.zeros((), device=logits.device)
         figures: dict[str, float] = {}
-        if self._original is not None and share.apart is not None:
-            alone = self._original.read(share.apart.batch)
-            own = states[1 : len(self._original.layers) + 1]
-            apart = distance(own, share.apart, alone)
-            loss = loss + settings.imitation * apart
-            figures["apart"] = share.part * float(apart.detach())
-            if self._directions is not None:
-                below = states[-1][share.batch.first]
-                missing = ungathered(below, share.apart, alone, self._directions)
-                loss = loss + settings.imitation * missing
-                figures["ungathered"] = share.part * float(missing.detach())
+        if self._imitation is not None and share.apart is not None:
+            missed = self._imitation.missed(states, share.batch.first, share.apart)
+            for name, one in zip(("apart", "ungathered"), missed, strict=True):
+                loss = loss + settings.imitation * one
+                figures[name] = share.part * float(one.detach())
         if settings.kl:
             kl = listwise_kl(logits, share.teacher, share.mask, settings.temperature)
             loss = loss + settings.kl * kl

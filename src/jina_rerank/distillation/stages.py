@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from ..jinabert import PairTokenizer
 from .comparison import directions_of
 from .healing import Healing
-from .imitation import Original
+from .imitation import Imitation, Original
 from .objective import ListObjective, ListSettings
 from .prepared import Prepared
 from .recipe import HealingRecipe, Recipe
@@ -69,7 +68,6 @@ class Stages:
         return self._lists(self.recipe.lists)
 
     def _lists(self, settings: ListSettings) -> ListObjective:
-        imitates = settings.imitation > 0
         return ListObjective(
             self.prepared,
             {one.name: one.weight for one in self.recipe.teacher},
@@ -77,8 +75,7 @@ class Stages:
             settings,
             source_weights=self.recipe.data.weights,
             decay_from=self.recipe.training.decay_from,
-            original=self._original if imitates else None,
-            directions=self._directions if imitates and self.recipe.student.compare else None,
+            imitation=self._imitation if settings.imitation else None,
             device=self.device,
         )
 
@@ -98,11 +95,12 @@ class Stages:
         )
 
     @cached_property
-    def _directions(self) -> Tensor:
+    def _imitation(self) -> Imitation:
         passages = self.prepared.passages
         chance = random.Random(self.recipe.student.seed)
         some = chance.sample(passages, min(len(passages), SAMPLE))
-        return directions_of(self._original.means(some, self._pairs))
+        vectors = self._original.means(some, self._pairs)
+        return Imitation(self._original, directions_of(vectors))
 
 
 def _imitating(lists: ListSettings, healing: HealingRecipe) -> ListSettings:
