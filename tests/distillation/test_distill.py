@@ -275,6 +275,13 @@ def test_a_student_that_compares_imitates_below(tmp_path):
     assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
 
 
+def test_more_units_than_the_encoder_has_are_refused_by_name(tmp_path):
+    write_bert(tmp_path / "bert", layers=1)
+    student = f'convert = "{tmp_path}/bert"\nintermediate_size = 49'
+    with pytest.raises(ConfigurationError, match=r"student\.intermediate_size: .*has 48 units"):
+        distill(read_recipe(small_recipe(tmp_path, student=student)), tmp_path / "out")
+
+
 def test_it_is_evaluated_as_deep_as_the_recipe_says(tmp_path):
     """The student's favourite comes last in the first stage, where all documents tie."""
     write_checkpoint(tmp_path / "student", seed=1)

@@ -13,7 +13,7 @@ from transformers import BertModel
 
 from jina_rerank.distillation.conversion import convert_bert
 from jina_rerank.distillation.forward import TrainingBatch, hidden_states
-from jina_rerank.distillation.imitation import Apart, Original, distance
+from jina_rerank.distillation.imitation import Apart, Original, distance, ungathered
 from jina_rerank.jinabert import JinaBert, PairTokenizer
 from jina_rerank.jinabert.tokenizer import TokenPair
 
@@ -121,6 +121,24 @@ def test_texts_are_read_once_and_blank_and_long_ones_left_out(student):
     assert apart.whole.tolist() == [0, 3]
     assert apart.both.tolist() == [[0, 1], [2, 1]]
     assert Apart.of([TokenPair(array("i", [2, 3, 3]), array("i", [0, 0, 1]))], 512, 20) is None
+
+
+def test_what_is_not_gathered_is_told(folder, student):
+    _, tokenizer = student
+    pairs = pairs_of(tokenizer, ["a bear", "", "tea of the panda"])
+    apart = Apart.of(pairs, len(TrainingBatch.of(pairs).input_ids), LONGEST)
+    assert apart is not None
+    read = Original(folder, dtype=torch.float32).read(apart.batch)
+    directions = torch.eye(32)[4:16]
+    wanted = torch.zeros(len(pairs), 32)
+    for number in (0, 2, 3, 5):  # the others' passage is blank
+        for side, (_, mean) in enumerate(alone(folder, pairs[number])):
+            unit = mean[4:16] / mean.norm()
+            wanted[number, 12 * side : 12 * side + 12] = 4 * unit
+    nothing = ungathered(torch.zeros(len(pairs), 32), apart, read, directions)
+    assert float(nothing) == pytest.approx(1)
+    assert float(ungathered(wanted, apart, read, directions)) == pytest.approx(0, abs=1e-6)
+    assert float(ungathered(wanted / 2, apart, read, directions)) == pytest.approx(0.25, abs=1e-5)
 
 
 def test_it_can_be_learned(folder, student):

@@ -53,9 +53,8 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
             model = JinaBert.from_pretrained(files.config.parent)
         return model, Tokenizer.from_file(str(files.tokenizer))
     assert student.convert is not None
-    with _naming(
-        "student.convert" if student.layers is None else "student.convert, student.layers"
-    ):
+    given = [name for name in ("layers", "intermediate_size") if getattr(student, name) is not None]
+    with _naming(", ".join(f"student.{name}" for name in ("convert", *given))):
         source = Path(student.convert).expanduser()
         return convert_bert(
             source,

@@ -49,7 +49,8 @@ class Stages:
         if healing is None:
             return None
         if recipe.student.compare:
-            return self._lists(_imitating(recipe.lists, healing))
+            decay_from = max(0, healing.steps - healing.decay)
+            return self._lists(_imitating(recipe.lists, healing), decay_from)
         return Healing(
             self._original,
             Tokenizer.from_str(self.tokenizer.to_str()),
@@ -65,16 +66,16 @@ class Stages:
         Raises:
             InputError: No list is left to learn from.
         """
-        return self._lists(self.recipe.lists)
+        return self._lists(self.recipe.lists, self.recipe.training.decay_from)
 
-    def _lists(self, settings: ListSettings) -> ListObjective:
+    def _lists(self, settings: ListSettings, decay_from: int) -> ListObjective:
         return ListObjective(
             self.prepared,
             {one.name: one.weight for one in self.recipe.teacher},
             self._pairs,
             settings,
             source_weights=self.recipe.data.weights,
-            decay_from=self.recipe.training.decay_from,
+            decay_from=decay_from,
             imitation=self._imitation if settings.imitation else None,
             device=self.device,
         )
