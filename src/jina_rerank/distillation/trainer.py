@@ -16,7 +16,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -28,6 +28,7 @@ from .._output import writing
 from ..errors import ConfigurationError, ScoringError
 from ..jinabert.cpu import team
 from ..jinabert.model import JinaBert
+from ..scorers._device import choose_device, choose_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Settings:
             that a run can be made longer (Hu et al., MiniCPM, arXiv:2404.06395).
         weight_decay: AdamW's, on matrices only.
         clip: Longest gradient over all parameters.
-        dtype: What to compute in.
+        dtype: What to compute in; bfloat16 where that is faster, see `choose_dtype`.
         save_every: Steps between two saved states.
     """
 
@@ -77,7 +78,7 @@ class Settings:
     decay: int = 200
     weight_decay: float = 0.01
     clip: float = 1.0
-    dtype: torch.dtype = torch.bfloat16
+    dtype: torch.dtype = field(default_factory=lambda: choose_dtype("auto", choose_device("auto")))
     save_every: int = 100
 
     @property
@@ -101,6 +102,8 @@ class Trainer(Generic[S]):
         settings: How.
         folder: Where the state and the log go. A state that is there is taken up.
         after_save: Called with the step whenever the state has been saved, to evaluate.
+        learned: By parameter, 1 for elements that are learned and 0 for those whose gradient is
+            left out, in a shape that fits; all are in parameters that are not named.
         student: What else decides which model this is, if anything does; compared like settings.
 
     Raises:
@@ -116,6 +119,7 @@ class Trainer(Generic[S]):
         folder: Path,
         after_save: Callable[[int], None] | None = None,
         *,
+        learned: Mapping[str, Tensor] | None = None,
         student: str | None = None,
     ) -> None:
         self.model = model.float().train().requires_grad_(True)
@@ -125,6 +129,8 @@ class Trainer(Generic[S]):
         self._after_save = after_save
         self._student = student
         self._master = list(model.parameters())
+        masks = learned or {}
+        self._learned = [masks.get(name) for name, _ in model.named_parameters()]
         self._copy = model
         if settings.dtype != torch.float32:
             self._copy = copy.deepcopy(model).to(settings.dtype)
@@ -207,12 +213,13 @@ class Trainer(Generic[S]):
             if len(shares) == 1
             else team(len(shares)).map(self._gradients, shares)
         )
-        for master, *parts in zip(self._master, *(grads for grads, _ in done), strict=True):
+        gradients = zip(*(grads for grads, _ in done), strict=True)
+        for master, mask, parts in zip(self._master, self._learned, gradients, strict=True):
             # In a fixed order: a sum of floats depends on it.
             total = parts[0].float()
             for part in parts[1:]:
                 total += part
-            master.grad = total
+            master.grad = total if mask is None else total.mul_(mask.to(total.device))
         norm = torch.nn.utils.clip_grad_norm_(self._master, self._settings.clip)
         if not bool(norm.isfinite()):
             raise ScoringError(

@@ -60,12 +60,16 @@ def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
 
 
 def _computes_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster here, and not emulated."""
+    """Whether bfloat16 is faster here, and not emulated.
+
+    On a CPU with AMX. AVX-512 BF16 alone is not enough: it was slower than float32 wherever it was
+    measured, see docs/performance.md.
+    """
     import torch
 
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
         return False
-    # Torch has no public question for this; these two have been stable since 2.4 and 2.6.
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    # Torch has no public question for this; this one has been stable since 2.4.
+    return bool(torch.cpu._is_amx_tile_supported())
