@@ -1,65 +1,224 @@
-"""The layers on top of a student that compares, beside the cosine that they are to compute."""
+"""A student that compares: its texts apart as the encoder reads them, its logit their cosine."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import write_bert
+from checkpoints import TEXTS, write_bert
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
+from transformers import BertModel
 
-from jina_rerank.distillation.comparison import directions_in_state, directions_of, gathered
+from jina_rerank import ModelLoadError
+from jina_rerank.distillation.comparison import convert_to_compare, directions_of, room, settle
 from jina_rerank.distillation.conversion import convert_bert
-from jina_rerank.distillation.forward import training_logits
+from jina_rerank.distillation.widening import LEVEL, Channel, by_gentleness, learned
 from jina_rerank.jinabert import JinaBert
 
-HIDDEN = 192
-ROOM = directions_in_state(HIDDEN)
+HIDDEN, HEADS = 128, 4
+WIDTH = HIDDEN + HIDDEN // HEADS
+EXAMPLES = [(text[:24], text) for text in TEXTS]
+QUERY, PASSAGE = "the panda reads paris", "coffee and the bear in paris"
 
 
-def vectors(count: int, seed: int) -> Tensor:
-    """Of any length, and all within as many directions as there is room for."""
-    generator = torch.Generator().manual_seed(seed)
-    basis = torch.linalg.qr(torch.randn(HIDDEN, ROOM, generator=generator)).Q
-    lengths = 0.2 + torch.rand(count, 1, generator=generator)
-    return lengths * torch.randn(count, ROOM, generator=generator) @ basis.T
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An encoder without positions, whose heads need not all of their elements."""
+    folder = tmp_path_factory.mktemp("bert")
+    write_bert(folder, layers=3, hidden_size=HIDDEN, intermediate_size=160, initializer_range=0.15)
+    bert = BertModel.from_pretrained(folder)
+    with torch.no_grad():
+        bert.embeddings.position_embeddings.weight[:] = 0.1
+        for layer in bert.encoder.layer:
+            for head in range(HEADS):
+                # As in trained encoders: of 32 elements some hardly matter.
+                layer.attention.self.query.weight[head * 32 : head * 32 + 2] = 0.0
+                layer.attention.self.query.bias[head * 32 : head * 32 + 2] = 0.0
+    bert.save_pretrained(folder)
+    return folder
 
 
-def compared(model: JinaBert, first: Tensor) -> Tensor:
-    """The logits, where the layer below the last gives the first tokens these states."""
+@pytest.fixture(scope="module")
+def student(folder) -> tuple[JinaBert, Tokenizer]:
+    return convert_to_compare(folder, EXAMPLES)
+
+
+def states_of(model: JinaBert, tokenizer: Tokenizer, query: str, passage: str) -> list[Tensor]:
+    """The states of a pair's tokens behind each layer, without ALiBi."""
+    pair = tokenizer.encode(query, passage)
+    runs = [(len(pair.ids), 1)]
+    with torch.no_grad():
+        states = [model.bert.embeddings(torch.tensor(pair.ids), torch.tensor(pair.type_ids))]
+        for layer in model.bert.encoder.layer:
+            states.append(layer(states[-1], runs, torch.zeros(model.config.num_attention_heads)))
+    return states
+
+
+def alone(folder, tokenizer: Tokenizer, text: str) -> list[Tensor]:
+    """What BERT gives a text's tokens after each layer if [CLS] sees nobody."""
+    ids = tokenizer.encode(text).ids
+    hiding = torch.zeros(1, 1, len(ids), len(ids))
+    hiding[0, 0, 0, 1:] = -torch.inf
+    bert = BertModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        given = bert(torch.tensor([ids]), attention_mask=hiding, output_hidden_states=True)
+    return [states[0, 1:] for states in given.hidden_states[1:]]
+
+
+def test_each_text_is_read_as_if_it_stood_alone(folder, student):
+    model, tokenizer = student
+    states = states_of(model, tokenizer, QUERY, PASSAGE)[1:-1]
+    query, passage = (alone(folder, tokenizer, text) for text in (QUERY, PASSAGE))
+    for layer, state in enumerate(states):
+        expected = torch.cat([query[layer], passage[layer]])
+        error = (state[1:, :HIDDEN] - expected).square().mean() / expected.var()
+        assert float(error) < 0.04
+    plain, _ = convert_bert(folder)
+    mixed = states_of(plain, tokenizer, QUERY, PASSAGE)[-1][1:]
+    assert float((mixed - expected).square().mean() / expected.var()) > 0.1
+
+
+def test_units_that_are_left_out_are_those_that_do_least(folder, student):
+    _, tokenizer = student
+    errors = []
+    for units in (160, 120, 80):
+        model, _ = convert_to_compare(folder, EXAMPLES, intermediate_size=units)
+        assert model.config.intermediate_size == units
+        states = states_of(model, tokenizer, QUERY, PASSAGE)[-2]
+        expected = torch.cat([alone(folder, tokenizer, text)[-1] for text in (QUERY, PASSAGE)])
+        errors.append(float((states[1:, :HIDDEN] - expected).square().mean() / expected.var()))
+    assert errors == sorted(errors)
+    assert errors[-1] < 0.5
+
+
+def test_words_are_found_in_the_other_text(student):
+    model, tokenizer = student
+    pair = tokenizer.encode(QUERY, PASSAGE)
+    embedded, first, *_ = states_of(model, tokenizer, QUERY, PASSAGE)
+    worth = embedded[:, HIDDEN + Channel.WORTH] - embedded[:, HIDDEN + Channel.ZERO]
+    found = first[:, HIDDEN + Channel.FOUND] - first[:, HIDDEN + Channel.ZERO]
+    sides = [
+        {number for number, side in zip(pair.ids, pair.type_ids, strict=True) if side == text}
+        for text in (0, 1)
+    ]
+    shared = sides[0] & sides[1] - {tokenizer.token_to_id("[SEP]")}
+    there = torch.tensor([number in shared for number in pair.ids])
+    assert 2 <= len(shared) < len(set(pair.ids)) - 2
+    torch.testing.assert_close(found[there], worth[there], atol=0.1 * LEVEL, rtol=0)
+    assert float(found[~there].abs().max()) < 0.1 * LEVEL
+    assert float(worth[there].max()) > 0.3 * LEVEL
+
+
+def test_the_first_token_is_the_same_in_every_pair(student):
+    model, tokenizer = student
+    below = [
+        states_of(model, tokenizer, query, passage)[-2][0]
+        for query, passage in ((QUERY, PASSAGE), ("bear", TEXTS[0]))
+    ]
+    torch.testing.assert_close(*below, atol=0.05, rtol=0)
+
+
+def logit_of(model: JinaBert, query: Tensor, passage: Tensor, shared: float = 0.0) -> float:
+    """The logit of a pair in which three tokens have the one vector and four the other."""
+    rows = torch.zeros(8, WIDTH)
+    rows[1:4, :HIDDEN], rows[4:, :HIDDEN] = query, passage
+    rows[1:4, HIDDEN + Channel.QUERY] = rows[4:, HIDDEN + Channel.PASSAGE] = LEVEL
+    rows[0, HIDDEN + Channel.START] = LEVEL
+    rows[1:4, HIDDEN + Channel.FOUND] = shared
     last = model.bert.encoder.layer[-1]
     with torch.no_grad():
-        hidden = last(first[:, None].flatten(0, 1), [(1, len(first))], torch.zeros(4))
-        return training_logits(model, hidden)
+        # As [CLS] comes from below.
+        rows[0] = -last.attention.output["dense"].bias
+        first = last(rows, [(8, 1)], torch.zeros(HEADS + 1))[:1]
+        return float(model.classifier(model.bert.pooler(first)))
+
+
+def test_what_the_first_token_held_makes_way_anew(folder):
+    model, tokenizer = convert_to_compare(folder, EXAMPLES)
+    with torch.no_grad():
+        model.bert.encoder.layer[1].mlp.wo.bias += 0.3
+    settle(model, tokenizer)
+    below = states_of(model, tokenizer, QUERY, PASSAGE)[-2][0]
+    bias = model.bert.encoder.layer[-1].attention.output["dense"].bias
+    torch.testing.assert_close(-bias, below, atol=0.05, rtol=0)
+
+
+def test_training_leaves_what_holds_the_texts_apart(folder, student):
+    """With every learned element changed, the passage still cannot be seen from the query."""
+    model, tokenizer = convert_to_compare(folder, EXAMPLES)
+    masks = learned(model.config)
+    named = dict(model.named_parameters())
+    assert set(masks) <= set(named)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in named.items():
+            noise = 0.02 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(noise * masks.get(name, torch.ones(())))
+        # What the new heads say is theirs to learn: the first layer's looks farthest, others least.
+        heads = by_gentleness(model.config)
+        for number, layer in enumerate(model.bert.encoder.layer[:-1]):
+            head = heads[0] if number == 0 else heads[-1]
+            layer.attention.output["dense"].weight[:, head * 32 : head * 32 + 32] = 0.0
+    one, other = (states_of(model, tokenizer, QUERY, text)[-2] for text in (PASSAGE, TEXTS[0]))
+    words = len(tokenizer.encode(QUERY).ids)
+    assert float((one[:words] - other[:words]).abs().max()) < 0.05
+    assert float((one[-1] - other[-1]).abs().max()) > 0.5
+    kept = dict(student[0].named_parameters())
+    for name, mask in masks.items():
+        same = (mask == 0).expand_as(kept[name])
+        if not name.endswith("dense.weight"):
+            assert torch.equal(named[name][same], kept[name][same])
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_logits_rise_with_the_cosine(tmp_path, activation):
-    folder = write_bert(
-        tmp_path, layers=1, hidden_size=HIDDEN, intermediate_size=4 * HIDDEN, hidden_act=activation
+    write_bert(tmp_path, layers=1, hidden_size=HIDDEN, hidden_act=activation, intermediate_size=160)
+    model, _ = convert_to_compare(tmp_path, EXAMPLES)
+    # Within the directions that are gathered, and as long as those of the examples.
+    directions, lengths = gathered(model)
+    generator = torch.Generator().manual_seed(1)
+    queries = torch.randn(200, len(directions), generator=generator)
+    passages = torch.randn(200, len(directions), generator=generator)
+    passages += torch.linspace(0, 2, 200)[:, None] * queries
+    queries, passages = (
+        length * torch.nn.functional.normalize(vectors, dim=1) @ directions
+        for length, vectors in zip(lengths, (queries, passages), strict=True)
     )
-    model, _ = convert_bert(folder, compare=True)
-    queries = vectors(200, 0)
-    passages = vectors(200, 2) + torch.linspace(0, 2, 200)[:, None] * queries
-    directions = directions_of(torch.cat([queries, passages]))
-    logits = compared(model, gathered(queries, passages, directions))
+    logits = torch.tensor([logit_of(model, q, p) for q, p in zip(queries, passages, strict=True)])
     cosines = cosine_similarity(queries, passages)
     assert cosines.std() > 0.1
     assert float(torch.corrcoef(torch.stack([logits, cosines]))[0, 1]) > 0.95
     assert float(logits[cosines > 0.5].min()) > 0 > float(logits[cosines < 0.1].max())
+    finding = [logit_of(model, queries[0], passages[0], shared) for shared in (0.0, 0.1, 0.2)]
+    assert finding == sorted(finding)
+    assert finding[-1] > finding[0] + 0.1
 
 
-def test_directions_keep_the_products():
-    texts = vectors(300, 1)
-    directions = directions_of(texts)
-    torch.testing.assert_close(directions @ directions.T, torch.eye(ROOM), atol=1e-5, rtol=0)
+def gathered(model: JinaBert) -> tuple[Tensor, tuple[float, float]]:
+    """What the last layer's values read of passages, and how long queries' vectors are to be."""
+    attention = model.bert.encoder.layer[-1].attention
+    read = attention.self["value"].weight[:, :HIDDEN].detach()
+    written = attention.output["dense"].weight.detach()
+    count = room(model.config)
+    places = written[:count].argmax(1)
+    gains = [float(written[row].max()) for row in (0, count)]
+    return read[places], (gains[1], gains[0])
+
+
+def test_directions_are_those_along_which_vectors_are_longest():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(24, 24, generator=generator)).Q
+    texts = torch.randn(300, 6, generator=generator) @ basis[:6]
+    directions = directions_of(texts, 6)
+    torch.testing.assert_close(directions @ directions.T, torch.eye(6), atol=1e-5, rtol=0)
     torch.testing.assert_close(texts @ directions.T @ directions, texts, atol=1e-4, rtol=0)
 
 
-def test_a_narrow_feed_forward_compares_fewer_directions(tmp_path):
-    folder = write_bert(tmp_path, layers=1, hidden_size=HIDDEN)
-    model, _ = convert_bert(folder, compare=True, intermediate_size=10)
-    queries = torch.eye(HIDDEN)[:ROOM]
-    logits = compared(model, gathered(queries, queries, queries))
-    # Five have their two units: only their vectors are found to be the same.
-    assert (logits > 0).tolist() == [True] * 5 + [False] * (ROOM - 5)
+def test_a_folder_without_an_encoder_is_refused(tmp_path):
+    folder = write_bert(tmp_path, layers=1)
+    with pytest.raises(ModelLoadError, match="has 48 units, fewer than 49"):
+        convert_to_compare(folder, EXAMPLES, intermediate_size=49)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelLoadError):
+        convert_to_compare(folder, EXAMPLES)

@@ -152,15 +152,6 @@ def test_layers_that_are_not_there_are_refused(tmp_path: Path, layers: list[int]
         convert_bert(folder, layers=layers)
 
 
-def test_two_layers_that_compare_come_on_top(tmp_path: Path) -> None:
-    bert = random_bert(1.0, layers=2)
-    model, _ = convert_bert(write_bert(bert, tmp_path), compare=True)
-    assert model.config.num_hidden_layers == 4
-    model.bert.encoder.layer = model.bert.encoder.layer[:2]
-    hidden, _ = expected(bert, PAPER, torch.float32)
-    torch.testing.assert_close(computed(model, PAPER)[0], hidden, atol=1e-5, rtol=0)
-
-
 def test_units_that_do_nothing_may_go(tmp_path: Path) -> None:
     bert = random_bert(1.0)
     for layer, idle in zip(

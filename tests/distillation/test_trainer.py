@@ -91,6 +91,23 @@ def test_it_learns(tmp_path):
     assert sum(losses[-10:]) < 0.2 * sum(losses[:10])
 
 
+def test_what_is_not_to_be_learned_stays(tmp_path):
+    settings = Settings(
+        steps=12, learning_rate=3e-3, warm_up=4, decay=6, weight_decay=0.0, dtype=torch.float32
+    )
+    model, before = student(), student().state_dict()
+    columns, rows = torch.ones(1, 32), torch.ones(32)
+    columns[:, 5], rows[3:7] = 0, 0
+    embedding, bias = "bert.embeddings.word_embeddings.weight", "bert.pooler.dense.bias"
+    learned = {embedding: columns, bias: rows}
+    Trainer(model, CountSevens(), settings, tmp_path, learned=learned).run()
+    after = model.state_dict()
+    for name, mask in learned.items():
+        changed = after[name] != before[name]
+        assert not bool(changed[(mask == 0).expand_as(changed)].any())
+        assert bool(changed.any())
+
+
 def test_it_stops_where_it_is_told_and_goes_on(tmp_path):
     saved = []
     trainer = Trainer(student(), CountSevens(), SETTINGS, tmp_path, saved.append)

@@ -129,6 +129,8 @@ def _check_student(student: StudentRecipe) -> None:
         if getattr(student, name) not in {None, False} and student.convert is None:
             _refuse(f"student.{name}", "is for a student by convert; leave it out")
     if student.layers is not None:
+        if student.compare:
+            _refuse("student.layers", "a student with compare = true has all; leave it out")
         rising = all(a < b for a, b in pairwise((-1, *student.layers)))
         if not student.layers or not rising:
             _refuse(

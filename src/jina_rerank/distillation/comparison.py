@@ -1,32 +1,43 @@
-"""Two layers on top of a converted encoder that begin by comparing what it makes of two texts.
+"""The layer on top of a widened encoder, which begins by comparing what it makes of two texts.
 
-The lower gathers: the first token's state is to hold the query's mean vector and the passage's,
-each along the directions in which such vectors differ most. That is learned, from a vector for
-each pair, see `gathered`. The upper multiplies: its weights are set so that the logit rises with
-the product of the two vectors, which for the mean vectors of a sentence encoder is their cosine.
+Its attention gathers: some heads of [CLS] look at the query and others at the passage, each as if
+at all of its tokens alike, but for ALiBi, which makes near ones count more; so the passage gets the
+heads that look farthest. What they bring are the mean vectors, along the directions in which such
+vectors differ most.
 
-To learn a product of vectors from rankings takes as many of them as a matrix has elements; here
-training only has to make it better.
-
-For each direction i there are two units. With q and p the elements of the two vectors, they give
+Its feed-forward multiplies. For each direction there are two units. With q and p the elements of
+the two vectors they give
 
     gelu(q) * p + gelu(-q) * -p = (gelu(q) - gelu(-q)) * p = q * p
 
-since gelu(z) - gelu(-z) = z, and so for relu. Their sum goes to two elements of the state that the
-vectors leave free, with opposite signs, because a layer norm follows that takes the mean away.
+since gelu(z) - gelu(-z) = z, and so for relu. The sum over directions, for the mean vectors of a
+sentence encoder nearly their cosine, is the logit, and beside it what words the texts share, which
+one more head brings (see `widening`).
+
+To learn a product of vectors from rankings takes as many of them as a matrix has elements; here
+training only has to make it better.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
-FREE = 8
-"""Elements of the first token's state that hold neither vector."""
+from ..jinabert import JinaBert, JinaBertConfig
+from ..jinabert.config import Slopes
+from ..jinabert.tokenizer import TokenPair
+from .conversion import BertEncoder, built, converting, read_tokenizer
+from .forward import TrainingBatch, hidden_states
+from .observation import observe
+from .widening import APART, LEVEL, SURE, Channel, State, Words, by_gentleness, widened
 
 REACH = 10.0
 """What a product of 1 adds to an element of the state, in standard deviations of the others: far
@@ -38,83 +49,227 @@ STEEPNESS = 20.0
 MIDDLE = 0.3
 """The product whose logit is 0: cosines of a question and its answer are above it mostly."""
 
+SHARED = 0.15
+"""What all words of the query, found in the passage, count beside a product of 1."""
 
-def directions_in_state(hidden: int) -> int:
-    """How many elements of each vector the first token's state holds."""
-    return (hidden - FREE) // 2
+EXAMPLE_TOKENS = 128
+"""Where examples are cut."""
+
+LOUDNESS = 4.0
+"""How much larger what is gathered is than it was, so that what else [CLS] holds is drowned."""
 
 
-def comparing(state: dict[str, Tensor], layer: str, units: int) -> dict[str, Tensor]:
-    """The weights of the upper layer and of the head that make it multiply.
+def convert_to_compare(
+    source: Path,
+    examples: Sequence[tuple[str, str]],
+    *,
+    slopes: Slopes = "reranker",
+    intermediate_size: int | None = None,
+    seed: int = 0,
+) -> tuple[JinaBert, Tokenizer]:
+    """A reranker that holds a sentence encoder and compares, to be trained.
 
     Args:
-        state: A state dict with a layer of that name and the head, as they are before training.
-        layer: The name of the last layer.
-        units: Of its feed-forward; of fewer than two for each direction the rest is not compared.
+        source: The encoder's folder, as for `convert_bert`.
+        examples: Queries and passages, a few hundred, to watch the encoder on.
+        slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
+        intermediate_size: How many units of each feed-forward to keep, those that do most on the
+            examples; None for all.
+        seed: Of what is random.
 
     Returns:
-        What is to be put into the state dict.
+        As `convert_bert`. The model has a head more than the encoder, and a layer.
+
+    Raises:
+        ModelLoadError: As `convert_bert`.
     """
-    gated = state[f"{layer}.mlp.gated_layers.weight"].clone()
-    out = state[f"{layer}.mlp.wo.weight"].clone()
-    pooler = state["bert.pooler.dense.weight"].clone()
-    classifier = state["classifier.weight"].clone()
-    hidden = gated.shape[1]
-    every = directions_in_state(hidden)
-    count = min(every, units // 2)
-    gate, value = gated[:units], gated[units:]
+    bert = BertEncoder.read(source)
+    config = bert.reranker(slopes, intermediate_size, wider=1)
+    config = replace(config, type_vocab_size=2, num_hidden_layers=config.num_hidden_layers + 1)
+    tokenizer = read_tokenizer(source)
+    reading = Tokenizer.from_str(tokenizer.to_str())
+    reading.enable_truncation(EXAMPLE_TOKENS)
+    texts = reading.encode_batch(
+        [text for column in zip(*examples, strict=True) for text in column]
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with converting(source):
+        observed = observe(source, texts)
+        queries, passages = observed.means[: len(examples)], observed.means[len(examples) :]
+        words = _words(texts[len(examples) :], tokenizer, config.vocab_size)
+        state = widened(bert.weights, config, observed, words, generator)
+        state |= comparing(config, queries, passages, generator)
+        model = built(config, state)
+    settle(model, tokenizer)
+    return model, tokenizer
+
+
+@torch.no_grad()
+def settle(model: JinaBert, tokenizer: Tokenizer) -> None:
+    """Let what [CLS] gathers take the place of what it held, which is the same in every pair.
+
+    To be called again when training has changed the layers below and not the last one.
+
+    Args:
+        model: A student that compares; changed in place.
+        tokenizer: Its own.
+    """
+    start = array("i", [tokenizer.get_vocab()["[CLS]"]])
+    alone = TrainingBatch.of([TokenPair(start, array("i", [0]))], model.classifier.weight.device)
+    state = hidden_states(model, alone)[-2][0]
+    last = model.bert.encoder.layer[-1]
+    last.get_parameter("attention.output.dense.bias").copy_(-state)
+
+
+def _words(passages: Sequence[Encoding], tokenizer: Tokenizer, size: int) -> Words:
+    seen = torch.zeros(size)
+    for text in passages:
+        seen[list(set(text.ids))] += 1
+    count = len(passages) + 1
+    worth = torch.log(count / (seen + 0.5)) / math.log(count / 0.5)
+    # There, or it would have been refused.
+    vocabulary = tokenizer.get_vocab()
+    start, end = vocabulary["[CLS]"], vocabulary["[SEP]"]
+    worth[[start, end]] = 0.0
+    return Words(worth, seen > 0, start)
+
+
+def directions_of(vectors: Tensor, count: int) -> Tensor:
+    """The directions along which vectors are longest.
+
+    Args:
+        vectors: Mean vectors of texts, shape (texts, hidden).
+        count: How many.
+
+    Returns:
+        Shape (count, hidden), orthonormal, the longest first. The product of two vectors along
+        them is the best that so many directions can give.
+    """
+    unit = F.normalize(vectors, dim=1)
+    rows: Tensor = torch.linalg.svd(unit.T @ unit)[2]
+    return rows[:count].contiguous()
+
+
+def room(config: JinaBertConfig) -> int:
+    """How many directions of each vector are gathered: two of three heads, half of them each."""
+    heads = config.num_attention_heads
+    return heads // 3 * (config.hidden_size // heads)
+
+
+def comparing(
+    config: JinaBertConfig,
+    queries: Tensor,
+    passages: Tensor,
+    generator: torch.Generator,
+) -> State:
+    """The last layer, the pooler and the classifier.
+
+    Args:
+        config: Of the model.
+        queries: Mean vectors that the encoder gives, shape (texts, the encoder's hidden).
+        passages: The same.
+        generator: Of what is random: all that neither gathers nor multiplies.
+
+    Returns:
+        Part of a state dict.
+    """
+    layer = f"bert.encoder.layer.{config.num_hidden_layers - 1}"
+    width = config.hidden_size
+
+    def random(*shape: int) -> Tensor:
+        return torch.empty(shape).normal_(0, 0.02, generator=generator)
+
+    state = {f"{layer}.mlp.wo.bias": torch.zeros(width)}
+    for name in ("attention.output.LayerNorm", "mlp.layernorm"):
+        state[f"{layer}.{name}.weight"] = torch.ones(width)
+        state[f"{layer}.{name}.bias"] = torch.zeros(width)
+    directions = directions_of(passages, room(config))
+    longer = float(queries.norm(dim=1).mean() / passages.norm(dim=1).mean())
+    state |= _gathering(config, layer, directions, longer, random(3, width, width))
+    count = min(len(directions), config.intermediate_size // 2)
+    gated, out = (
+        random(2 * config.intermediate_size, width),
+        random(width, config.intermediate_size),
+    )
+    gate, value = gated[: config.intermediate_size], gated[config.intermediate_size :]
     for half, sign in ((slice(0, count), 1.0), (slice(count, 2 * count), -1.0)):
         gate[half], value[half] = 0.0, 0.0
         gate[half, :count] = sign * torch.eye(count)
-        value[half, every : every + count] = sign * torch.eye(count)
+        value[half, len(directions) : len(directions) + count] = sign * torch.eye(count)
     out[:, : 2 * count] = 0.0
-    out[-2:, : 2 * count] = REACH / _scale(hidden) ** 2 * torch.tensor([[-1.0], [1.0]])
+    # Two vectors of length 1 are together as long as a normed state when multiplied by this.
+    scale = math.sqrt(width / 2)
+    out[-2:, : 2 * count] = REACH / scale**2 * torch.tensor([[-1.0], [1.0]])
+    pooler = random(width, width)
     pooler[0] = 0.0
     pooler[0, -2:] = torch.tensor([-0.5, 0.5]) / REACH
+    pooler[0, -3] = SHARED / LEVEL
+    classifier = random(1, width)
     classifier[0, 0] = STEEPNESS
-    return {
+    return state | {
         f"{layer}.mlp.gated_layers.weight": gated,
         f"{layer}.mlp.wo.weight": out,
-        f"{layer}.attention.output.dense.weight": torch.zeros(hidden, hidden),
         "bert.pooler.dense.weight": pooler,
-        "bert.pooler.dense.bias": F.pad(state["bert.pooler.dense.bias"][1:], (1, 0)),
+        "bert.pooler.dense.bias": torch.zeros(width),
         "classifier.weight": classifier,
         "classifier.bias": torch.tensor([-STEEPNESS * math.tanh(MIDDLE)]),
     }
 
 
-def directions_of(vectors: Tensor) -> Tensor:
-    """The directions along which vectors are longest, as many as the state has room for.
+def _gathering(
+    config: JinaBertConfig,
+    layer: str,
+    directions: Tensor,
+    longer: float,
+    random: Tensor,
+) -> State:
+    """Attention that brings [CLS] both vectors, one behind the other.
 
     Args:
-        vectors: Mean vectors of texts, shape (texts, hidden).
-
-    Returns:
-        Shape (directions, hidden), orthonormal. The product of two vectors along them is the best
-        that so many directions can give.
-    """
-    unit = F.normalize(vectors, dim=1)
-    rows: Tensor = torch.linalg.svd(unit.T @ unit)[2]
-    return rows[: directions_in_state(vectors.shape[1])].contiguous()
-
-
-def gathered(queries: Tensor, passages: Tensor, directions: Tensor) -> Tensor:
-    """What the first token's state is to be below the last layer.
-
-    Args:
-        queries: Mean vectors, shape (pairs, hidden).
-        passages: The same.
+        config: Of the model.
+        layer: Its name.
         directions: See `directions_of`.
-
-    Returns:
-        Shape (pairs, hidden), of the length that a layer norm gives.
+        longer: How much longer queries' vectors are than passages': the norm behind can bring only
+            both together to one length.
+        random: What the other heads' queries, keys and values are, shape (3, width, width).
     """
-    along: Sequence[Tensor] = [F.normalize(v, dim=1) @ directions.T for v in (queries, passages)]
-    hidden = queries.shape[1]
-    both = F.pad(torch.cat(list(along), dim=1), (0, hidden - 2 * len(directions)))
-    return _scale(hidden) * both
+    heads, width = config.num_attention_heads, config.hidden_size
+    size, hidden = width // heads, directions.shape[1]
+    gentlest, each = by_gentleness(config), heads // 3
+    query, key, value = random.clone()
+    query_bias, dense = torch.zeros(width), torch.zeros(width, width)
+    hidden_by = APART * math.sqrt(size) / LEVEL
 
+    def look(head: int, other: Channel, rows: Tensor, to: slice, gain: float) -> None:
+        """Let [CLS] see a text, all of it alike, and hide the other and itself."""
+        own = slice(head * size, head * size + len(rows))
+        for weight in (query, key, value):
+            weight[head * size : (head + 1) * size] = 0.0
+        query_bias[own.start] = 1.0
+        key[own.start, hidden + other] = -hidden_by
+        key[own.start, hidden + Channel.START] = -SURE * hidden_by
+        key[own.start, hidden + Channel.ZERO] = (1 + SURE) * hidden_by
+        value[own] = rows
+        dense[to, own] = gain * torch.eye(len(rows))
 
-def _scale(hidden: int) -> float:
-    """What makes two vectors of length 1 together as long as a normed state."""
-    return math.sqrt(hidden / 2)
+    vectors = F.pad(directions, (0, width - hidden))
+    both = ((Channel.QUERY, len(directions), longer), (Channel.PASSAGE, 0, 1.0))
+    for number, (other, first, gain) in enumerate(both):
+        for at in range(each):
+            head = gentlest[number * each + at]
+            rows = vectors[at * size : (at + 1) * size]
+            to = slice(first + at * size, first + (at + 1) * size)
+            look(head, other, rows, to, LOUDNESS * gain)
+    found = torch.zeros(1, width)
+    found[0, hidden + Channel.FOUND], found[0, hidden + Channel.ZERO] = 1.0, -1.0
+    look(gentlest[2 * each], Channel.PASSAGE, found, slice(width - 3, width - 2), LOUDNESS)
+    state = {}
+    parts = {"query": query, "key": key, "value": value}
+    for name, weight in parts.items():
+        state[f"{layer}.attention.self.{name}.weight"] = weight
+        state[f"{layer}.attention.self.{name}.bias"] = torch.zeros(width)
+    return state | {
+        f"{layer}.attention.self.query.bias": query_bias,
+        f"{layer}.attention.output.dense.weight": dense,
+        f"{layer}.attention.output.dense.bias": torch.zeros(width),
+    }

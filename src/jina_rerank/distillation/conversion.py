@@ -9,10 +9,11 @@ tell what is near instead, and training has to teach the model to live with them
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
@@ -26,13 +27,80 @@ from ..jinabert.checkpoint import read_tensors
 from ..jinabert.config import FeedForward, Slopes
 from ..jinabert.files import find_checkpoint
 from ..jinabert.model import JinaBert
-from .comparison import comparing
 
 SUM = 40.0
 """What the bias of a norm over its gain sums to at least, so that rounding its output to bf16
 changes the constant that is made of it by less than bf16 can tell."""
 
-_GATES: dict[str, FeedForward] = {"gelu": "geglu", "relu": "reglu"}
+GATES: dict[str, FeedForward] = {"gelu": "geglu", "relu": "reglu"}
+
+
+@dataclass(frozen=True, slots=True)
+class BertEncoder:
+    """A BERT encoder as it lies in a folder.
+
+    Attributes:
+        folder: Where.
+        config: Of its config.json.
+        weights: By transformers' names, without a prefix; float32.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read `config.json` and weights.
+
+        Raises:
+            ModelLoadError: The folder does not hold a BERT encoder, or its feed-forward is neither
+                erf GELU nor ReLU.
+        """
+        files = find_checkpoint(folder, tokenizer=False)
+        weights = {
+            # Copies: what safetensors gives is a view of the file.
+            _modern(name): tensor.to(torch.float32, copy=True)
+            for path in files.weights
+            for name, tensor in read_tensors(path).items()
+        }
+        return cls(folder, _read_config(files.config), weights)
+
+    def reranker(self, slopes: Slopes, units: int | None, *, wider: int = 0) -> JinaBertConfig:
+        """The shape of a reranker with its weights.
+
+        Args:
+            slopes: See `convert_bert`.
+            units: Of each feed-forward; None for all.
+            wider: By how many heads, which then look for themselves, see `widening`.
+
+        Raises:
+            ModelLoadError: There are fewer units, or `config.json` lacks a field.
+        """
+        given = self.config
+        try:
+            there = int(given["intermediate_size"])
+            heads, hidden = int(given["num_attention_heads"]), int(given["hidden_size"])
+            config = JinaBertConfig(
+                vocab_size=given["vocab_size"],
+                hidden_size=hidden + wider * (hidden // heads),
+                num_hidden_layers=given["num_hidden_layers"],
+                num_attention_heads=heads + wider,
+                intermediate_size=units or there,
+                type_vocab_size=given.get("type_vocab_size", 2),
+                layer_norm_eps=given.get("layer_norm_eps", 1e-12),
+                feed_forward_type=GATES[given["hidden_act"]],
+                alibi_slopes=slopes,
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelLoadError(
+                f"{self.folder}: not a BERT encoder's config: {error!r}"
+            ) from error
+        if config.intermediate_size > there:
+            raise ModelLoadError(
+                f"{self.folder}: its feed-forward has {there} units, fewer than {units}"
+            )
+        return config
 
 
 def convert_bert(
@@ -40,23 +108,21 @@ def convert_bert(
     *,
     slopes: Slopes = "reranker",
     layers: Sequence[int] | None = None,
-    compare: bool = False,
     intermediate_size: int | None = None,
     seed: int = 0,
 ) -> tuple[JinaBert, Tokenizer]:
     """A reranker with the weights of a BERT encoder, to be trained.
 
     The pooler is the encoder's where it has one, otherwise the identity; the classifier is small
-    and random, and so are the layers that the encoder does not have.
+    and random.
 
     Args:
         source: A folder with `config.json`, weights, and `tokenizer.json` or `vocab.txt`.
         slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
         layers: Which of the encoder's layers to keep, counted from 0, in this order; None for all.
-        compare: Put two layers on top of them that compare the two texts, see `comparison`.
         intermediate_size: How many units of each feed-forward to keep, those with the largest
             weights; None for all.
-        seed: Of what is random.
+        seed: Of the classifier.
 
     Returns:
         The model, float32, on the CPU, in training mode; and the tokenizer, with token types 0 for
@@ -66,48 +132,37 @@ def convert_bert(
         ModelLoadError: The folder does not hold a BERT encoder, a layer or so many units are not
             there, or the feed-forward is neither erf GELU nor ReLU.
     """
-    files = find_checkpoint(source, tokenizer=False)
-    given = _read_config(files.config)
-    try:
-        there, units = int(given["num_hidden_layers"]), int(given["intermediate_size"])
-        chosen = list(range(there)) if layers is None else list(layers)
-        config = JinaBertConfig(
-            vocab_size=given["vocab_size"],
-            hidden_size=given["hidden_size"],
-            num_hidden_layers=len(chosen) + (2 if compare else 0),
-            num_attention_heads=given["num_attention_heads"],
-            intermediate_size=intermediate_size or units,
-            type_vocab_size=given.get("type_vocab_size", 2),
-            layer_norm_eps=given.get("layer_norm_eps", 1e-12),
-            feed_forward_type=_GATES[given["hidden_act"]],
-            alibi_slopes=slopes,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise ModelLoadError(f"{files.config}: not a BERT encoder's: {error!r}") from error
+    bert = BertEncoder.read(source)
+    config = bert.reranker(slopes, intermediate_size)
+    there = config.num_hidden_layers
+    chosen = list(range(there)) if layers is None else list(layers)
     if not chosen or not set(chosen) <= set(range(there)):
         raise ModelLoadError(f"{source}: has {there} layers, not {chosen}")
-    if config.intermediate_size > units:
-        raise ModelLoadError(
-            f"{source}: its feed-forward has {units} units, fewer than {intermediate_size}"
-        )
-    bert = {
-        # Copies: what safetensors gives is a view of the file.
-        _modern(name): tensor.to(torch.float32, copy=True)
-        for path in files.weights
-        for name, tensor in read_tensors(path).items()
-    }
-    with torch.device("meta"):
-        model = JinaBert(config)
+    config = replace(config, num_hidden_layers=len(chosen))
+    with converting(source):
+        model = built(config, _convert(bert.weights, chosen, config, seed))
+    return model, read_tokenizer(source)
+
+
+@contextmanager
+def converting(source: Path) -> Iterator[None]:
+    """What a folder lacks, or has too much of, is said of the folder."""
     try:
-        state = _convert(bert, chosen, config, seed)
-        model.load_state_dict(state, strict=True, assign=True)
+        yield
     except KeyError as error:
         raise ModelLoadError(f"{source}: not a BERT encoder: lacks {error}") from None
     except RuntimeError as error:
         raise ModelLoadError(f"{source}: not a BERT encoder: {error}") from error
     except InputError as error:
         raise ModelLoadError(f"{source}: {error}") from error
-    return model, _read_tokenizer(source)
+
+
+def built(config: JinaBertConfig, state: Mapping[str, Tensor]) -> JinaBert:
+    """A model with these weights."""
+    with torch.device("meta"):
+        model = JinaBert(config)
+    model.load_state_dict(state, strict=True, assign=True)
+    return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +236,13 @@ def _convert(
     for to, layer in enumerate(layers):
         source = _narrowed(bert, f"encoder.layer.{layer}", config.intermediate_size)
         state |= _layer(source, f"encoder.layer.{layer}", f"bert.encoder.layer.{to}")
-    generator = torch.Generator().manual_seed(seed)
     pooler = "pooler.dense"
     has_pooler = f"{pooler}.weight" in bert
     state[f"bert.{pooler}.weight"] = bert[f"{pooler}.weight"] if has_pooler else torch.eye(hidden)
     state[f"bert.{pooler}.bias"] = bert[f"{pooler}.bias"] if has_pooler else torch.zeros(hidden)
+    generator = torch.Generator().manual_seed(seed)
     state["classifier.weight"] = torch.empty(1, hidden).normal_(0, 0.02, generator=generator)
     state["classifier.bias"] = torch.zeros(1)
-    new = [f"bert.encoder.layer.{to}" for to in range(len(layers), config.num_hidden_layers)]
-    for target in new:
-        state |= _new_layer(state, target, generator)
-    if new:
-        state |= comparing(state, new[-1], config.intermediate_size)
     return state
 
 
@@ -212,23 +262,6 @@ def _narrowed(bert: Mapping[str, Tensor], layer: str, units: int) -> Mapping[str
         f"{into}.bias": bert[f"{into}.bias"][kept],
         out: bert[out][:, kept],
     }
-
-
-def _new_layer(
-    state: Mapping[str, Tensor], target: str, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """A layer of the shape of the first, as BERT's are before their training."""
-    first = "bert.encoder.layer.0."
-    layer = {}
-    for name, tensor in state.items():
-        if name.startswith(first):
-            new = torch.zeros_like(tensor)
-            if name.lower().endswith("layernorm.weight"):
-                new.fill_(1.0)
-            elif new.ndim > 1:
-                new.normal_(0, 0.02, generator=generator)
-            layer[f"{target}.{name.removeprefix(first)}"] = new
-    return layer
 
 
 def _embeddings(bert: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -293,14 +326,19 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelLoadError(
             f"{path}: not a BERT encoder (model_type {kind[0]!r}, positions {kind[1]!r})"
         )
-    if given.get("hidden_act") not in _GATES:
+    if given.get("hidden_act") not in GATES:
         raise ModelLoadError(
-            f"{path}: hidden_act must be one of {sorted(_GATES)}, not {given.get('hidden_act')!r}"
+            f"{path}: hidden_act must be one of {sorted(GATES)}, not {given.get('hidden_act')!r}"
         )
     return given
 
 
-def _read_tokenizer(folder: Path) -> Tokenizer:
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The encoder's tokenizer, with token types 0 for the query and 1 for the document.
+
+    Raises:
+        ModelLoadError: There is none, or it lacks a special token.
+    """
     whole, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
     if not whole.is_file() and not vocabulary.is_file():
         raise ModelLoadError(f"{folder}: has neither {whole.name} nor {vocabulary.name}")

@@ -1,10 +1,9 @@
 """What a converted encoder knows, kept in pairs: each text's states are to be as if it stood alone.
 
 An encoder of sentences gives near vectors to a question and its answer, and has learned that from
-far more pairs than a student will see. In a pair its converted layers read both texts at once, and
-that is lost. Here the student's lower layers learn to give the tokens of the query, and those of
-the passage, the states that the encoder gives them when it reads the text by itself, so that the
-layers above them need only learn to compare.
+far more pairs than a student will see. The student begins by reading the two texts of a pair apart,
+see `widening`, but with ALiBi for the encoder's positions. Here it learns to give the tokens of the
+query, and those of the passage, the states that the encoder gives them all the same.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from torch import Tensor
 from transformers import BertModel
 
 from .._quiet import quiet
-from ..jinabert.tokenizer import PairTokenizer, TokenPair
-from .comparison import gathered
+from ..jinabert.tokenizer import TokenPair
 from .forward import TrainingBatch
 
 
@@ -75,18 +73,10 @@ class Original:
                 state[rows] = one[group.mask].float()
         return states
 
-    def means(self, texts: Sequence[str], tokenizer: PairTokenizer) -> Tensor:
-        """The mean vectors of texts, cut at 128 tokens; shape (texts, hidden)."""
-        blank = tokenizer.pair(array("i"), array("i"))
-        start, end = blank.input_ids[:1], blank.input_ids[-1:]
-        cut = [start + ids[:126] + end for ids in tokenizer.encode(texts)]
-        pairs = [TokenPair(ids, array("i", [0]) * len(ids)) for ids in cut]
-        return torch.cat(
-            [
-                self.read(TrainingBatch.of(pairs[at : at + 64], self._bert.device)).means
-                for at in range(0, len(pairs), 64)
-            ]
-        )
+    def missed(self, states: Sequence[Tensor], apart: Apart) -> Tensor:
+        """`distance` of a student's states, from the embeddings on, see `hidden_states`."""
+        own = states[1 : len(self.layers) + 1]
+        return distance(own, apart, self.read(apart.batch))
 
     def read(self, batch: TrainingBatch) -> Read:
         """Its states, and their mean over each text."""
@@ -124,8 +114,6 @@ class Apart:
         places: Which text in which pair a row belongs to, counted from 0, shape (rows,).
         texts: Which text of `batch` is in each of those places, shape (places,).
         place_sides: As `sides`, of the places, shape (2, places).
-        whole: The pairs both of whose texts are there, shape (whole pairs,).
-        both: Their query and passage in `batch`, shape (whole pairs, 2).
     """
 
     batch: TrainingBatch
@@ -134,8 +122,6 @@ class Apart:
     places: Tensor
     texts: Tensor
     place_sides: Tensor
-    whole: Tensor
-    both: Tensor
 
     @classmethod
     def of(
@@ -164,14 +150,11 @@ class Apart:
         sides = torch.zeros(2, rows)
         counterparts, places = torch.zeros(rows, dtype=torch.int64), torch.full((rows,), -1)
         found: list[tuple[int, int]] = []
-        whole: list[int] = []
-        both: list[list[int]] = []
-        for number, pair in enumerate(pairs):
+        for pair in pairs:
             query = len(pair) - sum(pair.token_type_ids)
             parts = (pair.input_ids[:query], pair.input_ids[:1] + pair.input_ids[query:])
             starts = (start + 1, start + query)
             start += len(pair)
-            here: list[int] = []
             for side, (ids, at) in enumerate(zip(parts, starts, strict=True)):
                 if not 2 < len(ids) <= longest:
                     continue
@@ -186,10 +169,6 @@ class Apart:
                 counterparts[own] = torch.arange(first[text] + 1, first[text] + 1 + inner)
                 places[own] = len(found)
                 found.append((text, side))
-                here.append(text)
-            if len(here) == len(parts):
-                whole.append(number)
-                both.append(here)
         if not found:
             return None
         places[places < 0] = len(found)
@@ -202,8 +181,6 @@ class Apart:
             place_sides=torch.tensor(
                 [[float(side == one) for _, side in found] for one in (0, 1)], device=device
             ),
-            whole=torch.tensor(whole, dtype=torch.int64, device=device),
-            both=torch.tensor(both, dtype=torch.int64, device=device).view(-1, 2),
         )
 
 
@@ -224,59 +201,15 @@ def distance(states: Sequence[Tensor], apart: Apart, alone: Read) -> Tensor:
     Returns:
         A scalar; 0 where all is the same, and about 2 where nothing is.
     """
+    hidden = alone.means.shape[1]
+    own = [state[:, :hidden].float() for state in states]
     layers = [
-        _distance(given.float(), wanted.index_select(0, apart.counterparts), apart.sides)
-        for given, wanted in zip(states, alone.states, strict=True)
+        _distance(given, wanted.index_select(0, apart.counterparts), apart.sides)
+        for given, wanted in zip(own, alone.states, strict=True)
     ]
     wanted = alone.means[apart.texts]
-    pooled = _distance(_means(states[-1].float(), apart), wanted, apart.place_sides)
+    pooled = _distance(_means(own[-1], apart), wanted, apart.place_sides)
     return torch.stack(layers).mean() + pooled
-
-
-def ungathered(first: Tensor, apart: Apart, alone: Read, directions: Tensor) -> Tensor:
-    """How far the first tokens below the last layer are from what `gathered` says.
-
-    Args:
-        first: Their states, shape (pairs, hidden).
-        apart: The texts of the same batch.
-        alone: What the original makes of them.
-        directions: See `directions_of`.
-
-    Returns:
-        The squared distance as a part of the squared length, a scalar.
-    """
-    queries, passages = alone.means[apart.both].unbind(1)
-    wanted = gathered(queries, passages, directions)
-    error = first[apart.whole].float() - wanted
-    return error.square().sum() / wanted.square().sum().clamp(min=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Imitation:
-    """What a student that compares is to keep of its original.
-
-    Attributes:
-        original: Whom it imitates.
-        directions: See `directions_of`.
-    """
-
-    original: Original
-    directions: Tensor
-
-    def missed(
-        self, states: Sequence[Tensor], first: Tensor, apart: Apart
-    ) -> tuple[Tensor, Tensor]:
-        """`distance` and `ungathered`.
-
-        Args:
-            states: `hidden_states` below the last layer.
-            first: The rows of the first tokens.
-            apart: The texts of the same batch.
-        """
-        alone = self.original.read(apart.batch)
-        own = states[1 : len(self.original.layers) + 1]
-        gathering = states[-1][first]
-        return distance(own, apart, alone), ungathered(gathering, apart, alone, self.directions)
 
 
 def _means(rows: Tensor, apart: Apart) -> Tensor:

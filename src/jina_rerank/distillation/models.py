@@ -15,6 +15,7 @@ from ..jinabert.files import find_checkpoint
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer
 from ..scorers.remote import RemoteScorer
+from .comparison import convert_to_compare
 from .conversion import convert_bert
 from .recipe import StudentRecipe, TeacherRecipe
 from .teachers import Bm25Teacher, EmbeddingTeacher, ScorerTeacher, Teacher
@@ -59,10 +60,30 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         return convert_bert(
             source,
             layers=student.layers,
-            compare=student.compare,
             intermediate_size=student.intermediate_size,
             seed=student.seed,
         )
+
+
+def load_comparing(
+    student: StudentRecipe, examples: Sequence[tuple[str, str]]
+) -> tuple[JinaBert, Tokenizer]:
+    """A student with `compare`, before its training.
+
+    Args:
+        student: Which one.
+        examples: Queries and passages that it will be trained on.
+
+    Returns:
+        As `load_student`.
+    """
+    assert student.convert is not None  # by check_recipe
+    return convert_to_compare(
+        Path(student.convert).expanduser(),
+        examples,
+        intermediate_size=student.intermediate_size,
+        seed=student.seed,
+    )
 
 
 def check_teacher(teacher: TeacherRecipe) -> None:

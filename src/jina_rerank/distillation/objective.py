@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
 from .forward import TrainingBatch, hidden_states, training_logits
-from .imitation import Apart, Imitation
+from .imitation import Apart, Original
 from .losses import contrastive, listwise_kl, margin_mse, pointwise
 from .mining import CandidateList
 from .prepared import Prepared
@@ -36,9 +36,8 @@ class ListSettings:
         margin_mse: Weight of `margin_mse`, against the teacher.
         contrastive: Weight of `contrastive`, against the labels.
         pointwise: Weight of `pointwise`, against the labels.
-        imitation: Weight of `imitation.distance` and `imitation.ungathered`, for a student that
-            compares: how far it is from what its original gives for query and passage, each by
-            itself.
+        imitation: Weight of `imitation.distance`, for a student that compares: how far it is from
+            what its original gives for query and passage, each by itself.
         temperature: Of the teacher in `kl`, whose scores have mean 0 and deviation 1 over a list.
         passages: How many of a list are used at a time, the first answer among them.
         tokens_per_step: About how many.
@@ -136,7 +135,7 @@ class ListObjective:
         *,
         source_weights: Mapping[str, float] | None = None,
         decay_from: int = 0,
-        imitation: Imitation | None = None,
+        imitation: Original | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self._passages = prepared.passages
@@ -217,7 +216,7 @@ class ListObjective:
         batch = TrainingBatch.of(pairs, self._device)
         apart = None
         if self._imitation is not None:
-            rows, longest = len(batch.input_ids), self._imitation.original.longest
+            rows, longest = len(batch.input_ids), self._imitation.longest
             apart = Apart.of(pairs, rows, longest, self._device)
         places = [list(range(at, at + len(o.pairs))) for o, at in zip(lists, first, strict=True)]
         return ListShare(
@@ -238,10 +237,9 @@ class ListObjective:
         loss = torch.zeros((), device=logits.device)
         figures: dict[str, float] = {}
         if self._imitation is not None and share.apart is not None:
-            missed = self._imitation.missed(states, share.batch.first, share.apart)
-            for name, one in zip(("apart", "ungathered"), missed, strict=True):
-                loss = loss + settings.imitation * one
-                figures[name] = share.part * float(one.detach())
+            missed = self._imitation.missed(states, share.apart)
+            loss = loss + settings.imitation * missed
+            figures["missed"] = share.part * float(missed.detach())
         if settings.kl:
             kl = listwise_kl(logits, share.teacher, share.mask, settings.temperature)
             loss = loss + settings.kl * kl

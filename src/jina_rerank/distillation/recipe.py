@@ -45,7 +45,7 @@ class StudentRecipe:
     Attributes:
         convert: A BERT encoder's folder, see `convert_bert`.
         layers: Which of that encoder's layers to keep, counted from 0; None for all.
-        compare: Put two layers on top of them that compare the texts, see `comparison`.
+        compare: Read the texts apart, and put a layer on top that compares them, see `comparison`.
         intermediate_size: How many units of each feed-forward of that encoder to keep; None for
             all.
         checkpoint: A JinaBERT's folder or hub id.

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from .._output import held, writing
 from ..errors import InputError
@@ -34,14 +36,20 @@ from ..scorers._device import choose_device
 from ..scorers.local import LocalScorer
 from .boards import tensorboard
 from .card import write_card
+from .comparison import settle
 from .data import Source, TrainingPair, by_source, read_pairs
-from .models import check_teacher, load_student, load_teacher
+from .mining import CandidateList
+from .models import check_teacher, load_comparing, load_student, load_teacher
 from .prepared import Prepared, prepare_lists, teach
 from .recipe import Recipe, StudentRecipe
 from .stages import Stages
 from .trainer import Objective, Settings, Trainer
+from .widening import learned
 
 logger = logging.getLogger(__name__)
+
+EXAMPLES = 512
+"""How many pairs an encoder is watched on, whose student is to compare."""
 
 Figures = dict[str, dict[str, float]]
 """nDCG@10 by collection and system."""
@@ -79,7 +87,6 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     sources = _read_sources(recipe)
     collections = _read_collections(recipe)
     model, tokenizer = load_student(recipe.student)
-    model = model.to(device)
     for one in recipe.teacher:
         check_teacher(one)
     prepared = output / "prepared"
@@ -90,9 +97,14 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         )
         for one in recipe.teacher
     }
+    if recipe.student.compare:
+        model, tokenizer = load_comparing(recipe.student, _examples(passages, lists, recipe))
+    model = model.to(device)
     stages = Stages(recipe, Prepared(passages, lists, scores), tokenizer, device)
     if (healing := stages.healing()) is not None:
         _heal(recipe, model, healing, output / "healing", progress=progress)
+        if recipe.student.compare:
+            settle(model, tokenizer)
     objective = stages.ranking()
     folder = output / "model"
 
@@ -116,6 +128,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         recipe.training,
         output / "training",
         save,
+        learned=_learned(recipe.student, model),
         student=_layers_of(recipe.student),
     )
     with tensorboard(output / "tensorboard") as write:
@@ -161,6 +174,15 @@ def _read_collections(recipe: Recipe) -> list[Collection]:
     return list(found.values())
 
 
+def _examples(
+    passages: Sequence[str], lists: Sequence[CandidateList], recipe: Recipe
+) -> list[tuple[str, str]]:
+    """Some queries with their answers."""
+    chance = random.Random(recipe.student.seed)
+    some = chance.sample(lists, min(len(lists), EXAMPLES))
+    return [(one.query, passages[one.passages[0]]) for one in some]
+
+
 def _heal(
     recipe: Recipe,
     model: JinaBert,
@@ -179,8 +201,19 @@ def _heal(
         decay=healing.decay,
         dtype=recipe.training.dtype,
     )
-    trainer = Trainer(model, objective, settings, folder, student=_layers_of(recipe.student))
+    trainer = Trainer(
+        model,
+        objective,
+        settings,
+        folder,
+        learned=_learned(recipe.student, model),
+        student=_layers_of(recipe.student),
+    )
     trainer.run(progress=progress)
+
+
+def _learned(student: StudentRecipe, model: JinaBert) -> Mapping[str, Tensor] | None:
+    return learned(model.config) if student.compare else None
 
 
 def _layers_of(student: StudentRecipe) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ..jinabert import PairTokenizer
-from .comparison import directions_of
 from .healing import Healing
-from .imitation import Imitation, Original
+from .imitation import Original
 from .objective import ListObjective, ListSettings
 from .prepared import Prepared
 from .recipe import HealingRecipe, Recipe
@@ -76,7 +74,7 @@ class Stages:
             settings,
             source_weights=self.recipe.data.weights,
             decay_from=decay_from,
-            imitation=self._imitation if settings.imitation else None,
+            imitation=self._original if settings.imitation else None,
             device=self.device,
         )
 
@@ -94,14 +92,6 @@ class Stages:
             dtype=self.recipe.training.dtype,
             device=self.device,
         )
-
-    @cached_property
-    def _imitation(self) -> Imitation:
-        passages = self.prepared.passages
-        chance = random.Random(self.recipe.student.seed)
-        some = chance.sample(passages, min(len(passages), SAMPLE))
-        vectors = self._original.means(some, self._pairs)
-        return Imitation(self._original, directions_of(vectors))
 
 
 def _imitating(lists: ListSettings, healing: HealingRecipe) -> ListSettings:

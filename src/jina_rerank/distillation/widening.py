@@ -1,0 +1,397 @@
+"""A BERT encoder one head wider, in which two texts are read side by side and yet apart.
+
+An encoder of sentences reads a text by itself. In a pair `[CLS] query [SEP] passage [SEP]` each
+head of it must look at its own text only, or what it was trained for is lost; and something else
+must look from one text to the other, or nothing is gained. Both need room that the encoder does
+not have, so every layer is made one head wider:
+
+- The new elements of a token's state, the channels, say which text it belongs to. Of each head's
+  query and key the two elements that matter least make way for the channels' product, which is far
+  below zero where query and key belong to different texts (`_screened`).
+- The new head of the first layer finds in the other text the token's own word (`_matching`). It
+  writes what finding it is worth, an inverse document frequency, into a channel.
+- The new heads of the other layers look where they like, and write nothing before training.
+
+What is not in the channels is the encoder's, and stays as it was: nothing is written to it, and
+the layer norms' gains make up for the channels' part of the variance.
+
+[CLS] sees nobody and is seen by all, so before training it is the same in every pair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..jinabert import JinaBertConfig
+from ..jinabert.alibi import alibi_slopes
+from .conversion import gated_from_plain
+from .observation import Observed, ObservedLayer
+
+State = dict[str, Tensor]
+
+
+class Channel(IntEnum):
+    """Which of a state's new elements says what.
+
+    ZERO says nothing. Layer norms take a mean away, from all channels the same, so what counts is
+    by how much a channel is above this one.
+    """
+
+    ZERO = 5
+    QUERY = 0
+    PASSAGE = 1
+    START = 2
+    WORTH = 3
+    FOUND = 4
+
+
+LEVEL = 0.5
+"""What a channel holds where what it says is true: about as much as any other element."""
+
+APART = 14.0
+"""How much less a head's score of a token of the other text is. A thousand such tokens together
+weigh a thousandth of one of the own text."""
+
+SAME, NONE = 36.0, 29.0
+"""The score of the same word in the other text, and that of [CLS], which stands for none."""
+
+SURE = 4.0
+"""How much more the channel of [CLS] counts than others: layer norms make it smaller."""
+
+FAR = 64
+"""Positions whose mean a passage's tokens get for their own, which ALiBi takes away."""
+
+NEAR = 12
+"""The same for a query's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is known of the words.
+
+    Attributes:
+        worth: Inverse document frequency of each token of the vocabulary, from 0 to 1.
+        used: Which of them texts use.
+        start: The number of [CLS].
+    """
+
+    worth: Tensor
+    used: Tensor
+    start: int
+
+
+def widened(
+    bert: Mapping[str, Tensor],
+    config: JinaBertConfig,
+    observed: Observed,
+    words: Words,
+    generator: torch.Generator,
+) -> State:
+    """Embeddings and layers of the wider encoder.
+
+    Args:
+        bert: The encoder's weights.
+        config: The wider one's.
+        observed: What the encoder does on texts.
+        words: See `Words`.
+        generator: Of what is random.
+
+    Returns:
+        Part of a JinaBERT's state dict: all but layers on top, pooler and classifier.
+    """
+    state = _embeddings(bert, config, observed.embeddings, words)
+    for number, layer in enumerate(observed.layers):
+        state |= _layer(bert, config, number, layer, generator)
+    return state | _matching(state, config, words.used)
+
+
+def _embeddings(
+    bert: Mapping[str, Tensor], config: JinaBertConfig, norm: float, words: Words
+) -> State:
+    positions = bert["embeddings.position_embeddings.weight"]
+    words_given = bert["embeddings.word_embeddings.weight"]
+    # The encoder reads every text as of type 0.
+    type_given = bert["embeddings.token_type_embeddings.weight"][0]
+    width = config.hidden_size
+    hidden = words_given.shape[1]
+    # The norm behind makes any length the same. This one makes an optimizer's steps small ones.
+    words_given, type_given, positions = words_given / norm, type_given / norm, positions / norm
+    rows, types = _wide(words_given, width, 1), torch.zeros(2, width)
+    for text, channel, reach in ((0, Channel.QUERY, NEAR), (1, Channel.PASSAGE, FAR)):
+        types[text, :hidden] = type_given + positions[1:reach].mean(0)
+        types[text, hidden + channel] = LEVEL
+    rows[:, hidden + Channel.WORTH] = LEVEL * words.worth
+    rows[words.start, :hidden] += positions[0] - positions[1:NEAR].mean(0)
+    rows[words.start, hidden + Channel.QUERY] -= LEVEL
+    rows[words.start, hidden + Channel.START] = LEVEL
+    prefix = "bert.embeddings"
+    gain, bias = _norm(bert, "embeddings.LayerNorm", config, 1.0)
+    return {
+        f"{prefix}.word_embeddings.weight": rows,
+        f"{prefix}.token_type_embeddings.weight": types,
+        f"{prefix}.LayerNorm.weight": gain,
+        f"{prefix}.LayerNorm.bias": bias,
+    }
+
+
+def _norm(
+    bert: Mapping[str, Tensor],
+    name: str,
+    config: JinaBertConfig,
+    norm: float,
+) -> tuple[Tensor, Tensor]:
+    """Gain and bias that leave the encoder's elements as they are and the channels.
+
+    Args:
+        bert: The encoder's weights.
+        name: The norm's.
+        config: The wider encoder's.
+        norm: What the encoder's is given.
+    """
+    gain, bias = bert[f"{name}.weight"], bert[f"{name}.bias"]
+    hidden, width = len(gain), config.hidden_size
+    # Of the channels one says which text it is, and half a one what the word is worth.
+    deviation = math.sqrt((hidden * norm**2 + 1.5 * LEVEL**2) / width)
+    new = torch.full((width - hidden,), deviation)
+    return torch.cat([gain * deviation / norm, new]), _wide(bias, width, 0)
+
+
+def _layer(
+    bert: Mapping[str, Tensor],
+    config: JinaBertConfig,
+    number: int,
+    observed: ObservedLayer,
+    generator: torch.Generator,
+) -> State:
+    source, target = f"encoder.layer.{number}", f"bert.encoder.layer.{number}"
+    width = config.hidden_size
+    gain, bias = _norm(
+        bert, f"{source}.attention.output.LayerNorm", config, observed.attention_norm
+    )
+    after_gain, after_bias = _norm(bert, f"{source}.output.LayerNorm", config, observed.norm)
+    into, out = f"{source}.intermediate.dense", f"{source}.output.dense"
+    given = bert[f"{out}.weight"]
+    kept = _kept(observed, given, config.intermediate_size)
+    # What a unit gives on average goes on, also without it.
+    idle = torch.ones(given.shape[1], dtype=torch.bool)
+    idle[kept] = False
+    rest = given[:, idle] @ observed.units[idle]
+    gated = gated_from_plain(
+        _wide(bert[f"{into}.weight"][kept], width, 1), bert[f"{into}.bias"][kept], gain, bias
+    )
+    return {
+        **_attention(bert, config, number, observed.reach, generator),
+        f"{target}.attention.output.LayerNorm.weight": gain,
+        f"{target}.attention.output.LayerNorm.bias": gated.norm_bias,
+        f"{target}.mlp.gated_layers.weight": gated.gated_layers,
+        f"{target}.mlp.wo.weight": _wide(given[:, kept], width, 0),
+        f"{target}.mlp.wo.bias": _wide(bert[f"{out}.bias"] + rest, width, 0) - gated.residual,
+        f"{target}.mlp.layernorm.weight": after_gain,
+        f"{target}.mlp.layernorm.bias": after_bias,
+    }
+
+
+def _kept(observed: ObservedLayer, out: Tensor, units: int) -> Tensor:
+    """The units that matter most, in their order."""
+    size = observed.spread * out.norm(dim=0)
+    kept: Tensor = size.argsort(descending=True)[:units].sort().values
+    return kept
+
+
+def _attention(
+    bert: Mapping[str, Tensor],
+    config: JinaBertConfig,
+    number: int,
+    reach: Tensor,
+    generator: torch.Generator,
+) -> State:
+    """Attention with the encoder's heads where ALiBi disturbs them least, and a new one."""
+    source, target = f"encoder.layer.{number}.attention", f"bert.encoder.layer.{number}.attention"
+    heads, width = config.num_attention_heads, config.hidden_size
+    size = width // heads
+    new = _new_head(config, number)
+    places = [place for place in by_gentleness(config) if place != new]
+    farthest = reach.argsort(descending=True).tolist()
+    weights = {
+        part: torch.empty(width, width).normal_(0, 0.02, generator=generator)
+        for part in ("query", "key", "value")
+    }
+    biases = {part: torch.zeros(width) for part in weights}
+    dense = torch.zeros(width, width)
+    for head, place in zip(farthest, places, strict=True):
+        own, to = slice(head * size, (head + 1) * size), slice(place * size, (place + 1) * size)
+        query, key, value = (
+            (bert[f"{source}.self.{part}.weight"][own], bert[f"{source}.self.{part}.bias"][own])
+            for part in weights
+        )
+        (q_weight, q_bias), k_weight = _screened(*query, key[0], width)
+        weights["query"][to], biases["query"][to] = q_weight, q_bias
+        weights["key"][to] = k_weight
+        weights["value"][to], biases["value"][to] = _wide(value[0], width, 1), value[1]
+        dense[:, to] = _wide(bert[f"{source}.output.dense.weight"][:, own], width, 0)
+    state = {}
+    for part, weight in weights.items():
+        state[f"{target}.self.{part}.weight"] = weight
+        state[f"{target}.self.{part}.bias"] = biases[part]
+    return state | {
+        f"{target}.output.dense.weight": dense,
+        f"{target}.output.dense.bias": _wide(bert[f"{source}.output.dense.bias"], width, 0),
+    }
+
+
+def _screened(
+    query: Tensor, query_bias: Tensor, key: Tensor, width: int
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """A head's query and key, with the texts' channels for the two elements that matter least.
+
+    Their product is all that counts, so a singular value decomposition may choose the elements. A
+    bias of the key adds the same to all scores of a token and is left out.
+    """
+    size, hidden = query.shape
+    q, r = torch.linalg.qr(torch.cat([query, query_bias[:, None]], dim=1).T)
+    p, s = torch.linalg.qr(key.T)
+    left, strength, right = torch.linalg.svd(r @ s.T)
+    root = strength.sqrt()
+    new_query = (q @ left * root).T
+    new_key = (p @ right.T * root).T
+    root_apart = math.sqrt(APART * math.sqrt(size)) / LEVEL
+    weight, new_key = _wide(new_query[:, :hidden], width, 1), _wide(new_key, width, 1)
+    bias = new_query[:, hidden].clone()
+    weight[-2:], new_key[-2:], bias[-2:] = 0.0, 0.0, 0.0
+    for at, own, other in (
+        (-1, Channel.QUERY, Channel.PASSAGE),
+        (-2, Channel.PASSAGE, Channel.QUERY),
+    ):
+        weight[at, hidden + own], weight[at, hidden + Channel.START] = root_apart, SURE * root_apart
+        weight[at, hidden + Channel.ZERO] = -(1 + SURE) * root_apart
+        new_key[at, hidden + other], new_key[at, hidden + Channel.ZERO] = -root_apart, root_apart
+    return (weight, bias), new_key
+
+
+def _matching(state: State, config: JinaBertConfig, used: Tensor) -> State:
+    """The first layer's new head: a token finds its own word in the other text.
+
+    Queries and keys are the token's embedding along the directions in which words differ most,
+    each brought to the same spread; words that are like all others, as the most frequent are, are
+    short there and find nothing.
+    """
+    prefix, target = "bert.embeddings", "bert.encoder.layer.0.attention"
+    width, heads = config.hidden_size, config.num_attention_heads
+    size = width // heads
+    hidden, count = width - size, size - 3
+    first = _new_head(config, 0) * size
+    words = state[f"{prefix}.word_embeddings.weight"]
+    types = state[f"{prefix}.token_type_embeddings.weight"]
+    gain, bias = state[f"{prefix}.LayerNorm.weight"], state[f"{prefix}.LayerNorm.bias"]
+    seen = [F.layer_norm(words[used] + one, (width,), gain, bias)[:, :hidden] for one in types]
+    centers = [one.mean(0) for one in seen]
+    _, spread, directions = torch.linalg.svd(seen[0] - centers[0], full_matrices=False)
+    along = directions[:count] / (spread[:count, None] / math.sqrt(int(used.sum())))
+    along *= math.sqrt(SAME * math.sqrt(size) / count)
+    parts = [f"{target}.self.{part}" for part in ("query", "key", "value")]
+    query, key, value = (state[f"{part}.weight"].clone() for part in parts)
+    query_bias = state[f"{parts[0]}.bias"].clone()
+    for weight in (query, key, value):
+        weight[first : first + size] = 0.0
+    for weight in (query, key):
+        own = weight[first : first + count]
+        own[:, :hidden] = along
+        # The center is another one for each text, and channels tell which text it is.
+        for center, channel in zip(centers, (Channel.QUERY, Channel.PASSAGE), strict=True):
+            shift = along @ center / LEVEL
+            own[:, hidden + channel] -= shift
+            own[:, hidden + Channel.ZERO] += shift
+    root = math.sqrt(2 * SAME * math.sqrt(size)) / LEVEL
+    for at, channel in ((first + count, Channel.QUERY), (first + count + 1, Channel.PASSAGE)):
+        query[at, hidden + channel], query[at, hidden + Channel.START] = root, root
+        query[at, hidden + Channel.ZERO] = -2 * root
+        key[at, hidden + channel], key[at, hidden + Channel.ZERO] = -root, root
+    none = NONE * math.sqrt(size) / LEVEL
+    query_bias[first + size - 1] = 1.0
+    key[first + size - 1, hidden + Channel.START] = none
+    key[first + size - 1, hidden + Channel.ZERO] = -none
+    value[first, hidden + Channel.WORTH], value[first, hidden + Channel.ZERO] = 1.0, -1.0
+    dense = state[f"{target}.output.dense.weight"].clone()
+    dense[hidden + Channel.FOUND, first] = 1.0
+    return {
+        f"{parts[0]}.weight": query,
+        f"{parts[1]}.weight": key,
+        f"{parts[2]}.weight": value,
+        f"{parts[0]}.bias": query_bias,
+        f"{target}.output.dense.weight": dense,
+    }
+
+
+def learned(config: JinaBertConfig) -> State:
+    """Which elements of the weights are learned.
+
+    Not those that hold the texts apart: the channels and what reads them to that end. They are few,
+    others are many, and an optimizer's steps are as long for all.
+
+    Args:
+        config: A widened encoder's with a layer on top, see `comparison`.
+
+    Returns:
+        By parameter, 0 for elements that stay and 1 for others, see `Trainer`.
+    """
+    width, heads = config.hidden_size, config.num_attention_heads
+    size = width // heads
+    hidden = width - size
+    stays = [hidden + channel for channel in Channel]
+    masks: State = {}
+
+    def mask(name: str, *shape: int) -> Tensor:
+        masks[name] = torch.ones(shape)
+        return masks[name]
+
+    prefix = "bert.embeddings"
+    mask(f"{prefix}.word_embeddings.weight", 1, width)[:, stays] = 0
+    mask(f"{prefix}.token_type_embeddings.weight", 1, width)[:, stays] = 0
+    for name in ("weight", "bias"):
+        mask(f"{prefix}.LayerNorm.{name}", width)[stays] = 0
+    for number in range(config.num_hidden_layers - 1):
+        layer = f"bert.encoder.layer.{number}"
+        for name in ("attention.output.LayerNorm", "mlp.layernorm"):
+            for kind in ("weight", "bias"):
+                mask(f"{layer}.{name}.{kind}", width)[stays] = 0
+        for name in ("attention.output.dense", "mlp.wo"):
+            mask(f"{layer}.{name}.weight", width, 1)[stays] = 0
+            mask(f"{layer}.{name}.bias", width)[stays] = 0
+        new = _new_head(config, number)
+        for part in ("query", "key"):
+            weight = mask(f"{layer}.attention.self.{part}.weight", width, 1)
+            bias = mask(f"{layer}.attention.self.{part}.bias", width)
+            for head in range(heads):
+                if head != new:
+                    last = slice((head + 1) * size - 2, (head + 1) * size)
+                    weight[last], bias[last] = 0, 0
+    return masks
+
+
+def _new_head(config: JinaBertConfig, number: int) -> int:
+    """Which head of a layer the encoder does not have.
+
+    The first layer's looks farthest, since it is to find words wherever they are; others look
+    nearest, since the encoder's heads suffer more from steep slopes.
+    """
+    return by_gentleness(config)[0 if number == 0 else -1]
+
+
+def by_gentleness(config: JinaBertConfig) -> list[int]:
+    """The heads, those that look farthest first."""
+    slopes = alibi_slopes(config.num_attention_heads, config.alibi_slopes)
+    return sorted(range(len(slopes)), key=slopes.__getitem__)
+
+
+def _wide(given: Tensor, width: int, dim: int) -> Tensor:
+    """Filled up with zeros."""
+    missing = width - given.shape[dim]
+    before = [0, 0] * (given.ndim - 1 - dim)
+    return F.pad(given, (*before, 0, missing))
