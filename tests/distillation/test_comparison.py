@@ -215,6 +215,23 @@ def test_directions_are_those_along_which_vectors_are_longest():
     torch.testing.assert_close(texts @ directions.T @ directions, texts, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("heads", "hidden"), [(1, 32), (8, 32)])
+def test_an_encoder_of_too_few_or_too_small_heads_is_refused(tmp_path, heads, hidden):
+    write_bert(tmp_path, layers=1, num_attention_heads=heads, hidden_size=hidden)
+    wanted = f"2 heads of 8 elements or more, not {heads} of {hidden // heads}"
+    with pytest.raises(ModelLoadError, match=wanted):
+        convert_to_compare(tmp_path, EXAMPLES)
+
+
+@pytest.mark.parametrize(("heads", "hidden"), [(2, 16), (3, 36)])
+def test_small_encoders_will_do(tmp_path, heads, hidden):
+    write_bert(tmp_path, layers=1, num_attention_heads=heads, hidden_size=hidden)
+    model, tokenizer = convert_to_compare(tmp_path, EXAMPLES)
+    pair = tokenizer.encode(QUERY, PASSAGE)
+    types = torch.tensor([pair.type_ids])
+    assert bool(model(torch.tensor([pair.ids]), token_type_ids=types).isfinite())
+
+
 def test_a_folder_without_an_encoder_is_refused(tmp_path):
     folder = write_bert(tmp_path, layers=1)
     with pytest.raises(ModelLoadError, match="has 48 units, fewer than 49"):

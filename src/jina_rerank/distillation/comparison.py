@@ -31,13 +31,24 @@ import torch.nn.functional as F
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
+from ..errors import ModelLoadError
 from ..jinabert import JinaBert, JinaBertConfig
 from ..jinabert.config import Slopes
 from ..jinabert.tokenizer import TokenPair
 from .conversion import BertEncoder, built, converting, read_tokenizer
 from .forward import TrainingBatch, hidden_states
 from .observation import observe
-from .widening import APART, LEVEL, SURE, Channel, State, Words, by_gentleness, widened
+from .widening import (
+    APART,
+    LEVEL,
+    SMALLEST_HEAD,
+    SURE,
+    Channel,
+    State,
+    Words,
+    by_gentleness,
+    widened,
+)
 
 REACH = 10.0
 """What a product of 1 adds to an element of the state, in standard deviations of the others: far
@@ -52,6 +63,9 @@ MIDDLE = 0.3
 SHARED = 0.05
 """What all words of the query, found in the passage, count beside a product of 1. What is found is
 noisy: the student of all-MiniLM-L6-v2 ranks best with so little, before it is taught to rank."""
+
+FEWEST_HEADS = 3
+"""Of the model: one for each text, and one for the words."""
 
 EXAMPLE_TOKENS = 128
 """Where examples are cut."""
@@ -82,11 +96,17 @@ def convert_to_compare(
         As `convert_bert`. The model has a head more than the encoder, and a layer.
 
     Raises:
-        ModelLoadError: As `convert_bert`.
+        ModelLoadError: As `convert_bert`, or the encoder's heads are too few or too small.
     """
     bert = BertEncoder.read(source)
     config = bert.reranker(slopes, intermediate_size, wider=1)
     config = replace(config, type_vocab_size=2, num_hidden_layers=config.num_hidden_layers + 1)
+    size = config.hidden_size // config.num_attention_heads
+    if size < SMALLEST_HEAD or config.num_attention_heads < FEWEST_HEADS:
+        raise ModelLoadError(
+            f"{source}: a student that compares needs an encoder with {FEWEST_HEADS - 1} heads of "
+            f"{SMALLEST_HEAD} elements or more, not {config.num_attention_heads - 1} of {size}"
+        )
     tokenizer = read_tokenizer(source)
     reading = Tokenizer.from_str(tokenizer.to_str())
     reading.enable_truncation(EXAMPLE_TOKENS)

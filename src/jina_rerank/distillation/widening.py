@@ -44,13 +44,16 @@ class Channel(IntEnum):
     by how much a channel is above this one.
     """
 
-    ZERO = 5
     QUERY = 0
     PASSAGE = 1
     START = 2
     WORTH = 3
     FOUND = 4
+    ZERO = 5
 
+
+SMALLEST_HEAD = 8
+"""Elements of a head: the channels fill as many, and two of each head make way for them."""
 
 LEVEL = 0.5
 """What a channel holds where what it says is true: about as much as any other element."""
