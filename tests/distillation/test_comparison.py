@@ -134,6 +134,13 @@ def logit_of(model: JinaBert, query: Tensor, passage: Tensor, shared: float = 0.
         return float(model.classifier(model.bert.pooler(first)))
 
 
+def test_the_first_tokens_embedding_can_be_stored_as_it_is(student):
+    model, tokenizer = student
+    row = model.bert.embeddings.word_embeddings.weight[tokenizer.token_to_id("[CLS]")].detach()
+    steps = row / row.abs().max() * 127
+    torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+
+
 def test_what_the_first_token_held_makes_way_anew(folder):
     model, tokenizer = convert_to_compare(folder, EXAMPLES)
     with torch.no_grad():

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ..jinabert import JinaBertConfig
 from ..jinabert.alibi import alibi_slopes
+from ..jinabert.quantization import dequantize_rows, quantize_rows
 from .conversion import gated_from_plain
 from .observation import Observed, ObservedLayer
 
@@ -134,6 +135,10 @@ def _embeddings(
     rows[words.start, :hidden] += positions[0] - positions[1:NEAR].mean(0)
     rows[words.start, hidden + Channel.QUERY] -= LEVEL
     rows[words.start, hidden + Channel.START] = LEVEL
+    # Where an element is far above the others, as in all-MiniLM-L6-v2, storing it as 8-bit integers
+    # would change what everybody sees. So it is from the start what can be stored.
+    row = slice(words.start, words.start + 1)
+    rows[row] = dequantize_rows(*quantize_rows(rows[row]), rows.dtype)
     prefix = "bert.embeddings"
     gain, bias = _norm(bert, "embeddings.LayerNorm", config, 1.0)
     return {
