@@ -169,3 +169,12 @@ def test_a_missing_file_is_named_and_can_be_added(tmp_path: Path, missing: str) 
         reranker.warm_up()
     (tmp_path / missing).write_bytes(content)
     assert len(reranker.rank(QUERY, DOCUMENTS)) == 5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_texts_tie_wherever_they_stand(dtype) -> None:
+    texts = [f"{'word ' * (i % 5)}text {i}" for i in range(40)]
+    with Reranker(LocalScorer(dtype=dtype)) as reranker:
+        scores = reranker.score("q", ["the same", *texts, "the same", *texts[:7], "the same"])
+    assert scores[0] == scores[41] == scores[-1]
+    assert scores[1:8] == scores[42:49]
