@@ -147,6 +147,10 @@ SHAPED = {"convert": "", "tokenizer": '"t.json"'}
             {"student": {"convert": "", "checkpoint": '"m"', "intermediate_size": "8"}},
             r"student\.intermediate_size: is for a student by convert",
         ),
+        (
+            {"student": {"convert": '"m"', "checkpoint": "", "compare": "true", "layers": "[0]"}},
+            r"student\.layers: a student with compare = true has all",
+        ),
         ({"lists": {"imitation": "1"}}, r"lists\.imitation: is for a student with compare = true"),
         ({"student": {"convert": "", "checkpoint": '"m"'}}, "healing: is for a student by convert"),
         ({"student": {"tokenizer": '"t.json"'}}, r"student\.tokenizer: is for a student by shape"),

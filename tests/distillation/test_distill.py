@@ -276,6 +276,14 @@ def test_a_student_that_compares_imitates(tmp_path):
     assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
 
 
+def test_an_encoder_that_cannot_compare_is_refused_before_anything_is_mined(tmp_path):
+    write_bert(tmp_path / "bert", layers=1, num_attention_heads=8)
+    student = f'convert = "{tmp_path}/bert"\ncompare = true'
+    with pytest.raises(ConfigurationError, match=r"student\.compare: .*not 8 of 4"):
+        distill(read_recipe(small_recipe(tmp_path, student=student)), tmp_path / "out")
+    assert not (tmp_path / "out/prepared").exists()
+
+
 def test_more_units_than_the_encoder_has_are_refused_by_name(tmp_path):
     write_bert(tmp_path / "bert", layers=1)
     student = f'convert = "{tmp_path}/bert"\nintermediate_size = 49'

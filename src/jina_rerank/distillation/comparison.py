@@ -99,14 +99,7 @@ def convert_to_compare(
         ModelLoadError: As `convert_bert`, or the encoder's heads are too few or too small.
     """
     bert = BertEncoder.read(source)
-    config = bert.reranker(slopes, intermediate_size, wider=1)
-    config = replace(config, type_vocab_size=2, num_hidden_layers=config.num_hidden_layers + 1)
-    size = config.hidden_size // config.num_attention_heads
-    if size < SMALLEST_HEAD or config.num_attention_heads < FEWEST_HEADS:
-        raise ModelLoadError(
-            f"{source}: a student that compares needs an encoder with {FEWEST_HEADS - 1} heads of "
-            f"{SMALLEST_HEAD} elements or more, not {config.num_attention_heads - 1} of {size}"
-        )
+    config = shape_to_compare(bert, slopes, intermediate_size)
     tokenizer = read_tokenizer(source)
     reading = Tokenizer.from_str(tokenizer.to_str())
     reading.enable_truncation(EXAMPLE_TOKENS)
@@ -123,6 +116,25 @@ def convert_to_compare(
         model = built(config, state)
     settle(model, tokenizer)
     return model, tokenizer
+
+
+def shape_to_compare(
+    bert: BertEncoder, slopes: Slopes = "reranker", intermediate_size: int | None = None
+) -> JinaBertConfig:
+    """The shape of the reranker that `convert_to_compare` makes of an encoder.
+
+    Raises:
+        ModelLoadError: The encoder's heads are too few or too small, or its units too few.
+    """
+    config = bert.reranker(slopes, intermediate_size, wider=1)
+    size = config.hidden_size // config.num_attention_heads
+    if size < SMALLEST_HEAD or config.num_attention_heads < FEWEST_HEADS:
+        raise ModelLoadError(
+            f"{bert.folder}: a student that compares needs an encoder with {FEWEST_HEADS - 1} "
+            f"heads of {SMALLEST_HEAD} elements or more, not {config.num_attention_heads - 1} of "
+            f"{size}"
+        )
+    return replace(config, type_vocab_size=2, num_hidden_layers=config.num_hidden_layers + 1)
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from ..jinabert.files import find_checkpoint
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer
 from ..scorers.remote import RemoteScorer
-from .comparison import convert_to_compare
-from .conversion import convert_bert
+from .comparison import convert_to_compare, shape_to_compare
+from .conversion import BertEncoder, convert_bert
 from .recipe import StudentRecipe, TeacherRecipe
 from .teachers import Bm25Teacher, EmbeddingTeacher, ScorerTeacher, Teacher
 
@@ -54,9 +54,12 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
             model = JinaBert.from_pretrained(files.config.parent)
         return model, Tokenizer.from_file(str(files.tokenizer))
     assert student.convert is not None
-    given = [name for name in ("layers", "intermediate_size") if getattr(student, name) is not None]
+    given = [name for name in ("layers", "compare", "intermediate_size") if getattr(student, name)]
     with _naming(", ".join(f"student.{name}" for name in ("convert", *given))):
         source = Path(student.convert).expanduser()
+        if student.compare:
+            # What it lacks is said before hours of teaching, see `load_comparing`.
+            shape_to_compare(BertEncoder.read(source))
         return convert_bert(
             source,
             layers=student.layers,

@@ -17,9 +17,6 @@ from .prepared import Prepared
 from .recipe import HealingRecipe, Recipe
 from .trainer import Objective
 
-SAMPLE = 4096
-"""Passages whose vectors tell along which directions such vectors differ."""
-
 
 @dataclass(frozen=True)
 class Stages:
