@@ -107,8 +107,9 @@ def test_what_is_saved_is_what_local_scorer_loads(jinas: Path, tmp_path: Path) -
 
 
 def test_every_field_is_kept(tmp_path: Path) -> None:
-    fields = {"feed_forward_type": "reglu", "alibi_slopes": "paper", "num_attention_heads": 2}
-    folder = write_checkpoint(tmp_path / "a", **fields, max_position_embeddings=77)
+    kind = {"feed_forward_type": "reglu", "alibi_slopes": "paper"}
+    sizes = {"num_attention_heads": 2, "text_positions": 5, "max_position_embeddings": 77}
+    folder = write_checkpoint(tmp_path / "a", **kind, **sizes)
     model = JinaBertForSequenceClassification.from_pretrained(folder)
     model.save_pretrained(tmp_path / "b")
     stored = JinaBertConfig.from_file(tmp_path / "b" / "config.json")

@@ -70,6 +70,7 @@ class JinaBertRerankerConfig(PreTrainedConfig):
     num_attention_heads: int = 12
     intermediate_size: int = 1536
     type_vocab_size: int = 2
+    text_positions: int = 1
     layer_norm_eps: float = 1e-12
     max_position_embeddings: int = 8192
     feed_forward_type: str = "geglu"

@@ -24,15 +24,19 @@ QUERY, PASSAGE = "the panda reads paris", "coffee and the bear in paris"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An encoder without positions, whose heads need not all of their elements."""
+    """An encoder with the properties of trained ones that the conversion builds on."""
     folder = tmp_path_factory.mktemp("bert")
     write_bert(folder, layers=3, hidden_size=HIDDEN, intermediate_size=160, initializer_range=0.15)
     bert = BertModel.from_pretrained(folder)
+    places = torch.arange(512)[:, None] * torch.tensor([0.3, 0.05])
+    waves = torch.cat([places.sin(), places.cos()], dim=1)
     with torch.no_grad():
-        bert.embeddings.position_embeddings.weight[:] = 0.1
+        # Positions differ in a few directions only.
+        positions = 0.1 * waves @ torch.randn(4, HIDDEN)
+        bert.embeddings.position_embeddings.weight[:] = positions
         for layer in bert.encoder.layer:
             for head in range(HEADS):
-                # As in trained encoders: of 32 elements some hardly matter.
+                # Of 32 elements some hardly matter.
                 layer.attention.self.query.weight[head * 32 : head * 32 + 2] = 0.0
                 layer.attention.self.query.bias[head * 32 : head * 32 + 2] = 0.0
     bert.save_pretrained(folder)
@@ -68,6 +72,7 @@ def alone(folder, tokenizer: Tokenizer, text: str) -> list[Tensor]:
 
 def test_each_text_is_read_as_if_it_stood_alone(folder, student):
     model, tokenizer = student
+    assert model.config.alibi_slopes == "gentle"
     states = states_of(model, tokenizer, QUERY, PASSAGE)[1:-1]
     query, passage = (alone(folder, tokenizer, text) for text in (QUERY, PASSAGE))
     for layer, state in enumerate(states):

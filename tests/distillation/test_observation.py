@@ -72,5 +72,6 @@ def test_units_and_norms_are_those_of_inner_tokens(observed, bert, texts):
     values, inverse = torch.cat(units), 1 / torch.cat(deviations)
     found = observed.layers[1]
     torch.testing.assert_close(found.units, values.mean(0), atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.spread, values.std(0, correction=0), atol=1e-3, rtol=0)
+    covariance = torch.cov(values.double().T, correction=0)
+    torch.testing.assert_close(found.covariance, covariance, atol=1e-5, rtol=0)
     assert found.norm == pytest.approx(1 / float(inverse.mean()), rel=1e-4)

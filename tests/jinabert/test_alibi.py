@@ -1,4 +1,4 @@
-"""Both variants of the slopes, and the bias, against their formulas."""
+"""The variants of the slopes, and the bias, against their formulas."""
 
 import pytest
 import torch
@@ -28,6 +28,12 @@ def test_variants_agree_for_powers_of_two(heads: int) -> None:
 def test_reranker_halves_the_second_group_of_twelve() -> None:
     expected = [2**-i for i in range(1, 9)] + [2**-1.5, 2**-2.5, 2**-3.5, 2**-4.5]
     assert alibi_slopes(12) == pytest.approx(expected, rel=1e-15)
+
+
+def test_gentle_slopes_are_a_quarter_of_the_rerankers() -> None:
+    assert alibi_slopes(4, "gentle") == [2**-4, 2**-6, 2**-8, 2**-10]
+    expected = [2**-i for i in range(3, 11)] + [2**-3.5, 2**-4.5, 2**-5.5, 2**-6.5]
+    assert alibi_slopes(12, "gentle") == pytest.approx(expected, rel=1e-15)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 100])

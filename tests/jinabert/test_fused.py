@@ -35,7 +35,10 @@ def both(model: JinaBert, lengths: list[int]) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("heads", [4, 8, 16])
 def test_every_kind_of_model(feed_forward_type: str, alibi_slopes: str, heads: int) -> None:
     model = random_model(
-        feed_forward_type=feed_forward_type, alibi_slopes=alibi_slopes, num_attention_heads=heads
+        feed_forward_type=feed_forward_type,
+        alibi_slopes=alibi_slopes,
+        num_attention_heads=heads,
+        text_positions=heads,
     )
     own, fused = both(model, [1, 2, 7, 7, 30, 64, 65])
     torch.testing.assert_close(fused, own, rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,13 @@ def reference_logit(model: JinaBert, ids: torch.Tensor, types: torch.Tensor) -> 
     positions = torch.arange(length)
     distance = (positions[None] - positions[:, None]).abs()
     bias = -slopes[:, None, None] * distance
+    rows = []
+    for kind, run in groupby(types.tolist()):
+        places = range(len(list(run)))
+        rows += [kind * config.text_positions + min(n, config.text_positions - 1) for n in places]
     x = w["bert.embeddings.word_embeddings.weight"][ids]
     x = norm(
-        x + w["bert.embeddings.token_type_embeddings.weight"][types], "bert.embeddings.LayerNorm"
+        x + w["bert.embeddings.token_type_embeddings.weight"][rows], "bert.embeddings.LayerNorm"
     )
     for n in range(config.num_hidden_layers):
         layer = f"bert.encoder.layer.{n}"
@@ -74,7 +79,7 @@ def reference_logit(model: JinaBert, ids: torch.Tensor, types: torch.Tensor) -> 
 
 
 @pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu"])
-@pytest.mark.parametrize("slopes", ["reranker", "paper"])
+@pytest.mark.parametrize("slopes", ["reranker", "paper", "gentle"])
 @pytest.mark.parametrize("heads", [4, 8, 12, 16])
 def test_formulas_written_out(heads: int, slopes: str, feed_forward_type: str) -> None:
     model = random_model(
@@ -82,11 +87,40 @@ def test_formulas_written_out(heads: int, slopes: str, feed_forward_type: str) -
         num_attention_heads=heads,
         alibi_slopes=slopes,
         feed_forward_type=feed_forward_type,
+        text_positions=heads,
     )
     ids = torch.randint(400, (70,), generator=torch.Generator().manual_seed(heads))
     types = (torch.arange(70) > 20).long()
     logit = model(ids[None], token_type_ids=types[None])
     assert logit.item() == pytest.approx(reference_logit(model, ids, types), abs=1e-4)
+
+
+PLACED = random_model(hidden_size=48, text_positions=9)
+
+
+@given(
+    texts=st.lists(st.tuples(st.integers(1, 14), st.integers(0, 14)), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_places_are_counted_in_each_text_of_its_own_pair(
+    texts: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    """Also where a pair without a second text, and so without a change of type, follows another."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = [
+        (torch.randint(400, (one + two,), generator=generator), torch.tensor([0] * one + [1] * two))
+        for one, two in texts
+    ]
+    alone = [reference_logit(PLACED, ids, types) for ids, types in pairs]
+    order = data.draw(st.permutations(range(len(pairs))))
+    ids, types = (torch.cat([pairs[i][part] for i in order]) for part in (0, 1))
+    together = PLACED.forward_packed(ids, [len(pairs[i][0]) for i in order], types)
+    np.testing.assert_allclose(together, [alone[i] for i in order], atol=1e-4, rtol=0)
+
+
+def test_places_are_counted_without_types_too() -> None:
+    ids = torch.arange(40).view(2, 20)
+    torch.testing.assert_close(PLACED(ids), PLACED(ids, token_type_ids=torch.zeros_like(ids)))
 
 
 sequences = st.lists(st.lists(st.integers(0, 399), min_size=1, max_size=60), min_size=1, max_size=8)

@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 from jina_rerank import ConfigurationError, InputError, ModelLoadError
 from jina_rerank.jinabert import JinaBert, JinaBertConfig
+from jina_rerank.jinabert.quantization import dequantize_rows, quantize_rows
 from jina_rerank.onnx import export, export_onnx
 from jina_rerank.onnx.files import read_int8_rows
-from jina_rerank.onnx.graph import build_model
+from jina_rerank.onnx.graph import Int8Rows, build_model
 from jina_rerank.scorers.local import embedded_model_folder
 
 
@@ -50,7 +51,7 @@ def test_golden_logits(golden: Path, case: int) -> None:
 
 
 @pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu"])
-@pytest.mark.parametrize("slopes", ["reranker", "paper"])
+@pytest.mark.parametrize("slopes", ["reranker", "paper", "gentle"])
 @pytest.mark.parametrize("heads", [4, 8, 12])
 def test_same_logits_as_torch_at_every_length(
     heads: int, slopes: str, feed_forward_type: str
@@ -75,6 +76,27 @@ def test_same_logits_as_torch_at_every_length(
     for row, length in enumerate(lengths.tolist()):
         alone = logits_of(session, ids[[row], :length], None, types[[row], :length])
         np.testing.assert_allclose(alone, expected[[row]], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_places_in_texts(integers: bool) -> None:
+    model = random_model(hidden_size=48, text_positions=9)
+    weights: dict[str, np.ndarray | Int8Rows] = {
+        name: tensor.numpy() for name, tensor in model.state_dict().items()
+    }
+    if integers:
+        table = model.bert.embeddings.token_type_embeddings.weight
+        rows, scale = quantize_rows(table)
+        table[:] = dequantize_rows(rows, scale, table.dtype)
+        name = "bert.embeddings.token_type_embeddings.weight"
+        weights[name] = Int8Rows(rows.numpy(), scale.numpy())
+    session = InferenceSession(build_model(model.config, weights).SerializeToString())
+    ids = torch.randint(400, (3, 40), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(40) < torch.tensor([[40], [33], [5]])).long()
+    # One with two long texts, one whose second text is blank, one that is short.
+    types = (torch.arange(40) >= torch.tensor([[20], [32], [2]])).long() * mask
+    expected = model(ids, mask, types)
+    np.testing.assert_allclose(logits_of(session, ids, mask, types), expected, atol=1e-4, rtol=0)
 
 
 TWELVE_HEADS = random_model(hidden_size=48, num_attention_heads=12)

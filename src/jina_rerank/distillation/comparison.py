@@ -78,7 +78,7 @@ def convert_to_compare(
     source: Path,
     examples: Sequence[tuple[str, str]],
     *,
-    slopes: Slopes = "reranker",
+    slopes: Slopes = "gentle",
     intermediate_size: int | None = None,
     seed: int = 0,
 ) -> tuple[JinaBert, Tokenizer]:
@@ -119,7 +119,7 @@ def convert_to_compare(
 
 
 def shape_to_compare(
-    bert: BertEncoder, slopes: Slopes = "reranker", intermediate_size: int | None = None
+    bert: BertEncoder, slopes: Slopes = "gentle", intermediate_size: int | None = None
 ) -> JinaBertConfig:
     """The shape of the reranker that `convert_to_compare` makes of an encoder.
 
@@ -134,7 +134,12 @@ def shape_to_compare(
             f"heads of {SMALLEST_HEAD} elements or more, not {config.num_attention_heads - 1} of "
             f"{size}"
         )
-    return replace(config, type_vocab_size=2, num_hidden_layers=config.num_hidden_layers + 1)
+    return replace(
+        config,
+        type_vocab_size=2,
+        text_positions=len(bert.weights["embeddings.position_embeddings.weight"]) - 1,
+        num_hidden_layers=config.num_hidden_layers + 1,
+    )
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ def hidden_states(model: JinaBert, batch: TrainingBatch, *, whole: bool = True) 
         The embeddings and the output of each layer, each of shape (rows, hidden), meaningless
         behind the last sequence; the last one (sequences, hidden) where it is not whole.
     """
-    hidden = model.bert.embeddings(batch.input_ids, batch.token_type_ids)
+    hidden = model.bert.embeddings(batch.input_ids, batch.token_type_ids, batch.first)
     biases = [_bias(model, group, hidden) for group in batch.groups]
     states = [hidden]
     layers = model.bert.encoder.layer

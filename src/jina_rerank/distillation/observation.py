@@ -23,7 +23,7 @@ class ObservedLayer:
     Attributes:
         reach: How many tokens away each head looks, shape (heads,).
         units: The mean of each unit of the feed-forward, shape (units,).
-        spread: Its standard deviation, same shape.
+        covariance: Of the units, shape (units, units), float64.
         attention_norm: The standard deviation of a vector's elements in front of the norm behind
             the attention: the harmonic mean, since the norm divides by it.
         norm: The same of the norm behind the feed-forward.
@@ -31,7 +31,7 @@ class ObservedLayer:
 
     reach: Tensor
     units: Tensor
-    spread: Tensor
+    covariance: Tensor
     attention_norm: float
     norm: float
 
@@ -100,7 +100,7 @@ def observe(folder: Path, texts: Sequence[Encoding]) -> Observed:
             ObservedLayer(
                 reach=reach[number] / tokens,
                 units=units[number].mean,
-                spread=units[number].spread,
+                covariance=units[number].covariance,
                 attention_norm=norms[1 + 2 * number].deviation,
                 norm=norms[2 + 2 * number].deviation,
             )
@@ -136,19 +136,23 @@ class _Units:
 
     def __init__(self, intermediate: nn.Module) -> None:
         self._count = 0
-        self._sum = self._squares = torch.zeros(())
+        self._sum = self._products = torch.zeros((), dtype=torch.float64)
         intermediate.register_forward_hook(self._see)
 
     def _see(self, _: nn.Module, __: tuple[Tensor, ...], given: Tensor) -> None:
-        rows = given[self.mask]
+        rows = given[self.mask].double()
         self._count += len(rows)
         self._sum = self._sum + rows.sum(0)
-        self._squares = self._squares + rows.square().sum(0)
+        self._products = self._products + rows.T @ rows
 
     @property
-    def mean(self) -> Tensor:
+    def _mean(self) -> Tensor:
         return self._sum / self._count
 
     @property
-    def spread(self) -> Tensor:
-        return (self._squares / self._count - self.mean.square()).clamp(min=0).sqrt()
+    def mean(self) -> Tensor:
+        return self._mean.float()
+
+    @property
+    def covariance(self) -> Tensor:
+        return self._products / self._count - torch.outer(self._mean, self._mean)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 from ..errors import ModelLoadError
 
 FeedForward = Literal["geglu", "reglu"]
-Slopes = Literal["reranker", "paper"]
+Slopes = Literal["reranker", "paper", "gentle"]
 Quantization = Literal["int8_rows"]
 
 MODEL_TYPE = "jina_bert_reranker"
@@ -28,13 +28,15 @@ class JinaBertConfig:
         num_hidden_layers: Transformer blocks.
         num_attention_heads: Divides `hidden_size`.
         intermediate_size: Width of the gated feed-forward after the gate.
-        type_vocab_size: Rows of the token type embedding.
+        type_vocab_size: Token types.
+        text_positions: How many places in a run of one token type the token type embedding tells
+            apart: it has so many rows for each type, and what is further behind takes the last.
+            1 in Jina's models, which have positions in ALiBi only.
         layer_norm_eps: Added to the variance in every layer norm.
         max_position_embeddings: Longest pair in tokens. ALiBi needs no table of this size: it
             is the length up to which the model was trained to be used.
         feed_forward_type: The gate's activation: erf GELU, or ReLU.
-        alibi_slopes: Which variant of the slopes (see `alibi_slopes`) where the number of
-            heads is no power of two.
+        alibi_slopes: Which variant of the slopes, see `alibi_slopes`.
         quantization: How `model.safetensors` stores its matrices; None as they are.
     """
 
@@ -44,6 +46,7 @@ class JinaBertConfig:
     num_attention_heads: int = 12
     intermediate_size: int = 1536
     type_vocab_size: int = 2
+    text_positions: int = 1
     layer_norm_eps: float = 1e-12
     max_position_embeddings: int = 8192
     feed_forward_type: FeedForward = "geglu"

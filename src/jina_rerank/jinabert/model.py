@@ -103,7 +103,7 @@ class PackedForward:
         device = input_ids.device
         first = torch.tensor([0, *lengths[:-1]], device=device).cumsum(0)
         slopes = torch.tensor(self._slopes, dtype=torch.float32, device=device)
-        hidden = self.bert.embeddings(input_ids, token_type_ids)
+        hidden = self.bert.embeddings(input_ids, token_type_ids, first)
         runs = [(length, len(list(run))) for length, run in groupby(lengths)]
         pooled = self.bert.pooler((encode or self.bert.encoder)(hidden, runs, slopes, first))
         # The head is one row of numbers: in fp32 it costs nothing and keeps what is left.
@@ -195,14 +195,42 @@ class _Embeddings(nn.Module):
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
         self.word_embeddings = _embedding(config.vocab_size, config.hidden_size)
-        self.token_type_embeddings = _embedding(config.type_vocab_size, config.hidden_size)
+        self._positions = config.text_positions
+        types = config.type_vocab_size * config.text_positions
+        self.token_type_embeddings = _embedding(types, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, token_type_ids: Tensor | None, first: Tensor | None = None
+    ) -> Tensor:
+        """The vectors of sequences one after another, which begin at `first`; None for one."""
         types = self.token_type_embeddings
-        typed = types.weight[0] if token_type_ids is None else types(token_type_ids)
+        if self._positions > 1:
+            if token_type_ids is None:
+                token_type_ids = torch.zeros_like(input_ids)
+            places = places_in_texts(token_type_ids, first).clamp(max=self._positions - 1)
+            typed = types(token_type_ids * self._positions + places)
+        else:
+            typed = types.weight[0] if token_type_ids is None else types(token_type_ids)
         normed: Tensor = self.LayerNorm(self.word_embeddings(input_ids) + typed)
         return normed
+
+
+def places_in_texts(token_type_ids: Tensor, first: Tensor | None = None) -> Tensor:
+    """Where each token stands among those of its type around it, counted from 0.
+
+    Args:
+        token_type_ids: Of sequences one after another, shape (tokens,).
+        first: Where each sequence begins, shape (sequences,); None for one sequence.
+
+    Returns:
+        Shape (tokens,), int64.
+    """
+    index = torch.arange(len(token_type_ids), device=token_type_ids.device)
+    begins = torch.zeros_like(index, dtype=torch.bool)
+    begins[0 if first is None else first] = True
+    begins[1:] |= token_type_ids[1:] != token_type_ids[:-1]
+    return index - torch.where(begins, index, 0).cummax(0).values
 
 
 def _embedding(rows: int, columns: int) -> nn.Embedding:

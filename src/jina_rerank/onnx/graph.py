@@ -100,7 +100,7 @@ class _Graph:
 
     def write(self) -> None:
         words = self._embedding("bert.embeddings.word_embeddings.weight", "input_ids")
-        types = self._embedding("bert.embeddings.token_type_embeddings.weight", "token_type_ids")
+        types = self._embedding("bert.embeddings.token_type_embeddings.weight", self._type_rows())
         hidden = self._norm(self._node("Add", words, types), "bert.embeddings.LayerNorm")
         bias = self._bias()
         last = self._config.num_hidden_layers - 1
@@ -113,6 +113,24 @@ class _Graph:
         pooled = self._node("Tanh", self._linear(first, "bert.pooler.dense"))
         logits = self._linear(pooled, "classifier")
         self.nodes.append(helper.make_node("Identity", [logits], [OUTPUT]))
+
+    def _type_rows(self) -> str:
+        """Which row of the token type embedding each token takes; of types there are 0 and 1."""
+        positions = self._config.text_positions
+        if positions == 1:
+            return "token_type_ids"
+        one, count, last = (
+            self._constant(f"int.{n}", np.array(n, np.int64))
+            for n in (1, positions, positions - 1)
+        )
+        # Each text is one run: how many of its type stand up to a token says where that is.
+        other = self._node("Sub", one, "token_type_ids")
+        places = [
+            self._node("Mul", self._node("CumSum", of, one), of) for of in (other, "token_type_ids")
+        ]
+        place = self._node("Sub", self._node("Add", *places), one)
+        place = self._node("Min", place, last)
+        return self._node("Add", self._node("Mul", "token_type_ids", count), place)
 
     def _bias(self) -> str:
         """Shape (batch, length, length): -|i - j|, and far below that where key j is padding."""
