@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from checkpoints import TEXTS, write_bert
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -248,6 +249,11 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path):
     folder = write_bert(tmp_path, layers=1)
     with pytest.raises(ModelLoadError, match="has 48 units, fewer than 49"):
         convert_to_compare(folder, EXAMPLES, intermediate_size=49)
+    weights = load_file(folder / "model.safetensors")
+    del weights["embeddings.position_embeddings.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match=r"lacks 'embeddings\.position_embeddings"):
+        convert_to_compare(folder, EXAMPLES)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelLoadError):
         convert_to_compare(folder, EXAMPLES)

@@ -134,10 +134,13 @@ def shape_to_compare(
             f"heads of {SMALLEST_HEAD} elements or more, not {config.num_attention_heads - 1} of "
             f"{size}"
         )
+    with converting(bert.folder):
+        positions = len(bert.weights["embeddings.position_embeddings.weight"])
     return replace(
         config,
         type_vocab_size=2,
-        text_positions=len(bert.weights["embeddings.position_embeddings.weight"]) - 1,
+        # Of a passage; [CLS], which has the first, is part of the query's run.
+        text_positions=positions - 1,
         num_hidden_layers=config.num_hidden_layers + 1,
     )
 

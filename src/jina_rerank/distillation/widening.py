@@ -78,6 +78,7 @@ RIDGE = 1e-3
 UNITS_AT_A_TIME = 64
 """How many units are left out before the others are fitted anew."""
 
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """What is known of the words.

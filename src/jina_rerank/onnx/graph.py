@@ -120,8 +120,7 @@ class _Graph:
         if positions == 1:
             return "token_type_ids"
         one, count, last = (
-            self._constant(f"int.{n}", np.array(n, np.int64))
-            for n in (1, positions, positions - 1)
+            self._constant(f"int.{n}", np.array(n, np.int64)) for n in (1, positions, positions - 1)
         )
         # Each text is one run: how many of its type stand up to a token says where that is.
         other = self._node("Sub", one, "token_type_ids")
