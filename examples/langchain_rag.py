@@ -3,7 +3,7 @@
 Runs offline in a few seconds, with no key:
 
     pip install "jina-rerank[local]" langchain-jina-rerank langchain-classic
-    python examples/langchain_rag.py "How is decaffeinated coffee made?"
+    python examples/langchain_rag.py "How much caffeine is in an espresso shot?"
 
 The embedded model, jina-rerank-mini, is small and not one of Jina's;
 JinaRerank(model="jinaai/jina-reranker-v1-turbo-en") switches to one that is.
@@ -25,7 +25,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_jina_rerank import JinaRerank
 
 COFFEE = Path(__file__).parent / "data" / "coffee"
-QUERY = "How is decaffeinated coffee made?"
+QUERY = "How much caffeine is in an espresso shot?"
 
 
 class WordEmbeddings(Embeddings):
