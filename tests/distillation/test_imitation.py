@@ -14,6 +14,7 @@ from transformers import BertModel
 from jina_rerank.distillation.comparison import convert_to_compare
 from jina_rerank.distillation.forward import TrainingBatch, hidden_states
 from jina_rerank.distillation.imitation import Apart, Original, distance
+from jina_rerank.distillation.widening import learned
 from jina_rerank.jinabert import JinaBert, PairTokenizer
 from jina_rerank.jinabert.tokenizer import TokenPair
 
@@ -123,7 +124,7 @@ def test_texts_are_read_once_and_blank_and_long_ones_left_out(student):
 
 
 def test_it_can_be_learned(folder, student):
-    """By gradient descent the encoder's layers come nearer, and the new one is left alone."""
+    """As training learns it the layers come nearer, and the new one is left alone."""
     _, tokenizer = student
     model, _ = convert_to_compare(folder, EXAMPLES)
     pairs = pairs_of(tokenizer, list(TEXTS))
@@ -132,6 +133,7 @@ def test_it_can_be_learned(folder, student):
     assert apart is not None
     original = Original(folder, dtype=torch.float32).read(apart.batch)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
+    masks = learned(model.config)
     new = model.bert.encoder.layer[2].mlp.wo.weight.clone()
     distances = []
     for _ in range(25):
@@ -139,7 +141,10 @@ def test_it_can_be_learned(folder, student):
         loss = distance(states[1:3], apart, original)
         optimizer.zero_grad()
         loss.backward()
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None and name in masks:
+                parameter.grad *= masks[name]
         optimizer.step()
         distances.append(float(loss.detach()))
-    assert distances[-1] < 0.7 * distances[0]
+    assert distances[-1] < 0.5 * distances[0]
     assert torch.equal(new, model.bert.encoder.layer[2].mlp.wo.weight)
