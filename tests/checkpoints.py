@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import torch
@@ -25,6 +26,20 @@ TEXTS = [
     "a cross-encoder reads the query and the document together.",
     "coffee is brewed from roasted beans; espresso needs pressure.",
 ]
+
+
+def random_pairs(count: int, seed: int) -> list[tuple[str, str]]:
+    """Queries and passages of the words of `TEXTS`, which say nothing."""
+    chance = random.Random(seed)
+    words = sorted({word for text in TEXTS for word in text.split()})
+    return [
+        (
+            " ".join(chance.choices(words, k=chance.randint(2, 8))),
+            " ".join(chance.choices(words, k=chance.randint(5, 40))),
+        )
+        for _ in range(count)
+    ]
+
 
 SMALL = {
     "vocab_size": 400,

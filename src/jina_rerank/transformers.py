@@ -122,7 +122,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
     config_class = JinaBertRerankerConfig
     config: JinaBertRerankerConfig
     base_model_prefix = "bert"
-    _no_split_modules = ["_Layer"]  # noqa: RUF012 - as transformers declares it
+    _no_split_modules = ["_GatedLayer", "_PlainLayer"]  # noqa: RUF012 - as transformers declares it
     _supports_sdpa = True
 
     def __init__(self, config: JinaBertRerankerConfig) -> None:

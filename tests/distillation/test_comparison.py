@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import TEXTS, write_bert
+from checkpoints import TEXTS, random_pairs, write_bert
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -19,8 +19,10 @@ from jina_rerank.jinabert import JinaBert
 
 HIDDEN, HEADS = 128, 4
 WIDTH = HIDDEN + HIDDEN // HEADS
-EXAMPLES = [(text[:24], text) for text in TEXTS]
-QUERY, PASSAGE = "the panda reads paris", "coffee and the bear in paris"
+EXAMPLES = [pair for pair in random_pairs(200, 0) if "panda" not in pair[1]]
+"""Where the panda is rare."""
+
+QUERY, PASSAGE = "the panda reads paris", "coffee and the panda bear in paris"
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +63,16 @@ def states_of(model: JinaBert, tokenizer: Tokenizer, query: str, passage: str) -
 
 
 def alone(folder, tokenizer: Tokenizer, text: str) -> list[Tensor]:
-    """What BERT gives a text's tokens after each layer if [CLS] sees nobody."""
-    ids = tokenizer.encode(text).ids
-    hiding = torch.zeros(1, 1, len(ids), len(ids))
-    hiding[0, 0, 0, 1:] = -torch.inf
+    """What BERT gives a text's tokens after each layer, but for [CLS]."""
     bert = BertModel.from_pretrained(folder).eval()
     with torch.no_grad():
-        given = bert(torch.tensor([ids]), attention_mask=hiding, output_hidden_states=True)
+        given = bert(torch.tensor([tokenizer.encode(text).ids]), output_hidden_states=True)
     return [states[0, 1:] for states in given.hidden_states[1:]]
 
 
 def test_each_text_is_read_as_if_it_stood_alone(folder, student):
     model, tokenizer = student
-    assert model.config.alibi_slopes == "gentle"
+    assert model.config.alibi_slopes == "faint"
     states = states_of(model, tokenizer, QUERY, PASSAGE)[1:-1]
     query, passage = (alone(folder, tokenizer, text) for text in (QUERY, PASSAGE))
     for layer, state in enumerate(states):
@@ -104,16 +103,14 @@ def test_words_are_found_in_the_other_text(student):
     embedded, first, *_ = states_of(model, tokenizer, QUERY, PASSAGE)
     worth = embedded[:, HIDDEN + Channel.WORTH] - embedded[:, HIDDEN + Channel.ZERO]
     found = first[:, HIDDEN + Channel.FOUND] - first[:, HIDDEN + Channel.ZERO]
-    sides = [
-        {number for number, side in zip(pair.ids, pair.type_ids, strict=True) if side == text}
-        for text in (0, 1)
-    ]
-    shared = sides[0] & sides[1] - {tokenizer.token_to_id("[SEP]")}
-    there = torch.tensor([number in shared for number in pair.ids])
-    assert 2 <= len(shared) < len(set(pair.ids)) - 2
-    torch.testing.assert_close(found[there], worth[there], atol=0.1 * LEVEL, rtol=0)
+    there = torch.tensor([token in {"the", "panda", "paris"} for token in pair.tokens])
+    torch.testing.assert_close(found[there], worth[there], atol=0.2 * LEVEL, rtol=0)
     assert float(found[~there].abs().max()) < 0.1 * LEVEL
-    assert float(worth[there].max()) > 0.3 * LEVEL
+    for token in ("panda", "the"):
+        rare = found[[one == token for one in pair.tokens]]
+        torch.testing.assert_close(
+            rare, torch.full((2,), LEVEL if token == "panda" else 0.0), atol=0.2 * LEVEL, rtol=0
+        )
 
 
 def test_the_first_token_is_the_same_in_every_pair(student):
@@ -150,7 +147,7 @@ def test_the_first_tokens_embedding_can_be_stored_as_it_is(student):
 def test_what_the_first_token_held_makes_way_anew(folder):
     model, tokenizer = convert_to_compare(folder, EXAMPLES)
     with torch.no_grad():
-        model.bert.encoder.layer[1].mlp.wo.bias += 0.3
+        model.bert.encoder.layer[1].out.bias += 0.3
     settle(model, tokenizer)
     below = states_of(model, tokenizer, QUERY, PASSAGE)[-2][0]
     bias = model.bert.encoder.layer[-1].attention.output["dense"].bias
@@ -184,9 +181,8 @@ def test_training_leaves_what_holds_the_texts_apart(folder, student):
             assert torch.equal(named[name][same], kept[name][same])
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu"])
-def test_logits_rise_with_the_cosine(tmp_path, activation):
-    write_bert(tmp_path, layers=1, hidden_size=HIDDEN, hidden_act=activation, intermediate_size=160)
+def test_logits_rise_with_the_cosine(tmp_path):
+    write_bert(tmp_path, layers=1, hidden_size=HIDDEN, intermediate_size=256)
     model, _ = convert_to_compare(tmp_path, EXAMPLES)
     # Within the directions that are gathered, and as long as those of the examples.
     directions, lengths = gathered(model)
@@ -233,6 +229,12 @@ def test_an_encoder_of_too_few_or_too_small_heads_is_refused(tmp_path, heads, hi
     write_bert(tmp_path, layers=1, num_attention_heads=heads, hidden_size=hidden)
     wanted = f"2 heads of 8 elements or more, not {heads} of {hidden // heads}"
     with pytest.raises(ModelLoadError, match=wanted):
+        convert_to_compare(tmp_path, EXAMPLES)
+
+
+def test_an_encoder_with_another_activation_is_refused(tmp_path):
+    write_bert(tmp_path, layers=1, hidden_act="relu")
+    with pytest.raises(ModelLoadError, match="needs an encoder with hidden_act 'gelu', not 'relu'"):
         convert_to_compare(tmp_path, EXAMPLES)
 
 

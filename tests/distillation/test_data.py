@@ -5,7 +5,12 @@ import gzip
 import pytest
 
 from jina_rerank import InputError
-from jina_rerank.distillation.data import TrainingPair, by_source, read_pairs
+from jina_rerank.distillation.data import (
+    TrainingPair,
+    by_source,
+    read_pairs,
+    with_fewer_queries,
+)
 
 
 def test_pairs_are_read_with_their_source(tmp_path):
@@ -92,3 +97,15 @@ def test_pairs_are_grouped_and_each_text_kept_once():
         {"q1": [0, 1], "q2": [0]},
     )
     assert (second.name, second.passages, second.queries) == ("b", ["p1"], {"q1": [0]})
+
+
+def test_queries_are_drawn_and_passages_stay():
+    (source,) = by_source(TrainingPair(f"q{i}", f"p{i}", "manual") for i in range(30))
+    fewer = with_fewer_queries(source, 10, seed=0)
+    assert len(fewer.queries) == 10
+    assert fewer.queries.items() <= source.queries.items()
+    assert fewer.passages == source.passages
+    assert len(source.queries) == 30
+    assert with_fewer_queries(source, 10, seed=0) == fewer
+    assert with_fewer_queries(source, 10, seed=1) != fewer
+    assert with_fewer_queries(source, 31, seed=0) == source

@@ -57,7 +57,10 @@ def test_logits_are_those_of_inference(lengths):
         torch.testing.assert_close(logits, reference(model, given_pairs), atol=2e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"feed_forward_type": "reglu"}, {"alibi_slopes": "paper"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"feed_forward_type": "reglu"}, {"feed_forward_type": "original"}, {"alibi_slopes": "paper"}],
+)
 def test_logits_follow_the_configuration(changes):
     model = tiny(**changes)
     given_pairs = pairs([30, 7])

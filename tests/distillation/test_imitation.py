@@ -52,14 +52,14 @@ def alone(folder, pair: TokenPair) -> list[tuple[Tensor, Tensor]]:
         with torch.no_grad():
             given = bert(torch.tensor([text]), output_hidden_states=True).hidden_states[1:]
         states = torch.cat(given)
-        found.append((states[:, 1:-1], states[-1].mean(0)))
+        found.append((states[:, 1:], states[-1].mean(0)))
     return found
 
 
 def rows_of(pair: TokenPair, first: int) -> tuple[slice, slice]:
-    """Where the tokens of its two texts are."""
+    """Where the tokens of its two texts are, each with its [SEP]."""
     query = list(pair.token_type_ids).index(1)
-    return slice(first + 1, first + query - 1), slice(first + query, first + len(pair) - 1)
+    return slice(first + 1, first + query), slice(first + query, first + len(pair))
 
 
 def variation(rows: Tensor) -> Tensor:
@@ -89,6 +89,26 @@ def test_the_distance_is_what_is_missed_of_the_variance(folder, student):
     missed = sum(variation(g - w) for g, w in zip(given, wanted, strict=True))
     expected = sum(layers) / 2 + missed / variation(torch.cat(wanted))
     assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_halves_are_what_attention_and_feed_forward_give(folder, student):
+    _, tokenizer = student
+    pairs = pairs_of(tokenizer, list(TEXTS))
+    apart = Apart.of(pairs, 512, LONGEST)
+    assert apart is not None
+    bert = BertModel.from_pretrained(folder, attn_implementation="eager").eval()
+    found = Original(folder, dtype=torch.float32).halves(apart.batch)
+    first = 0
+    for length in apart.batch.lengths:
+        rows = slice(first, first + length)
+        first += length
+        with torch.no_grad():
+            hidden = bert.embeddings(apart.batch.input_ids[rows][None])
+            for (inner, outer), layer in zip(found, bert.encoder.layer, strict=True):
+                hidden = layer.attention(hidden)[0]
+                torch.testing.assert_close(inner[rows], hidden[0], atol=1e-5, rtol=0)
+                hidden = layer.output(layer.intermediate(hidden), hidden)
+                torch.testing.assert_close(outer[rows], hidden[0], atol=1e-5, rtol=0)
 
 
 def test_a_vector_added_to_a_side_costs_nothing(folder, student):
@@ -134,7 +154,7 @@ def test_it_can_be_learned(folder, student):
     original = Original(folder, dtype=torch.float32).read(apart.batch)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
     masks = learned(model.config)
-    new = model.bert.encoder.layer[2].mlp.wo.weight.clone()
+    new = model.bert.encoder.layer[2].out.weight.clone()
     distances = []
     for _ in range(25):
         states = hidden_states(model, batch, whole=False)
@@ -147,4 +167,4 @@ def test_it_can_be_learned(folder, student):
         optimizer.step()
         distances.append(float(loss.detach()))
     assert distances[-1] < 0.5 * distances[0]
-    assert torch.equal(new, model.bert.encoder.layer[2].mlp.wo.weight)
+    assert torch.equal(new, model.bert.encoder.layer[2].out.weight)

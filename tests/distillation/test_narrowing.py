@@ -1,78 +1,99 @@
-"""Fewer units beside all of them, on the activations that were observed."""
+"""Fewer inputs beside all of them, and beside numpy's least squares."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from jina_rerank.distillation.narrowing import UNITS_AT_A_TIME, narrowed
-from jina_rerank.distillation.observation import ObservedLayer
+from jina_rerank.distillation.narrowing import AT_A_TIME, narrowed
 
-HIDDEN = 12
-
-
-def observed(units: Tensor) -> ObservedLayer:
-    """A layer whose units gave these, shape (tokens, units)."""
-    return ObservedLayer(
-        reach=torch.zeros(1),
-        units=units.mean(0).float(),
-        covariance=torch.cov(units.T, correction=0),
-        attention_norm=1.0,
-        norm=1.0,
-    )
+OUTPUTS = 12
+INPUTS = 2 * AT_A_TIME + 20
 
 
-def missed(units: Tensor, out: Tensor, keep: int) -> float:
-    """The part of the output's variance that fewer units miss."""
-    kept, weight, rest = narrowed(observed(units), out, keep)
+def with_constant(inputs: Tensor) -> Tensor:
+    return torch.cat([inputs, torch.ones(len(inputs), 1, dtype=inputs.dtype)], dim=1)
+
+
+def fitted(
+    inputs: Tensor, outputs: Tensor, keep: int | None = None, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What is kept, and what it gives instead of the outputs."""
+    rows = with_constant(inputs)
+    counts = torch.ones(outputs.shape[1], dtype=torch.float64) if counts is None else counts
+    products = rows.T @ rows
+    products.diagonal().add_(1e-9 * products.diagonal().mean())
+    kept, weights = narrowed(products, rows.T @ outputs, counts, keep)
+    assert weights.shape == (len(kept) + 1, outputs.shape[1])
+    return kept, with_constant(inputs[:, kept]) @ weights
+
+
+def missed(inputs: Tensor, outputs: Tensor, keep: int) -> float:
+    """The part of the outputs' variance that fewer inputs miss."""
+    kept, given = fitted(inputs, outputs, keep)
+    assert len(kept) == keep
     assert kept.tolist() == sorted(set(kept.tolist()))
-    assert weight.shape == (HIDDEN, keep)
-    whole = units @ out.double().T
-    given = units[:, kept] @ weight.double().T + rest.double()
-    return float((given - whole).square().mean() / whole.var(0).mean())
+    return float((given - outputs).square().mean() / outputs.var(0).mean())
 
 
-def activations(count: int, independent: int) -> Tensor:
+def activations(independent: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     sources = torch.randn(3000, independent, generator=generator, dtype=torch.float64)
-    mixing = torch.randn(independent, count, generator=generator, dtype=torch.float64)
+    mixing = torch.randn(independent, INPUTS, generator=generator, dtype=torch.float64)
     return sources @ mixing + 3.0
 
 
 @pytest.fixture
 def out() -> Tensor:
-    count = 2 * UNITS_AT_A_TIME + 20
-    return torch.randn(HIDDEN, count, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(INPUTS, OUTPUTS, generator=generator, dtype=torch.float64)
 
 
-def test_nothing_changes_where_all_are_kept(out: Tensor) -> None:
-    kept, weight, rest = narrowed(observed(activations(out.shape[1], 200)), out, out.shape[1])
-    assert kept.tolist() == list(range(out.shape[1]))
-    assert torch.equal(weight, out)
-    assert float(rest.abs().max()) < 1e-4
+def test_all_inputs_give_what_numpys_least_squares_give(out: Tensor) -> None:
+    inputs = activations(200)
+    noise = torch.randn(3000, OUTPUTS, generator=torch.Generator().manual_seed(2)).double()
+    outputs = inputs @ out + 5.0 * noise
+    kept, given = fitted(inputs, outputs)
+    assert kept.tolist() == list(range(INPUTS))
+    rows = with_constant(inputs).numpy()
+    weights, *_ = np.linalg.lstsq(rows, outputs.numpy(), rcond=None)
+    np.testing.assert_allclose(given.numpy(), rows @ weights, atol=1e-4)
 
 
 def test_what_others_say_too_is_not_missed(out: Tensor) -> None:
-    """Units that are sums of twenty others' sources, in as many as are kept."""
-    assert missed(activations(out.shape[1], 20), out, 25) < 0.01
+    """Inputs that are sums of twenty others' sources, in as many as are kept."""
+    inputs = activations(20)
+    assert missed(inputs, inputs @ out, 25) < 0.01
 
 
 def test_it_is_better_than_keeping_the_loudest(out: Tensor) -> None:
-    units = activations(out.shape[1], 60)
+    inputs = activations(60)
+    outputs = inputs @ out
     keep = 50
-    size = units.std(0) * out.double().norm(dim=0)
-    loudest = size.argsort(descending=True)[:keep]
-    idle = torch.ones(out.shape[1], dtype=torch.bool)
+    loudest = (inputs.std(0) * out.norm(dim=1)).argsort(descending=True)[:keep]
+    idle = torch.ones(INPUTS, dtype=torch.bool)
     idle[loudest] = False
-    left_out = (units - units.mean(0))[:, idle] @ out.double().T[idle]
-    plainly = float(left_out.square().mean() / (units @ out.double().T).var(0).mean())
-    assert missed(units, out, keep) < 0.2 * plainly
+    left_out = (inputs - inputs.mean(0))[:, idle] @ out[idle]
+    plainly = float(left_out.square().mean() / outputs.var(0).mean())
+    assert missed(inputs, outputs, keep) < 0.2 * plainly
 
 
-def test_a_unit_that_never_differs_does_no_harm(out: Tensor) -> None:
-    units = activations(out.shape[1], 40)
-    units[:, 7] = 2.0
-    kept, _, _ = narrowed(observed(units), out, 60)
+def test_an_input_that_never_differs_does_no_harm(out: Tensor) -> None:
+    inputs = activations(40)
+    inputs[:, 7] = 2.0
+    kept, _ = fitted(inputs, inputs @ out, 60)
     assert 7 not in kept.tolist()
-    assert missed(units, out, 60) < 0.01
+    assert missed(inputs, inputs @ out, 60) < 0.01
+
+
+def test_what_an_output_that_does_not_count_needs_is_left_out() -> None:
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(500, 20, generator=generator, dtype=torch.float64)
+    # Each output is an input; the louder ones do not count.
+    outputs = inputs * torch.linspace(1, 2, 20, dtype=torch.float64)
+    counts = (torch.arange(20) < 10).double()
+    kept, given = fitted(inputs, outputs, 10, counts)
+    assert kept.tolist() == list(range(10))
+    torch.testing.assert_close(given[:, :10], outputs[:, :10], atol=1e-5, rtol=0)

@@ -30,10 +30,10 @@ def test_reranker_halves_the_second_group_of_twelve() -> None:
     assert alibi_slopes(12) == pytest.approx(expected, rel=1e-15)
 
 
-def test_gentle_slopes_are_a_quarter_of_the_rerankers() -> None:
-    assert alibi_slopes(4, "gentle") == [2**-4, 2**-6, 2**-8, 2**-10]
-    expected = [2**-i for i in range(3, 11)] + [2**-3.5, 2**-4.5, 2**-5.5, 2**-6.5]
-    assert alibi_slopes(12, "gentle") == pytest.approx(expected, rel=1e-15)
+def test_faint_slopes_are_a_sixteenth_of_the_rerankers() -> None:
+    assert alibi_slopes(4, "faint") == [2**-6, 2**-8, 2**-10, 2**-12]
+    expected = [slope / 16 for slope in alibi_slopes(12)]
+    assert alibi_slopes(12, "faint") == pytest.approx(expected, rel=1e-15)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 100])

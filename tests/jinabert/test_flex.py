@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without to
 
 
 @pytest.mark.parametrize("alibi_slopes", ["reranker", "paper"])
-@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu"])
+@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu", "original"])
 @pytest.mark.parametrize(
     "lengths", [[1], [128], [129], [5, 300, 64, 64, 1], [127, 1, 128, 200]], ids=str
 )

@@ -30,7 +30,7 @@ def both(model: JinaBert, lengths: list[int]) -> tuple[Tensor, Tensor]:
 
 
 @needs_kernels
-@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu"])
+@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu", "original"])
 @pytest.mark.parametrize("alibi_slopes", ["reranker", "paper"])
 @pytest.mark.parametrize("heads", [4, 8, 16])
 def test_every_kind_of_model(feed_forward_type: str, alibi_slopes: str, heads: int) -> None:

@@ -46,6 +46,9 @@ def reference_logit(model: JinaBert, ids: torch.Tensor, types: torch.Tensor) -> 
     def linear(x: torch.Tensor, name: str) -> torch.Tensor:
         return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
+    def gelu(x: torch.Tensor) -> torch.Tensor:
+        return x * 0.5 * (1 + torch.erf(x / 2**0.5))
+
     slopes = torch.tensor(alibi_slopes(heads, config.alibi_slopes), dtype=torch.float64)
     positions = torch.arange(length)
     distance = (positions[None] - positions[:, None]).abs()
@@ -68,18 +71,19 @@ def reference_logit(model: JinaBert, ids: torch.Tensor, types: torch.Tensor) -> 
         context = (weights @ v).transpose(0, 1).reshape(length, -1)
         dense = linear(context, f"{layer}.attention.output.dense")
         x = norm(x + dense, f"{layer}.attention.output.LayerNorm")
+        if config.feed_forward_type == "original":
+            units = gelu(linear(x, f"{layer}.intermediate.dense"))
+            x = norm(x + linear(units, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
+            continue
         gate, up = (x @ w[f"{layer}.mlp.gated_layers.weight"].T).chunk(2, -1)
-        if config.feed_forward_type == "geglu":
-            gate = gate * 0.5 * (1 + torch.erf(gate / 2**0.5))
-        else:
-            gate = gate.clamp_min(0)
+        gate = gelu(gate) if config.feed_forward_type == "geglu" else gate.clamp_min(0)
         x = norm(x + linear(gate * up, f"{layer}.mlp.wo"), f"{layer}.mlp.layernorm")
     pooled = linear(x[0], "bert.pooler.dense").tanh()
     return float(linear(pooled, "classifier"))
 
 
-@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu"])
-@pytest.mark.parametrize("slopes", ["reranker", "paper", "gentle"])
+@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu", "original"])
+@pytest.mark.parametrize("slopes", ["reranker", "paper", "faint"])
 @pytest.mark.parametrize("heads", [4, 8, 12, 16])
 def test_formulas_written_out(heads: int, slopes: str, feed_forward_type: str) -> None:
     model = random_model(

@@ -50,8 +50,8 @@ def test_golden_logits(golden: Path, case: int) -> None:
     np.testing.assert_allclose(logits, values[f"case{case}_logits_f64"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu"])
-@pytest.mark.parametrize("slopes", ["reranker", "paper", "gentle"])
+@pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu", "original"])
+@pytest.mark.parametrize("slopes", ["reranker", "paper", "faint"])
 @pytest.mark.parametrize("heads", [4, 8, 12])
 def test_same_logits_as_torch_at_every_length(
     heads: int, slopes: str, feed_forward_type: str

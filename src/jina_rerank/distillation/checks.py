@@ -48,7 +48,7 @@ RANGES = {
         "decay": NOT_NEGATIVE,
         "tokens_per_step": COUNT,
     },
-    "data": {"weights": NOT_NEGATIVE, "seed": SEED},
+    "data": {"queries": COUNT, "weights": NOT_NEGATIVE, "seed": SEED},
     "teacher": {"weight": MORE_THAN_0},
     "lists": {
         "kl": NOT_NEGATIVE,

@@ -66,13 +66,21 @@ class BertEncoder:
         }
         return cls(folder, _read_config(files.config), weights)
 
-    def reranker(self, slopes: Slopes, units: int | None, *, wider: int = 0) -> JinaBertConfig:
+    def reranker(
+        self,
+        slopes: Slopes,
+        units: int | None,
+        *,
+        wider: int = 0,
+        feed_forward: FeedForward | None = None,
+    ) -> JinaBertConfig:
         """The shape of a reranker with its weights.
 
         Args:
             slopes: See `convert_bert`.
             units: Of each feed-forward; None for all.
             wider: By how many heads, which then look for themselves, see `widening`.
+            feed_forward: Of which kind; None for a gated one with the encoder's activation.
 
         Raises:
             ModelLoadError: There are fewer units, or `config.json` lacks a field.
@@ -89,7 +97,7 @@ class BertEncoder:
                 intermediate_size=units or there,
                 type_vocab_size=given.get("type_vocab_size", 2),
                 layer_norm_eps=given.get("layer_norm_eps", 1e-12),
-                feed_forward_type=GATES[given["hidden_act"]],
+                feed_forward_type=feed_forward or GATES[given["hidden_act"]],
                 alibi_slopes=slopes,
             )
         except (KeyError, ValueError, TypeError) as error:

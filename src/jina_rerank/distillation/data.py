@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .._inputs import check_text
@@ -63,6 +64,20 @@ def _text(given: object, where: str) -> str:
     if not isinstance(given, str) or not given.strip():
         raise InputError(where, f"must be a text that is not blank, not {given!r}")
     return check_text(given, where)
+
+
+def with_fewer_queries(source: Source, count: int, seed: int) -> Source:
+    """A source with all passages, and as many queries at most.
+
+    Args:
+        source: Left as it is.
+        count: How many, at least 1.
+        seed: Of which ones.
+    """
+    chosen = list(source.queries)
+    if len(chosen) > count:
+        chosen = random.Random(f"{source.name}-{seed}").sample(chosen, count)
+    return replace(source, queries={query: source.queries[query] for query in chosen})
 
 
 def by_source(pairs: Iterable[TrainingPair]) -> list[Source]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..jinabert.alibi import alibi_slopes
+from ..jinabert.config import JinaBertConfig
 from ..jinabert.model import JinaBert, _Layer
 from ..jinabert.tokenizer import TokenPair
 
@@ -134,23 +135,38 @@ def hidden_states(model: JinaBert, batch: TrainingBatch, *, whole: bool = True) 
         behind the last sequence; the last one (sequences, hidden) where it is not whole.
     """
     hidden = model.bert.embeddings(batch.input_ids, batch.token_type_ids, batch.first)
-    biases = [_bias(model, group, hidden) for group in batch.groups]
+    biases = attention_biases(model.config, batch, hidden)
     states = [hidden]
     layers = model.bert.encoder.layer
     for layer in layers if whole else layers[:-1]:
         assert isinstance(layer, _Layer)
-        attention = layer.attention
-        q, k, v = (attention.self[name](hidden) for name in ("query", "key", "value"))
-        # All groups at once: backwards, a gather writes every row, also those that it leaves out.
-        gathered = [rows.index_select(0, batch._rows).split(batch._sizes) for rows in (q, k, v)]
-        context = torch.cat(
-            [_attend(qkv, bias) for *qkv, bias in zip(*gathered, biases, strict=True)]
-        )
-        hidden = _finish(layer, context.index_select(0, batch._place), hidden)
+        hidden = _finish(layer, attended(layer, batch, biases, hidden), hidden)
         states.append(hidden)
     if not whole:
         states.append(_first_tokens(layers[-1], batch, biases, hidden))
     return states
+
+
+def attended(
+    layer: _Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
+) -> Tensor:
+    """What the heads of a layer bring every token.
+
+    Args:
+        layer: Of the model.
+        batch: What is read.
+        biases: Of each of its groups, see `attention_biases`.
+        hidden: What the layer below gives, shape (rows, hidden).
+
+    Returns:
+        Shape (rows, hidden).
+    """
+    attention = layer.attention
+    q, k, v = (attention.self[name](hidden) for name in ("query", "key", "value"))
+    # All groups at once: backwards, a gather writes every row, also those that it leaves out.
+    gathered = [rows.index_select(0, batch._rows).split(batch._sizes) for rows in (q, k, v)]
+    context = torch.cat([_attend(qkv, bias) for *qkv, bias in zip(*gathered, biases, strict=True)])
+    return context.index_select(0, batch._place)
 
 
 def _first_tokens(
@@ -181,20 +197,30 @@ def _first_tokens(
 def _finish(layer: _Layer, context: Tensor, hidden: Tensor) -> Tensor:
     """All that follows the attention, token by token."""
     output = layer.attention.output
-    given: Tensor = layer.mlp(output["LayerNorm"](hidden + output["dense"](context)))
-    return given
+    return layer.feed_forward(output["LayerNorm"](hidden + output["dense"](context)))
 
 
-def _bias(model: JinaBert, group: Group, like: Tensor) -> Tensor:
-    """ALiBi's, and what hides padding; shape (count, heads, length, length)."""
-    config = model.config
+def attention_biases(config: JinaBertConfig, batch: TrainingBatch, like: Tensor) -> list[Tensor]:
+    """ALiBi's bias, and what hides padding.
+
+    Args:
+        config: The model's.
+        batch: What is read.
+        like: Has the device and the dtype.
+
+    Returns:
+        One for each group, shape (count, heads, length, length).
+    """
     slopes = torch.tensor(
         alibi_slopes(config.num_attention_heads, config.alibi_slopes), device=like.device
     )
-    position = torch.arange(group.rows.shape[1], device=like.device)
-    near = -slopes[:, None, None] * (position[:, None] - position).abs()
-    hiding = torch.where(group.mask, 0.0, PADDING)[:, None, None]
-    return (near + hiding).to(like.dtype)
+    biases = []
+    for group in batch.groups:
+        position = torch.arange(group.rows.shape[1], device=like.device)
+        near = -slopes[:, None, None] * (position[:, None] - position).abs()
+        hiding = torch.where(group.mask, 0.0, PADDING)[:, None, None]
+        biases.append((near + hiding).to(like.dtype))
+    return biases
 
 
 def _attend(qkv: Sequence[Tensor], bias: Tensor) -> Tensor:

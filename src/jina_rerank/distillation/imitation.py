@@ -9,7 +9,7 @@ query, and those of the passage, the states that the encoder gives them all the 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -47,7 +47,6 @@ class Original:
         self.layers = tuple(range(config.num_hidden_layers) if layers is None else layers)
         self.longest = int(config.max_position_embeddings)
 
-    @torch.no_grad()
     def states(self, batch: TrainingBatch) -> list[Tensor]:
         """What it gives after each of `layers`, for the same tokens.
 
@@ -57,6 +56,36 @@ class Original:
         Returns:
             Shape (tokens, hidden) each, float32.
         """
+        return self._rows(batch, lambda every: [every[layer] for layer in self.layers])
+
+    def halves(self, batch: TrainingBatch) -> list[tuple[Tensor, Tensor]]:
+        """As `states`, with what it gives between a layer's attention and its feed-forward.
+
+        Returns:
+            Both of each of `layers`, the inner one first.
+        """
+        inner: list[Tensor] = []
+
+        def given(every: Sequence[Tensor]) -> list[Tensor]:
+            seen, inner[:] = inner[:], []
+            return [state for layer in self.layers for state in (seen[layer], every[layer])]
+
+        hooks = [
+            layer.attention.output.register_forward_hook(lambda _, __, out: inner.append(out))
+            for layer in self._bert.encoder.layer
+        ]
+        try:
+            states = self._rows(batch, given)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return list(zip(states[::2], states[1::2], strict=True))
+
+    @torch.no_grad()
+    def _rows(
+        self, batch: TrainingBatch, given_of: Callable[[Sequence[Tensor]], list[Tensor]]
+    ) -> list[Tensor]:
+        """What it gives group by group, chosen of the states of its layers, for all tokens."""
         states: list[Tensor] = []
         for group in batch.groups:
             every = self._bert(
@@ -64,7 +93,7 @@ class Original:
                 attention_mask=group.mask.long(),
                 output_hidden_states=True,
             ).hidden_states[1:]
-            given = [every[layer] for layer in self.layers]
+            given = given_of(every)
             if not states:
                 shape = (batch.tokens, given[0].shape[-1])
                 states = [torch.empty(shape, device=given[0].device) for _ in given]
@@ -103,8 +132,8 @@ class Read:
 class Apart:
     """The texts of pairs, each by itself.
 
-    Tokens of a pair that have no counterpart, special ones and those of texts that are blank or
-    too long, belong to neither side and to a text behind the last.
+    Each text's [SEP] is one of its tokens. Those of a pair that have no counterpart, [CLS] and what
+    is in texts that are blank or too long, belong to neither side and to a text behind the last.
 
     Attributes:
         batch: The texts, each between its special tokens; one that several pairs have, once.
@@ -163,10 +192,9 @@ class Apart:
                     alone.append(TokenPair(ids, array("i", [0]) * len(ids)))
                     first.append(tokens)
                     tokens += len(ids)
-                inner = len(ids) - 2
-                own = slice(at, at + inner)
+                own = slice(at, at + len(ids) - 1)
                 sides[side, own] = 1
-                counterparts[own] = torch.arange(first[text] + 1, first[text] + 1 + inner)
+                counterparts[own] = torch.arange(first[text] + 1, first[text] + len(ids))
                 places[own] = len(found)
                 found.append((text, side))
         if not found:
@@ -208,11 +236,12 @@ def distance(states: Sequence[Tensor], apart: Apart, alone: Read) -> Tensor:
         for given, wanted in zip(own, alone.states, strict=True)
     ]
     wanted = alone.means[apart.texts]
-    pooled = _distance(_means(own[-1], apart), wanted, apart.place_sides)
+    pooled = _distance(means_of(own[-1], apart), wanted, apart.place_sides)
     return torch.stack(layers).mean() + pooled
 
 
-def _means(rows: Tensor, apart: Apart) -> Tensor:
+def means_of(rows: Tensor, apart: Apart) -> Tensor:
+    """The mean of each text's rows, shape (places, columns)."""
     places = len(apart.texts)
     sums = rows.new_zeros(places + 1, rows.shape[1]).index_add(0, apart.places, rows)
     return sums[:places] / torch.bincount(apart.places, minlength=places)[:places, None]

@@ -15,8 +15,10 @@ from ..jinabert.files import find_checkpoint
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer
 from ..scorers.remote import RemoteScorer
-from .comparison import convert_to_compare, shape_to_compare
+from .comparison import convert_to_compare, settle, shape_to_compare
 from .conversion import BertEncoder, convert_bert
+from .fitting import fit_layers
+from .imitation import Original
 from .recipe import StudentRecipe, TeacherRecipe
 from .teachers import Bm25Teacher, EmbeddingTeacher, ScorerTeacher, Teacher
 
@@ -87,6 +89,32 @@ def load_comparing(
         intermediate_size=student.intermediate_size,
         seed=student.seed,
     )
+
+
+def fit_again(
+    model: JinaBert,
+    tokenizer: Tokenizer,
+    student: StudentRecipe,
+    examples: Sequence[tuple[str, str]],
+) -> None:
+    """Fit a healed student with `compare` to its encoder once more, in place.
+
+    Training leaves its matrices near the best ones, and least squares find them.
+
+    Args:
+        model: On any device.
+        tokenizer: Its own.
+        student: Which one.
+        examples: As for `load_comparing`.
+    """
+    assert student.convert is not None  # by check_recipe
+    original = Original(
+        Path(student.convert).expanduser(),
+        dtype=torch.float32,
+        device=model.classifier.weight.device,
+    )
+    fit_layers(model, tokenizer, original, examples, seed=student.seed)
+    settle(model, tokenizer)
 
 
 def check_teacher(teacher: TeacherRecipe) -> None:

@@ -1,46 +1,44 @@
-"""A feed-forward with fewer units: which to keep, and how they make up for the others."""
+"""Least squares with fewer inputs: which to keep, and how they make up for the others."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .observation import ObservedLayer
-
-RIDGE = 1e-3
-"""What is added to the units' variances, as a part of their mean: some units hardly ever differ."""
-
-UNITS_AT_A_TIME = 64
-"""How many units are left out before the others are fitted anew."""
+AT_A_TIME = 64
+"""How many inputs are left out before the others are fitted anew."""
 
 
-def narrowed(observed: ObservedLayer, out: Tensor, units: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A feed-forward with fewer units, which do the others' work as well as they can.
+def narrowed(
+    products: Tensor, wanted: Tensor, counts: Tensor, keep: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The best linear map from some of the inputs.
 
-    Left out is what the rest can best make up for, some units at a time, and the rest fitted to
-    what all gave by least squares: Hassibi and Stork's Optimal Brain Surgeon (1993), by columns.
-    Of all-MiniLM-L6-v2's 1,536 units 1,024 so chosen give mean vectors that miss a tenth of the
-    variance before any training; those with the largest spread, not fitted, a quarter.
+    Left out is what the rest can best make up for, some inputs at a time, and the rest fitted anew:
+    Hassibi and Stork's Optimal Brain Surgeon (1993), by columns. Of all-MiniLM-L6-v2's 1,536 units
+    1,024 so chosen give mean vectors that miss a tenth of the variance before any training; those
+    with the largest spread, not fitted, a quarter.
 
     Args:
-        observed: What the units do.
-        out: The product behind them, shape (hidden, units).
-        units: How many to keep.
+        products: The sum over examples of inputs by inputs, shape (inputs, inputs), float64 and of
+            full rank. The last input is the constant 1, which always stays.
+        wanted: The same of inputs by outputs, shape (inputs, outputs).
+        counts: How much each output counts, shape (outputs,).
+        keep: How many inputs stay beside the constant; None for all.
 
     Returns:
-        Which are kept, shape (units,), in their order; their columns of `out`, shape
-        (hidden, units); and what to add to its bias, shape (hidden,).
+        Which inputs are kept, shape (keep,), in their order; and the map, shape
+        (keep + 1, outputs), the constant's row last.
     """
-    everything = out.double().T
-    products = observed.covariance.clone()
-    products.diagonal().add_(RIDGE * products.diagonal().mean())
-    kept, fitted = torch.arange(len(everything)), everything
-    while len(kept) > units:
+    kept = torch.arange(len(products), device=products.device)
+    fitted = torch.linalg.solve(products, wanted)
+    last = kept[-1:]
+    keep = len(products) - 1 if keep is None else keep
+    while len(kept) - 1 > keep:
         inverse = torch.linalg.inv(products[kept][:, kept])
-        loss = fitted.square().sum(1) / inverse.diagonal()
-        stay = max(units, len(kept) - UNITS_AT_A_TIME)
-        kept = kept[loss.argsort(descending=True)[:stay]].sort().values
-        fitted = torch.linalg.solve(products[kept][:, kept], products[kept] @ everything)
-    mean = observed.units.double()
-    rest = mean @ everything - mean[kept] @ fitted
-    return kept, fitted.T.to(out.dtype), rest.to(out.dtype)
+        loss = (fitted * counts).square().sum(1) / inverse.diagonal()
+        stay = max(keep, len(kept) - 1 - AT_A_TIME)
+        best = loss[:-1].argsort(descending=True)[:stay].sort().values
+        kept = torch.cat([kept[best], last])
+        fitted = torch.linalg.solve(products[kept][:, kept], wanted[kept])
+    return kept[:-1], fitted

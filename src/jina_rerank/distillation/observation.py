@@ -22,16 +22,12 @@ class ObservedLayer:
 
     Attributes:
         reach: How many tokens away each head looks, shape (heads,).
-        units: The mean of each unit of the feed-forward, shape (units,).
-        covariance: Of the units, shape (units, units), float64.
         attention_norm: The standard deviation of a vector's elements in front of the norm behind
             the attention: the harmonic mean, since the norm divides by it.
         norm: The same of the norm behind the feed-forward.
     """
 
     reach: Tensor
-    units: Tensor
-    covariance: Tensor
     attention_norm: float
     norm: float
 
@@ -65,7 +61,6 @@ def observe(folder: Path, texts: Sequence[Encoding]) -> Observed:
     norms = [_Norm(bert.embeddings.LayerNorm)]
     for layer in layers:
         norms += [_Norm(layer.attention.output.LayerNorm), _Norm(layer.output.LayerNorm)]
-    units = [_Units(layer.intermediate) for layer in layers]
     heads = bert.config.num_attention_heads
     reach, tokens = torch.zeros(len(layers), heads), 0
     means = torch.empty(len(texts), bert.config.hidden_size)
@@ -83,8 +78,6 @@ def observe(folder: Path, texts: Sequence[Encoding]) -> Observed:
         inner = mask & ~special
         for norm in norms:
             norm.mask = inner
-        for unit in units:
-            unit.mask = inner
         given = bert(ids, attention_mask=mask.long(), output_attentions=True)
         position = torch.arange(length)
         distance = (position[:, None] - position).abs().float()
@@ -99,8 +92,6 @@ def observe(folder: Path, texts: Sequence[Encoding]) -> Observed:
         layers=[
             ObservedLayer(
                 reach=reach[number] / tokens,
-                units=units[number].mean,
-                covariance=units[number].covariance,
                 attention_norm=norms[1 + 2 * number].deviation,
                 norm=norms[2 + 2 * number].deviation,
             )
@@ -127,32 +118,3 @@ class _Norm:
     @property
     def deviation(self) -> float:
         return self._count / self._inverse
-
-
-class _Units:
-    """Watches what a feed-forward's units give."""
-
-    mask: Tensor
-
-    def __init__(self, intermediate: nn.Module) -> None:
-        self._count = 0
-        self._sum = self._products = torch.zeros((), dtype=torch.float64)
-        intermediate.register_forward_hook(self._see)
-
-    def _see(self, _: nn.Module, __: tuple[Tensor, ...], given: Tensor) -> None:
-        rows = given[self.mask].double()
-        self._count += len(rows)
-        self._sum = self._sum + rows.sum(0)
-        self._products = self._products + rows.T @ rows
-
-    @property
-    def _mean(self) -> Tensor:
-        return self._sum / self._count
-
-    @property
-    def mean(self) -> Tensor:
-        return self._mean.float()
-
-    @property
-    def covariance(self) -> Tensor:
-        return self._products / self._count - torch.outer(self._mean, self._mean)

@@ -89,11 +89,14 @@ class DataRecipe:
 
     Attributes:
         pairs: Files, or patterns such as `pairs/*.jsonl`; see `read_pairs`.
+        queries: How many queries of each source at most, drawn at random; None for all. Teachers
+            are asked for all of them, and a step takes a few. Passages stay.
         weights: How often lists of a source are drawn, where it is not 1.
-        seed: Of the negatives.
+        seed: Of the queries and of the negatives.
     """
 
     pairs: tuple[str, ...]
+    queries: int | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
 

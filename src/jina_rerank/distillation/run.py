@@ -36,10 +36,9 @@ from ..scorers._device import choose_device
 from ..scorers.local import LocalScorer
 from .boards import tensorboard
 from .card import write_card
-from .comparison import settle
-from .data import Source, TrainingPair, by_source, read_pairs
+from .data import Source, TrainingPair, by_source, read_pairs, with_fewer_queries
 from .mining import CandidateList
-from .models import check_teacher, load_comparing, load_student, load_teacher
+from .models import check_teacher, fit_again, load_comparing, load_student, load_teacher
 from .prepared import Prepared, prepare_lists, teach
 from .recipe import Recipe, StudentRecipe
 from .stages import Stages
@@ -48,8 +47,8 @@ from .widening import learned
 
 logger = logging.getLogger(__name__)
 
-EXAMPLES = 512
-"""How many pairs an encoder is watched on, whose student is to compare."""
+EXAMPLES = 1536
+"""How many pairs an encoder is watched on, and fitted to, whose student is to compare."""
 
 Figures = dict[str, dict[str, float]]
 """nDCG@10 by collection and system."""
@@ -97,14 +96,15 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         )
         for one in recipe.teacher
     }
+    examples = _examples(passages, lists, recipe)
     if recipe.student.compare:
-        model, tokenizer = load_comparing(recipe.student, _examples(passages, lists, recipe))
+        model, tokenizer = load_comparing(recipe.student, examples)
     model = model.to(device)
     stages = Stages(recipe, Prepared(passages, lists, scores), tokenizer, device)
     if (healing := stages.healing()) is not None:
         _heal(recipe, model, healing, output / "healing", progress=progress)
         if recipe.student.compare:
-            settle(model, tokenizer)
+            fit_again(model, tokenizer, recipe.student, examples)
     objective = stages.ranking()
     folder = output / "model"
 
@@ -146,7 +146,9 @@ def _read_sources(recipe: Recipe) -> list[Source]:
         raise InputError("recipe", f"data.weights: no such source: {sorted(unknown)}")
     if sources and not any(weights.get(source.name, 1.0) for source in sources):
         raise InputError("recipe", "data.weights: all are 0, so nothing is drawn")
-    return sources
+    if recipe.data.queries is None:
+        return sources
+    return [with_fewer_queries(source, recipe.data.queries, recipe.data.seed) for source in sources]
 
 
 def _read_all(patterns: Sequence[str]) -> list[TrainingPair]:

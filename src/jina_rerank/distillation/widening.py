@@ -8,8 +8,9 @@ not have, so every layer is made one head wider:
 - The new elements of a token's state, the channels, say which text it belongs to. Of each head's
   query and key the two elements that matter least make way for the channels' product, which is far
   below zero where query and key belong to different texts (`_screened`).
-- The new head of the first layer finds in the other text the token's own word (`_matching`). It
-  writes what finding it is worth, an inverse document frequency, into a channel.
+- The new head of the first layer finds in the other text the token's own word, by its code, which
+  fills the other new elements (`_matching`). It writes what finding it is worth, an inverse
+  document frequency, into a channel.
 - The new heads of the other layers look where they like, and write nothing before training.
 
 What is not in the channels is the encoder's, and stays as it was: nothing is written to it, and
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
@@ -32,9 +32,8 @@ from torch import Tensor
 from ..jinabert import JinaBertConfig
 from ..jinabert.alibi import alibi_slopes
 from ..jinabert.quantization import dequantize_rows, quantize_rows
-from .conversion import gated_from_plain
-from .narrowing import narrowed
 from .observation import Observed, ObservedLayer
+from .words import Words
 
 State = dict[str, Tensor]
 
@@ -64,29 +63,15 @@ APART = 14.0
 """How much less a head's score of a token of the other text is. A thousand such tokens together
 weigh a thousandth of one of the own text."""
 
-SAME, NONE = 36.0, 29.0
-"""The score of the same word in the other text, and that of [CLS], which stands for none."""
+CODE = 0.5
+"""What each element of a word's code holds, or less it."""
+
+SAME, NONE = 40.0, 32.0
+"""The score of the same word in the other text, and that of [CLS], which stands for none. Of 26
+elements of a code all but two must be the same to come near it: of two words five in a million."""
 
 SURE = 4.0
 """How much more the channel of [CLS] counts than others: layer norms make it smaller."""
-
-POSITION_DIRECTIONS = 16
-"""In so many directions position embeddings differ; of all-MiniLM-L6-v2's variance they are 98%."""
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What is known of the words.
-
-    Attributes:
-        worth: Inverse document frequency of each token of the vocabulary, from 0 to 1.
-        used: Which of them texts use.
-        start: The number of [CLS].
-    """
-
-    worth: Tensor
-    used: Tensor
-    start: int
 
 
 def widened(
@@ -102,7 +87,7 @@ def widened(
         bert: The encoder's weights.
         config: The wider one's.
         observed: What the encoder does on texts.
-        words: See `Words`.
+        words: With codes of as many elements as `code_elements` says.
         generator: Of what is random.
 
     Returns:
@@ -111,7 +96,7 @@ def widened(
     state = _embeddings(bert, config, observed.embeddings, words)
     for number, layer in enumerate(observed.layers):
         state |= _layer(bert, config, number, layer, generator)
-    return state | _matching(state, config, words.used, words.start)
+    return state | _matching(state, config, words.start)
 
 
 def _embeddings(
@@ -130,8 +115,16 @@ def _embeddings(
     for text, channel in enumerate((Channel.QUERY, Channel.PASSAGE)):
         types[text, :, :hidden] = given[text : text + places]
         types[text, :, hidden + channel] = LEVEL
-    rows[:, hidden + Channel.WORTH] = LEVEL * words.worth
-    rows[words.start, hidden + Channel.QUERY] -= LEVEL
+    # What a word's own elements are not is made as long as they are, for the norm behind divides
+    # by their length. Where it stands hardly changes that.
+    own, place = rows[:, :hidden], given[1:].mean(0)
+    square = own.square().mean(1) + 2 / hidden * own @ place + given[1:].square().mean()
+    length = square.clamp_min(0).sqrt()
+    rows[:, hidden + len(Channel) :] = CODE * length[:, None] * words.codes
+    rows[:, hidden + Channel.WORTH] = LEVEL * length * words.worth
+    # [CLS] has no code: what it is found by is not to be anything like a word's.
+    rows[words.start, hidden:] = 0.0
+    rows[words.start, hidden + Channel.QUERY] = -LEVEL
     rows[words.start, hidden + Channel.START] = LEVEL
     types = types.flatten(0, 1)
     # Where an element is far above the others, as in all-MiniLM-L6-v2, storing it as 8-bit integers
@@ -140,7 +133,7 @@ def _embeddings(
         one = slice(row, row + 1)
         table[one] = dequantize_rows(*quantize_rows(table[one]), table.dtype)
     prefix = "bert.embeddings"
-    gain, bias = _norm(bert, "embeddings.LayerNorm", config, 1.0)
+    gain, bias = _norm(bert, "embeddings.LayerNorm", config, 1.0, coded=True)
     return {
         f"{prefix}.word_embeddings.weight": rows,
         f"{prefix}.token_type_embeddings.weight": types,
@@ -154,21 +147,25 @@ def _norm(
     name: str,
     config: JinaBertConfig,
     norm: float,
+    *,
+    coded: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Gain and bias that leave the encoder's elements as they are and the channels.
+    """Gain and bias that leave the encoder's elements as they are, and the new ones.
 
     Args:
         bert: The encoder's weights.
         name: The norm's.
         config: The wider encoder's.
         norm: What the encoder's is given.
+        coded: Whether words' codes are there.
     """
     gain, bias = bert[f"{name}.weight"], bert[f"{name}.bias"]
     hidden, width = len(gain), config.hidden_size
     # Of the channels one says which text it is, and half a one what the word is worth.
-    deviation = math.sqrt((hidden * norm**2 + 1.5 * LEVEL**2) / width)
-    new = torch.full((width - hidden,), deviation)
-    return torch.cat([gain * deviation / norm, new]), _wide(bias, width, 0)
+    new = 1.5 * LEVEL**2 + coded * code_elements(config) * CODE**2
+    deviation = math.sqrt((hidden * norm**2 + new) / width)
+    gains = torch.full((width - hidden,), deviation)
+    return torch.cat([gain * deviation / norm, gains]), _wide(bias, width, 0)
 
 
 def _layer(
@@ -181,23 +178,27 @@ def _layer(
     source, target = f"encoder.layer.{number}", f"bert.encoder.layer.{number}"
     width = config.hidden_size
     gain, bias = _norm(
-        bert, f"{source}.attention.output.LayerNorm", config, observed.attention_norm
+        bert,
+        f"{source}.attention.output.LayerNorm",
+        config,
+        observed.attention_norm,
+        coded=number == 0,
     )
+    if number == 0:
+        # Words have been found.
+        gain[-code_elements(config) :] = 0.0
     after_gain, after_bias = _norm(bert, f"{source}.output.LayerNorm", config, observed.norm)
     into, out = f"{source}.intermediate.dense", f"{source}.output.dense"
-    kept, weight, rest = narrowed(observed, bert[f"{out}.weight"], config.intermediate_size)
-    gated = gated_from_plain(
-        _wide(bert[f"{into}.weight"][kept], width, 1), bert[f"{into}.bias"][kept], gain, bias
-    )
     return {
         **_attention(bert, config, number, observed.reach, generator),
         f"{target}.attention.output.LayerNorm.weight": gain,
-        f"{target}.attention.output.LayerNorm.bias": gated.norm_bias,
-        f"{target}.mlp.gated_layers.weight": gated.gated_layers,
-        f"{target}.mlp.wo.weight": _wide(weight, width, 0),
-        f"{target}.mlp.wo.bias": _wide(bert[f"{out}.bias"] + rest, width, 0) - gated.residual,
-        f"{target}.mlp.layernorm.weight": after_gain,
-        f"{target}.mlp.layernorm.bias": after_bias,
+        f"{target}.attention.output.LayerNorm.bias": bias,
+        f"{target}.intermediate.dense.weight": _wide(bert[f"{into}.weight"], width, 1),
+        f"{target}.intermediate.dense.bias": bert[f"{into}.bias"],
+        f"{target}.output.dense.weight": _wide(bert[f"{out}.weight"], width, 0),
+        f"{target}.output.dense.bias": _wide(bert[f"{out}.bias"], width, 0),
+        f"{target}.output.LayerNorm.weight": after_gain,
+        f"{target}.output.LayerNorm.bias": after_bias,
     }
 
 
@@ -271,55 +272,32 @@ def _screened(
     return (weight, bias), new_key
 
 
-def _matching(state: State, config: JinaBertConfig, used: Tensor, start: int) -> State:
-    """The first layer's new head: a token finds its own word in the other text.
-
-    Queries and keys are the token's embedding along the directions in which words differ most,
-    each brought to the same spread; words that are like all others, as the most frequent are, are
-    short there and find nothing.
-    """
+def _matching(state: State, config: JinaBertConfig, start: int) -> State:
+    """The first layer's new head: a token finds its own word, by its code, in the other text."""
     prefix, target = "bert.embeddings", "bert.encoder.layer.0.attention"
     width, heads = config.hidden_size, config.num_attention_heads
-    size = width // heads
-    hidden, count = width - size, size - 3
+    size, count = width // heads, code_elements(config)
+    hidden = width - size
     first = _new_head(config, 0) * size
-    words = state[f"{prefix}.word_embeddings.weight"]
-    types = state[f"{prefix}.token_type_embeddings.weight"]
-    gain, bias = state[f"{prefix}.LayerNorm.weight"], state[f"{prefix}.LayerNorm.bias"]
-    places = types.view(2, config.text_positions, width)
-    own_place = torch.arange(int(used.sum())) % config.text_positions
-    seen = [
-        F.layer_norm(words[used] + text[own_place], (width,), gain, bias)[:, :hidden]
-        for text in places
-    ]
-    centers = [one.mean(0) for one in seen]
-    # Where a word stands says nothing of which word it is.
-    placed = (places[0] - places[0].mean(0))[:, :hidden] * gain[:hidden]
-    where = torch.linalg.svd(placed, full_matrices=False)[2][:POSITION_DIRECTIONS]
-    differences = seen[0] - centers[0]
-    differences -= differences @ where.T @ where
-    _, spread, directions = torch.linalg.svd(differences, full_matrices=False)
-    along = directions[:count] / (spread[:count, None] / math.sqrt(int(used.sum())))
-    along *= math.sqrt(SAME * math.sqrt(size) / count)
     parts = [f"{target}.self.{part}" for part in ("query", "key", "value")]
     query, key, value = (state[f"{part}.weight"].clone() for part in parts)
     query_bias = state[f"{parts[0]}.bias"].clone()
     for weight in (query, key, value):
         weight[first : first + size] = 0.0
+    by_code = math.sqrt(SAME * math.sqrt(size) / count) / CODE
     for weight in (query, key):
         own = weight[first : first + count]
-        own[:, :hidden] = along
-        # The center is another one for each text, and channels tell which text it is.
-        for center, channel in zip(centers, (Channel.QUERY, Channel.PASSAGE), strict=True):
-            shift = along @ center / LEVEL
-            own[:, hidden + channel] -= shift
-            own[:, hidden + Channel.ZERO] += shift
+        own[:, hidden + len(Channel) :] = by_code * torch.eye(count)
+        own[:, hidden + Channel.ZERO] = -by_code
     root = math.sqrt(2 * SAME * math.sqrt(size)) / LEVEL
     for at, channel in ((first + count, Channel.QUERY), (first + count + 1, Channel.PASSAGE)):
         query[at, hidden + channel], query[at, hidden + Channel.START] = root, root
         query[at, hidden + Channel.ZERO] = -2 * root
         key[at, hidden + channel], key[at, hidden + Channel.ZERO] = -root, root
     # [CLS] is the same in every pair, so what it holds is known, and not only about LEVEL.
+    words = state[f"{prefix}.word_embeddings.weight"]
+    types = state[f"{prefix}.token_type_embeddings.weight"]
+    gain, bias = state[f"{prefix}.LayerNorm.weight"], state[f"{prefix}.LayerNorm.bias"]
     first_token = F.layer_norm(words[start] + types[0], (width,), gain, bias)
     held = float(first_token[hidden + Channel.START] - first_token[hidden + Channel.ZERO])
     none = NONE * math.sqrt(size) / held
@@ -338,11 +316,20 @@ def _matching(state: State, config: JinaBertConfig, used: Tensor, start: int) ->
     }
 
 
+def code_elements(config: JinaBertConfig) -> int:
+    """How many elements of a word's state hold its code: all new ones but the channels.
+
+    Args:
+        config: A widened encoder's.
+    """
+    return config.hidden_size // config.num_attention_heads - len(Channel)
+
+
 def learned(config: JinaBertConfig) -> State:
     """Which elements of the weights are learned.
 
-    Not those that hold the texts apart: the channels and what reads them to that end. They are few,
-    others are many, and an optimizer's steps are as long for all.
+    Not those that hold the texts apart, the channels and what reads them to that end, nor words'
+    codes: they are few, others are many, and an optimizer's steps are as long for all.
 
     Args:
         config: A widened encoder's with a layer on top, see `comparison`.
@@ -354,6 +341,7 @@ def learned(config: JinaBertConfig) -> State:
     size = width // heads
     hidden = width - size
     stays = [hidden + channel for channel in Channel]
+    coded = slice(hidden, width)
     masks: State = {}
 
     def mask(name: str, *shape: int) -> Tensor:
@@ -361,16 +349,17 @@ def learned(config: JinaBertConfig) -> State:
         return masks[name]
 
     prefix = "bert.embeddings"
-    mask(f"{prefix}.word_embeddings.weight", 1, width)[:, stays] = 0
-    mask(f"{prefix}.token_type_embeddings.weight", 1, width)[:, stays] = 0
+    mask(f"{prefix}.word_embeddings.weight", 1, width)[:, coded] = 0
+    mask(f"{prefix}.token_type_embeddings.weight", 1, width)[:, coded] = 0
     for name in ("weight", "bias"):
-        mask(f"{prefix}.LayerNorm.{name}", width)[stays] = 0
+        mask(f"{prefix}.LayerNorm.{name}", width)[coded] = 0
     for number in range(config.num_hidden_layers - 1):
         layer = f"bert.encoder.layer.{number}"
-        for name in ("attention.output.LayerNorm", "mlp.layernorm"):
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
             for kind in ("weight", "bias"):
-                mask(f"{layer}.{name}.{kind}", width)[stays] = 0
-        for name in ("attention.output.dense", "mlp.wo"):
+                first = number == 0 and name.startswith("attention")
+                mask(f"{layer}.{name}.{kind}", width)[coded if first else stays] = 0
+        for name in ("attention.output.dense", "output.dense"):
             mask(f"{layer}.{name}.weight", width, 1)[stays] = 0
             mask(f"{layer}.{name}.bias", width)[stays] = 0
         new = _new_head(config, number)

@@ -21,15 +21,15 @@ def alibi_slopes(heads: int, variant: Slopes = "reranker") -> list[float]:
 
     Args:
         heads: The number of attention heads.
-        variant: `"reranker"` with the second group halved, `"paper"` as published; `"gentle"`, for
-            encoders that were not trained with ALiBi, a quarter of the reranker's.
+        variant: `"reranker"` with the second group halved, `"paper"` as published; `"faint"`, for
+            encoders that were not trained with ALiBi, a sixteenth of the reranker's.
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = [2.0 ** (-8 * (i + 1) / power) for i in range(power)]
     between = [2.0 ** (-8 * (i + 1) / (2 * power)) for i in range(0, 2 * power, 2)]
     factor = 1.0 if variant == "paper" else 0.5
     slopes += [factor * slope for slope in between[: heads - power]]
-    return [slope / 4 for slope in slopes] if variant == "gentle" else slopes
+    return [slope / 16 for slope in slopes] if variant == "faint" else slopes
 
 
 def reversed_bias(slopes: Tensor, rows: int, keys: int, offset: int) -> Tensor:

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self, get_args
 
 from ..errors import ModelLoadError
 
-FeedForward = Literal["geglu", "reglu"]
-Slopes = Literal["reranker", "paper", "gentle"]
+FeedForward = Literal["geglu", "reglu", "original"]
+Slopes = Literal["reranker", "paper", "faint"]
 Quantization = Literal["int8_rows"]
 
 MODEL_TYPE = "jina_bert_reranker"
@@ -27,7 +27,7 @@ class JinaBertConfig:
         hidden_size: Width of every token's vector.
         num_hidden_layers: Transformer blocks.
         num_attention_heads: Divides `hidden_size`.
-        intermediate_size: Width of the gated feed-forward after the gate.
+        intermediate_size: Units of the feed-forward: its width, after the gate if it has one.
         type_vocab_size: Token types.
         text_positions: How many places in a run of one token type the token type embedding tells
             apart: it has so many rows for each type, and what is further behind takes the last.
@@ -35,7 +35,8 @@ class JinaBertConfig:
         layer_norm_eps: Added to the variance in every layer norm.
         max_position_embeddings: Longest pair in tokens. ALiBi needs no table of this size: it
             is the length up to which the model was trained to be used.
-        feed_forward_type: The gate's activation: erf GELU, or ReLU.
+        feed_forward_type: With a gate whose activation is erf GELU (`"geglu"`) or ReLU (`"reglu"`),
+            or BERT's own, with erf GELU and no gate (`"original"`: what Jina's code calls it).
         alibi_slopes: Which variant of the slopes, see `alibi_slopes`.
         quantization: How `model.safetensors` stores its matrices; None as they are.
     """
@@ -114,6 +115,13 @@ def _check_kind(values: dict[str, Any], path: Path) -> None:
     if position != "alibi" or feed_forward not in get_args(FeedForward):
         raise ModelLoadError(
             f"{path}: not a JinaBERT reranker (position_embedding_type {position!r}, "
-            f"feed_forward_type {feed_forward!r}; expected 'alibi' and 'geglu' or 'reglu'). "
+            f"feed_forward_type {feed_forward!r}; expected 'alibi' and one of "
+            f"{get_args(FeedForward)}). "
             "For any other cross-encoder use Reranker(CrossEncoderScorer(model))."
+        )
+    activation = values.get("hidden_act", "gelu")
+    if feed_forward == "original" and activation != "gelu":
+        raise ModelLoadError(
+            f"{path}: hidden_act must be 'gelu' where feed_forward_type is 'original', "
+            f"not {activation!r}"
         )

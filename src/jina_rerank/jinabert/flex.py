@@ -70,7 +70,7 @@ class FlexEncoder:
             attended = self._attend(q[None], k[None], v[None], score_mod=with_bias, block_mask=mask)
             context = attended[0].transpose(0, 1).flatten(1)
             output = attention.output
-            hidden = layer.mlp(output["LayerNorm"](hidden + output["dense"](context)))
+            hidden = layer.feed_forward(output["LayerNorm"](hidden + output["dense"](context)))
         return hidden[first]
 
 

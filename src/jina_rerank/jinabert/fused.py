@@ -3,7 +3,7 @@
 What makes the difference lies between the matrix products:
 
 - query, key and value come from one product;
-- the gate's activation, the product with it and the residual sums are computed within the matrix
+- the activation, the product with it and the residual sums are computed within the matrix
   products, while their results are still in registers;
 - rows go through the second half of a layer in blocks, so that the 1,536 numbers a token has in
   between stay in the cache, and oneDNN, which prepares a kernel for each shape, meets few shapes;
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attend
-from .model import JinaBert, _Layer
+from .model import JinaBert, _GatedLayer, _Layer, _PlainLayer
 from .packing import spans
 
 ROWS_PER_BLOCK = 1024
@@ -47,7 +47,7 @@ class FusedEncoder:
     """
 
     def __init__(self, model: JinaBert) -> None:
-        activation: Activation = "gelu" if model.config.feed_forward_type == "geglu" else "relu"
+        activation: Activation = "relu" if model.config.feed_forward_type == "reglu" else "gelu"
         layers = model.bert.encoder.layer
         self._layers = [_FusedLayer(layers[i], activation) for i in range(len(layers))]
         model.bert.encoder.layer = nn.ModuleList()
@@ -69,10 +69,9 @@ def _fill_up(rows: Tensor) -> Tensor:
 class _FusedLayer:
     def __init__(self, layer: nn.Module, activation: Activation) -> None:
         assert isinstance(layer, _Layer)
-        attention, mlp = layer.attention, layer.mlp
+        attention = layer.attention
         projections = [_linear(attention.self[name]) for name in ("query", "key", "value")]
         out = _linear(attention.output["dense"])
-        gate, value = mlp.gated_layers.weight.chunk(2)
         self._heads = attention.heads
         self._qkv = _Linear(
             torch.cat([linear.weight for linear in projections]),
@@ -80,9 +79,9 @@ class _FusedLayer:
         )
         self._out = _Linear(out.weight, out.bias)
         self._attention_norm = attention.output["LayerNorm"]
-        self._gate, self._value = _Linear(gate), _Linear(value)
-        self._wo = _Linear(mlp.wo.weight, mlp.wo.bias)
-        self._norm = mlp.layernorm
+        self._units, self._times = _units(layer)
+        self._from_units = _Linear(layer.out.weight, layer.out.bias)
+        self._norm = layer.norm
         self._activation: Activation = activation
 
     def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
@@ -116,10 +115,21 @@ class _FusedLayer:
         for start in range(0, hidden.shape[0], ROWS_PER_BLOCK):
             rows = slice(start, start + ROWS_PER_BLOCK)
             attended = self._attention_norm(self._out(context[rows], plus=hidden[rows]))
-            gate = self._gate(attended, activation=self._activation)
-            gated = self._value(attended, times=gate)
-            out[rows] = self._norm(self._wo(gated, plus=attended))
+            units = self._units(attended, activation=self._activation)
+            if self._times is not None:
+                units = self._times(attended, times=units)
+            out[rows] = self._norm(self._from_units(units, plus=attended))
         return out
+
+
+def _units(layer: _Layer) -> tuple[_Linear, _Linear | None]:
+    """What the activation is applied to, and what its result is multiplied by."""
+    if isinstance(layer, _GatedLayer):
+        gate, value = layer.mlp.gated_layers.weight.chunk(2)
+        return _Linear(gate), _Linear(value)
+    assert isinstance(layer, _PlainLayer)
+    into = layer.intermediate.dense
+    return _Linear(into.weight, into.bias), None
 
 
 def _linear(module: nn.Module) -> nn.Linear:

@@ -181,7 +181,8 @@ class _Bert(nn.Module):
 class _Encoder(nn.Module):
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        kind = _PlainLayer if config.feed_forward_type == "original" else _GatedLayer
+        self.layer = nn.ModuleList(kind(config) for _ in range(config.num_hidden_layers))
 
     def forward(
         self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
@@ -253,16 +254,36 @@ class _Pooler(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A post-norm block: attention, then the gated feed-forward, each added and normed."""
+    """A post-norm block: attention, then the feed-forward, each added and normed.
+
+    Kinds differ in what their feed-forward's units give, and in its names.
+    """
 
     def __init__(self, config: JinaBertConfig) -> None:
         super().__init__()
         self.attention = _Attention(config)
-        self.mlp = _GatedFeedForward(config)
 
     def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
-        out: Tensor = self.mlp(self.attention(hidden, runs, slopes))
-        return out
+        return self.feed_forward(self.attention(hidden, runs, slopes))
+
+    def feed_forward(self, hidden: Tensor) -> Tensor:
+        """All that follows the attention, token by token."""
+        normed: Tensor = self.norm(hidden + self.out(self.units(hidden)))
+        return normed
+
+    def units(self, hidden: Tensor) -> Tensor:
+        """What the units give, shape (rows, intermediate)."""
+        raise NotImplementedError
+
+    @property
+    def out(self) -> nn.Linear:
+        """The product behind the units."""
+        raise NotImplementedError
+
+    @property
+    def norm(self) -> nn.LayerNorm:
+        """The norm behind that."""
+        raise NotImplementedError
 
 
 class _Attention(nn.Module):
@@ -295,17 +316,63 @@ class _Attention(nn.Module):
         return normed
 
 
-class _GatedFeedForward(nn.Module):
-    """wo(activation(first half) * second half): the activation is on the FIRST half."""
+class _GatedLayer(_Layer):
+    """Its units give activation(first half) * second half: the activation is on the FIRST half."""
 
     def __init__(self, config: JinaBertConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.activation = F.gelu if config.feed_forward_type == "geglu" else F.relu
+        self.mlp = _GatedFeedForward(config)
+
+    def units(self, hidden: Tensor) -> Tensor:
+        gate, value = self.mlp.gated_layers(hidden).chunk(2, dim=-1)
+        given: Tensor = self.activation(gate) * value
+        return given
+
+    @property
+    def out(self) -> nn.Linear:
+        return self.mlp.wo
+
+    @property
+    def norm(self) -> nn.LayerNorm:
+        return self.mlp.layernorm
+
+
+class _GatedFeedForward(nn.Module):
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__()
         self.gated_layers = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
         self.wo = nn.Linear(config.intermediate_size, config.hidden_size)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        gate, value = self.gated_layers(hidden).chunk(2, dim=-1)
-        normed: Tensor = self.layernorm(hidden + self.wo(self.activation(gate) * value))
-        return normed
+
+class _PlainLayer(_Layer):
+    """With BERT's own feed-forward, and its names."""
+
+    def __init__(self, config: JinaBertConfig) -> None:
+        super().__init__(config)
+        self.intermediate = _Dense(config.hidden_size, config.intermediate_size)
+        self.output = _DenseAndNorm(config.intermediate_size, config)
+
+    def units(self, hidden: Tensor) -> Tensor:
+        return F.gelu(self.intermediate.dense(hidden))
+
+    @property
+    def out(self) -> nn.Linear:
+        return self.output.dense
+
+    @property
+    def norm(self) -> nn.LayerNorm:
+        return self.output.LayerNorm
+
+
+class _Dense(nn.Module):
+    def __init__(self, given: int, wanted: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(given, wanted)
+
+
+class _DenseAndNorm(_Dense):
+    def __init__(self, given: int, config: JinaBertConfig) -> None:
+        super().__init__(given, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

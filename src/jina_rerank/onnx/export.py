@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from os import PathLike
 from pathlib import Path
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 INSTALL_EXPORT = 'pip install "jina-rerank[export]"'
 
-_STAYS_FLOAT32 = ("mlp.wo.weight", "classifier.weight")
-"""What goes into these has outliers that leave few of the 8 bits to the rest: with them in
-integers, too, Kendall's tau falls from 0.92 to 0.89. The second is one row and costs nothing."""
+_STAYS_FLOAT32 = re.compile(r"(mlp\.wo|layer\.\d+\.output\.dense|^classifier)\.weight$")
+"""What goes into these has outliers that leave few of the 8 bits to the rest: with the first in
+integers, too, Kendall's tau falls from 0.92 to 0.89. The last is one row and costs nothing."""
 
 LARGEST_FILE = 2**31 - 2**20
 """Bytes of weights above which they go into a file of their own: protobuf ends at 2 GiB."""
@@ -98,7 +99,7 @@ def _stored(name: str, tensor: Tensor, int8: bool) -> Float32 | Int8Rows:
     from ..jinabert.quantization import quantize_rows
     from .graph import Int8Rows
 
-    if not int8 or tensor.ndim != 2 or name.endswith(_STAYS_FLOAT32):
+    if not int8 or tensor.ndim != 2 or _STAYS_FLOAT32.search(name):
         return tensor.numpy()
     integers, scale = quantize_rows(tensor)
     return Int8Rows(integers.numpy(), scale.numpy())

@@ -157,14 +157,21 @@ class _Graph:
         dense = self._linear(context, f"{name}.attention.output.dense")
         attended = self._node("Add", queries, dense)
         attended = self._norm(attended, f"{name}.attention.output.LayerNorm")
+        units, out, norm = self._units(name, attended)
+        given = self._node("Add", attended, self._linear(units, out))
+        return self._norm(given, norm)
+
+    def _units(self, layer: str, attended: str) -> tuple[str, str, str]:
+        """What a feed-forward's units give, and the names of the product and norm behind them."""
+        if self._config.feed_forward_type == "original":
+            units = self._activation(self._linear(attended, f"{layer}.intermediate.dense"))
+            return units, f"{layer}.output.dense", f"{layer}.output.LayerNorm"
         # The first half of the rows is the gate. Two products, since splitting what one gives
         # would be copied on one thread: an eighth of the time of a batch.
-        gated, half = f"{name}.mlp.gated_layers.weight", self._config.intermediate_size
+        gated, half = f"{layer}.mlp.gated_layers.weight", self._config.intermediate_size
         gate = self._activation(self._product(attended, gated, slice(0, half)))
         value = self._product(attended, gated, slice(half, 2 * half))
-        product = self._node("Mul", gate, value)
-        out = self._node("Add", attended, self._linear(product, f"{name}.mlp.wo"))
-        return self._norm(out, f"{name}.mlp.layernorm")
+        return self._node("Mul", gate, value), f"{layer}.mlp.wo", f"{layer}.mlp.layernorm"
 
     def _attention(self, name: str, queries: str, hidden: str, bias: str) -> str:
         heads = self._config.num_attention_heads
