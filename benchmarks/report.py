@@ -26,6 +26,7 @@ QUALITY_ROWS = {
     "first-stage": "BM25",
     "bi-encoder:all-MiniLM-L6-v2": "all-MiniLM-L6-v2, cosine",
     "mini": "**jina-rerank-mini**",
+    "mix:first-stage+bi-encoder:all-MiniLM-L6-v2": "half BM25, half all-MiniLM-L6-v2",
     "mix:first-stage+mini": "half BM25, half jina-rerank-mini",
 }
 

@@ -1,6 +1,6 @@
 """What the service costs beside the engine in it, and what it does when there is too much.
 
-    python -m benchmarks.server [--rounds 5] [--seconds 10] [--overload 60]
+    python -m benchmarks.server [--rounds 5] [--seconds 10] [--warm-up 60] [--overload 60]
 
 The server is a process of its own and shares this machine's cores with the clients here. Whatever
 is compared is measured in turns, since other work on the machine comes and goes.
@@ -35,6 +35,9 @@ QUEUED_TOKENS = 50_000
 
 TOO_MANY = 10
 """Times the throughput that arrives in the overload."""
+
+WARM_UP_CLIENTS = 8
+"""As many requests as the queue takes."""
 
 RECOVERY = 2.0
 """Seconds after the overload's last answer in which a lone request is to be as fast as before."""
@@ -96,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison")
     parser.add_argument("--seconds", type=float, default=10, help="of each throughput's round")
+    parser.add_argument("--warm-up", type=float, default=60, help="seconds before the overload")
     parser.add_argument("--overload", type=float, default=60, help="seconds of it")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--documents", type=int, default=20)
@@ -114,6 +118,8 @@ def main() -> None:
             clients=args.clients,
         )
     with serving("--max-queued-tokens", str(QUEUED_TOKENS)) as server:
+        # A server has met all lengths when it has worked for a while, and keeps what they need.
+        asyncio.run(closed_loop(server, works, args.warm_up, WARM_UP_CLIENTS))
         asyncio.run(_overload(server, works, TOO_MANY * speed, args.overload))
 
 

