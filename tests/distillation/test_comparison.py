@@ -87,14 +87,13 @@ def test_each_text_is_read_as_if_it_stood_alone(folder, student):
 def test_units_that_are_left_out_are_those_that_do_least(folder, student):
     _, tokenizer = student
     errors = []
-    for units in (160, 120, 80):
+    for units in (160, 8):
         model, _ = convert_to_compare(folder, EXAMPLES, intermediate_size=units)
         assert model.config.intermediate_size == units
         states = states_of(model, tokenizer, QUERY, PASSAGE)[-2]
         expected = torch.cat([alone(folder, tokenizer, text)[-1] for text in (QUERY, PASSAGE)])
         errors.append(float((states[1:, :HIDDEN] - expected).square().mean() / expected.var()))
-    assert errors == sorted(errors)
-    assert errors[-1] < 0.5
+    assert errors[0] < errors[1] < 0.2
 
 
 def test_words_are_found_in_the_other_text(student):

@@ -96,7 +96,7 @@ def test_formulas_written_out(heads: int, slopes: str, feed_forward_type: str) -
     ids = torch.randint(400, (70,), generator=torch.Generator().manual_seed(heads))
     types = (torch.arange(70) > 20).long()
     logit = model(ids[None], token_type_ids=types[None])
-    assert logit.item() == pytest.approx(reference_logit(model, ids, types), abs=1e-4)
+    assert logit.item() == pytest.approx(reference_logit(model, ids, types), rel=1e-4, abs=1e-4)
 
 
 PLACED = random_model(hidden_size=48, text_positions=9)
