@@ -68,8 +68,7 @@ def fit_layers(
 ) -> None:
     """Fit a widened encoder's layers to the encoder.
 
-    It takes five minutes on two cores, and 4 GB of memory, for six layers, 1,500 pairs and 215,000
-    tokens.
+    It takes four minutes on two cores for six layers and 1,500 pairs.
 
     Args:
         model: A widened encoder, see `widened`; layers on top are left alone. Changed in place.
