@@ -36,8 +36,8 @@ QUEUED_TOKENS = 50_000
 TOO_MANY = 10
 """Times the throughput that arrives in the overload."""
 
-WARM_UP_CLIENTS = 8
-"""As many requests as the queue takes."""
+WARM_UP_CLIENTS = 4
+"""Fewer requests at once than the queue takes."""
 
 RECOVERY = 2.0
 """Seconds after the overload's last answer in which a lone request is to be as fast as before."""
@@ -140,10 +140,12 @@ def serving(*options: str) -> Iterator[Server]:
         reading = subprocess.Popen(
             [sys.executable, "-c", "import sys\nfor _ in sys.stdin: pass"], stdin=process.stderr
         )
-        yield Server(url, process.pid)
-        process.terminate()
-        process.wait()
-        reading.wait()
+        try:
+            yield Server(url, process.pid)
+        finally:
+            process.terminate()
+            process.wait()
+            reading.wait()
 
 
 async def _compare_lone(
