@@ -7,17 +7,25 @@ from jina_rerank.scorers._device import choose_dtype
 
 
 @pytest.mark.parametrize(
-    ("amx", "avx512", "expected"),
+    ("amx", "features", "expected"),
     [
-        (True, True, torch.bfloat16),
-        (False, True, torch.float32),
-        (False, False, torch.float32),
+        (True, {"cpu_name": "Intel Xeon", "avx512_bf16": True}, torch.bfloat16),
+        (False, {"cpu_name": "Intel Xeon", "avx512_bf16": True}, torch.float32),
+        (False, {"cpu_name": "AMD EPYC", "avx512_bf16": True}, torch.bfloat16),
+        (False, {"cpu_name": "AMD EPYC", "avx512_bf16": False}, torch.float32),
+        (False, {"architecture": "aarch64"}, torch.float32),
     ],
 )
-def test_bfloat16_is_for_processors_with_amx(monkeypatch, amx, avx512, expected):
-    """Not for AVX-512 BF16 alone, with which it is slower than float32."""
+def test_bfloat16_is_for_processors_that_are_faster_with_it(monkeypatch, amx, features, expected):
+    """AVX-512 BF16 alone is slower than float32 on an Intel, and faster on an AMD."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     assert choose_dtype("auto", "cpu") is expected
     assert choose_dtype("bfloat16", "cpu") is torch.bfloat16
     assert choose_dtype("float32", "cpu") is torch.float32
+
+
+def test_a_torch_that_does_not_tell_its_processor_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert choose_dtype("auto", "cpu") is torch.float32

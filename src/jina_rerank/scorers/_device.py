@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import ConfigurationError
@@ -62,8 +63,8 @@ def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
 def _computes_bfloat16(device: str) -> bool:
     """Whether bfloat16 is faster here, and not emulated.
 
-    On a CPU with AMX. AVX-512 BF16 alone is not enough: it was slower than float32 wherever it was
-    measured, see docs/performance.md.
+    On a CPU with AMX, or an AMD with AVX-512 BF16. Intel's AVX-512 BF16 alone is not enough: it
+    was slower than float32. Both are measured in docs/performance.md.
     """
     import torch
 
@@ -71,5 +72,9 @@ def _computes_bfloat16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
         return False
+    # Older versions of torch cannot say who made the processor.
+    features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    made_by_amd = str(features.get("cpu_name", "")).startswith("AMD")
     # Torch has no public question for this; this one has been stable since 2.4.
-    return bool(torch.cpu._is_amx_tile_supported())
+    amx = bool(torch.cpu._is_amx_tile_supported())
+    return amx or (made_by_amd and bool(features.get("avx512_bf16", False)))
