@@ -48,8 +48,9 @@ class FusedEncoder:
 
     def __init__(self, model: JinaBert) -> None:
         activation: Activation = "relu" if model.config.feed_forward_type == "reglu" else "gelu"
-        layers = model.bert.encoder.layer
-        self._layers = [_FusedLayer(layers[i], activation) for i in range(len(layers))]
+        *layers, last = model.bert.encoder.layer
+        self._layers = [_AllTokens(layer, activation) for layer in layers]
+        self._last = _FirstTokens(last, activation)
         model.bert.encoder.layer = nn.ModuleList()
 
     def __call__(
@@ -57,9 +58,9 @@ class FusedEncoder:
     ) -> Tensor:
         """Run all layers; see `Encode`."""
         hidden = _fill_up(hidden)
-        for layer in self._layers[:-1]:
+        for layer in self._layers:
             hidden = layer(hidden, runs, slopes)
-        return self._layers[-1].first_tokens(hidden, runs, slopes, first)
+        return self._last(hidden, runs, slopes, first)
 
 
 def _fill_up(rows: Tensor) -> Tensor:
@@ -67,47 +68,20 @@ def _fill_up(rows: Tensor) -> Tensor:
 
 
 class _FusedLayer:
+    """What follows the attention; kinds differ in the tokens that attend."""
+
     def __init__(self, layer: nn.Module, activation: Activation) -> None:
         assert isinstance(layer, _Layer)
         attention = layer.attention
-        projections = [_linear(attention.self[name]) for name in ("query", "key", "value")]
         out = _linear(attention.output["dense"])
         self._heads = attention.heads
-        self._qkv = _Linear(
-            torch.cat([linear.weight for linear in projections]),
-            torch.cat([linear.bias for linear in projections]),
-        )
+        self._projections = [_linear(attention.self[name]) for name in ("query", "key", "value")]
         self._out = _Linear(out.weight, out.bias)
         self._attention_norm = attention.output["LayerNorm"]
         self._units, self._times = _units(layer)
         self._from_units = _Linear(layer.out.weight, layer.out.bias)
         self._norm = layer.norm
         self._activation: Activation = activation
-
-    def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
-        qkv = self._qkv(hidden)
-        context = torch.zeros_like(hidden)  # zeros for the rows that belong to no sequence
-        for rows, length, count in spans(runs):
-            q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            own = context[rows].view(count, length, self._heads, -1)
-            own.copy_(attend(q, k, v, slopes).transpose(1, 2))
-        return self._finish(context, hidden)
-
-    def first_tokens(
-        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
-    ) -> Tensor:
-        """What the layer makes of the first tokens, shape (sequences, hidden)."""
-        qkv = self._qkv(hidden)
-        context = hidden.new_empty(len(first), hidden.shape[1])
-        done = 0
-        for rows, length, count in spans(runs):
-            q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            distance = torch.arange(length, dtype=slopes.dtype)
-            bias = (-slopes[:, None] * distance)[None, :, None]
-            attended = F.scaled_dot_product_attention(q[:, :, :1], k, v, attn_mask=bias)
-            context[done : done + count] = attended.reshape(count, -1)
-            done += count
-        return self._finish(_fill_up(context), _fill_up(hidden[first]))[: len(first)]
 
     def _finish(self, context: Tensor, hidden: Tensor) -> Tensor:
         """All that follows the attention, token by token."""
@@ -120,6 +94,57 @@ class _FusedLayer:
                 units = self._times(attended, times=units)
             out[rows] = self._norm(self._from_units(units, plus=attended))
         return out
+
+
+class _AllTokens(_FusedLayer):
+    """A layer, computed for every token."""
+
+    def __init__(self, layer: nn.Module, activation: Activation) -> None:
+        super().__init__(layer, activation)
+        self._qkv = _Linear(
+            torch.cat([linear.weight for linear in self._projections]),
+            torch.cat([linear.bias for linear in self._projections]),
+        )
+
+    def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
+        qkv = self._qkv(hidden)
+        context = torch.zeros_like(hidden)  # zeros for the rows that belong to no sequence
+        for rows, length, count in spans(runs):
+            q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+            own = context[rows].view(count, length, self._heads, -1)
+            own.copy_(attend(q, k, v, slopes).transpose(1, 2))
+        return self._finish(context, hidden)
+
+
+class _FirstTokens(_FusedLayer):
+    """The last layer, computed for the first token of each sequence.
+
+    No other token needs a query, nor a key and a value of its own. A head's query q meets the key
+    of a token x as q . (K x + k) = (q K) . x + q . k: one vector for each head that meets the
+    tokens themselves, and a constant that the softmax does not see. Values are a product as well,
+    V x + v, so the tokens are averaged first and the product is taken once.
+    """
+
+    def __call__(
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+    ) -> Tensor:
+        query, key, value = self._projections
+        queries = query(hidden[first]).view(len(first), self._heads, -1)
+        size = queries.shape[-1]
+        keys, values = (linear.weight.view(self._heads, size, -1) for linear in (key, value))
+        meeting = torch.einsum("nhd,hdx->nhx", queries, keys)
+        mean = torch.empty_like(meeting)
+        done = 0
+        for rows, length, count in spans(runs):
+            tokens = hidden[rows].view(count, 1, length, -1)
+            bias = -slopes[:, None] * torch.arange(length, dtype=slopes.dtype)
+            those = slice(done, done + count)
+            mean[those] = F.scaled_dot_product_attention(
+                meeting[those, None], tokens, tokens, attn_mask=bias[None, None], scale=size**-0.5
+            ).squeeze(1)
+            done += count
+        context = torch.einsum("nhx,hdx->nhd", mean, values).flatten(1) + value.bias
+        return self._finish(_fill_up(context), _fill_up(hidden[first]))[: len(first)]
 
 
 def _units(layer: _Layer) -> tuple[_Linear, _Linear | None]:
