@@ -41,7 +41,7 @@ class LocalScorer(InProcessScorer):
 
     Args:
         model: None for the embedded model; otherwise a folder or a hub id.
-        dtype: What to compute in. `"auto"` is bfloat16 where the processor has units for it,
+        dtype: What to compute in. `"auto"` is bfloat16 where the processor is faster with it,
             otherwise float32.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU;
             or any name that torch knows. CUDA in bfloat16 is experimental: attention is compiled
