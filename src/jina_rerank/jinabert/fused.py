@@ -8,8 +8,8 @@ What makes the difference lies between the matrix products:
 - rows go through the second half of a layer in blocks, so that the 1,536 numbers a token has in
   between stay in the cache, and oneDNN, which prepares a kernel for each shape, meets few shapes;
 - weights are laid out once as the kernels want them;
-- the head reads the first token of a sequence only, so of the last layer only keys and values are
-  computed for the others.
+- the head reads the first token of a sequence only, so the last layer is computed for first tokens,
+  without a key or a value of any other: see `_FirstTokens`.
 
 torch has these kernels for its own compiler and keeps their names private: `can_fuse` tries them
 out, and where they are missing or wrong the model's own layers do the work.
@@ -75,7 +75,6 @@ class _FusedLayer:
         attention = layer.attention
         out = _linear(attention.output["dense"])
         self._heads = attention.heads
-        self._projections = [_linear(attention.self[name]) for name in ("query", "key", "value")]
         self._out = _Linear(out.weight, out.bias)
         self._attention_norm = attention.output["LayerNorm"]
         self._units, self._times = _units(layer)
@@ -101,9 +100,10 @@ class _AllTokens(_FusedLayer):
 
     def __init__(self, layer: nn.Module, activation: Activation) -> None:
         super().__init__(layer, activation)
+        projections = _projections(layer)
         self._qkv = _Linear(
-            torch.cat([linear.weight for linear in self._projections]),
-            torch.cat([linear.bias for linear in self._projections]),
+            torch.cat([linear.weight for linear in projections]),
+            torch.cat([linear.bias for linear in projections]),
         )
 
     def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
@@ -123,28 +123,45 @@ class _FirstTokens(_FusedLayer):
     of a token x as q . (K x + k) = (q K) . x + q . k: one vector for each head that meets the
     tokens themselves, and a constant that the softmax does not see. Values are a product as well,
     V x + v, so the tokens are averaged first and the product is taken once.
+
+    All of this is computed in float32: it is next to nothing, and a query taken through the keys
+    would lose more by rounding than a key does.
     """
+
+    def __init__(self, layer: nn.Module, activation: Activation) -> None:
+        super().__init__(layer, activation)
+        query, key, value = _projections(layer)
+        heads = (self._heads, -1, query.in_features)
+        self._query = (query.weight.float(), query.bias.float())
+        self._keys = key.weight.float().view(heads)
+        self._values = value.weight.float().view(heads)
+        self._value_bias = value.bias.float()
 
     def __call__(
         self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
     ) -> Tensor:
-        query, key, value = self._projections
-        queries = query(hidden[first]).view(len(first), self._heads, -1)
-        size = queries.shape[-1]
-        keys, values = (linear.weight.view(self._heads, size, -1) for linear in (key, value))
-        meeting = torch.einsum("nhd,hdx->nhx", queries, keys)
+        own = hidden[first]
+        queries = F.linear(own.float(), *self._query).view(len(first), self._heads, -1)
+        scale = queries.shape[-1] ** -0.5
+        meeting = torch.einsum("nhd,hdx->nhx", queries, self._keys)
         mean = torch.empty_like(meeting)
         done = 0
         for rows, length, count in spans(runs):
-            tokens = hidden[rows].view(count, 1, length, -1)
+            tokens = hidden[rows].float().view(count, 1, length, -1)
             bias = -slopes[:, None] * torch.arange(length, dtype=slopes.dtype)
             those = slice(done, done + count)
             mean[those] = F.scaled_dot_product_attention(
-                meeting[those, None], tokens, tokens, attn_mask=bias[None, None], scale=size**-0.5
+                meeting[those, None], tokens, tokens, attn_mask=bias[None, None], scale=scale
             ).squeeze(1)
             done += count
-        context = torch.einsum("nhx,hdx->nhd", mean, values).flatten(1) + value.bias
-        return self._finish(_fill_up(context), _fill_up(hidden[first]))[: len(first)]
+        context = torch.einsum("nhx,hdx->nhd", mean, self._values).flatten(1) + self._value_bias
+        return self._finish(_fill_up(context.to(own.dtype)), _fill_up(own))[: len(first)]
+
+
+def _projections(layer: nn.Module) -> list[nn.Linear]:
+    """What makes queries, keys and values."""
+    assert isinstance(layer, _Layer)
+    return [_linear(layer.attention.self[name]) for name in ("query", "key", "value")]
 
 
 def _units(layer: _Layer) -> tuple[_Linear, _Linear | None]:
