@@ -75,6 +75,7 @@ class JinaBertRerankerConfig(PreTrainedConfig):
     max_position_embeddings: int = 8192
     feed_forward_type: str = "geglu"
     alibi_slopes: str = "reranker"
+    attention_window: int | None = None
     position_embedding_type: str = "alibi"
     initializer_range: float = 0.02
     pad_token_id: int | None = 0

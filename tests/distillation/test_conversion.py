@@ -15,6 +15,7 @@ from transformers import BertConfig, BertModel
 from jina_rerank import InputError, LocalScorer, ModelLoadError, Reranker
 from jina_rerank.distillation.conversion import convert_bert, gated_from_plain
 from jina_rerank.jinabert import JinaBert, PairTokenizer
+from jina_rerank.jinabert.alibi import Bias
 from jina_rerank.jinabert.checkpoint import save_checkpoint
 
 LENGTH = 40
@@ -79,7 +80,8 @@ def expected(bert: BertModel, slopes: Sequence[float], dtype: torch.dtype) -> tu
 def computed(model: JinaBert, slopes: Sequence[float]) -> tuple[Tensor, Tensor]:
     embedded = model.bert.embeddings(IDS, TYPES)
     runs, positions = [(LENGTH, 1)], torch.arange(LENGTH)
-    hidden = model.bert.encoder(embedded, runs, torch.tensor(slopes), positions)
+    bias = Bias(torch.tensor(slopes), torch.full((len(slopes),), torch.inf))
+    hidden = model.bert.encoder(embedded, runs, bias, positions)
     return hidden.float(), model.bert.pooler(hidden[0]).float()
 
 

@@ -59,7 +59,12 @@ def test_logits_are_those_of_inference(lengths):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"feed_forward_type": "reglu"}, {"feed_forward_type": "original"}, {"alibi_slopes": "paper"}],
+    [
+        {"feed_forward_type": "reglu"},
+        {"feed_forward_type": "original"},
+        {"alibi_slopes": "paper"},
+        {"attention_window": 5},
+    ],
 )
 def test_logits_follow_the_configuration(changes):
     model = tiny(**changes)

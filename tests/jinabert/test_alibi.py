@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from jina_rerank.jinabert import alibi_slopes
-from jina_rerank.jinabert.alibi import reversed_bias
+from jina_rerank.jinabert import JinaBertConfig, alibi_slopes
+from jina_rerank.jinabert.alibi import Bias
 
 # From the paper's formula: powers of 2^(-8/n), then every second one of 2^(-8/2n).
 PAPER = {
@@ -13,6 +13,11 @@ PAPER = {
     12: [2**-i for i in range(1, 9)] + [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5],
     16: [2 ** (-i / 2) for i in range(1, 17)],
 }
+
+
+def bias_of(window: int | None) -> Bias:
+    """Of turbo's heads."""
+    return Bias.of(JinaBertConfig(attention_window=window), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("heads", PAPER)
@@ -40,12 +45,24 @@ def test_faint_slopes_are_a_sixteenth_of_the_rerankers() -> None:
 def test_reversed_bias_is_the_distance_of_reversed_queries(length: int) -> None:
     slopes = torch.tensor(alibi_slopes(12))
     position = torch.arange(length)
-    expected = -slopes[:, None, None] * (position[:, None] - position[None, :]).abs()
-    bias = reversed_bias(slopes, length, length, length - 1)
-    torch.testing.assert_close(bias.flip(-2)[0], expected)
+    distance = (position[:, None] - position[None, :]).abs()
+    expected = -slopes[:, None, None] * distance
+    for window in (None, 50):
+        if window is not None:
+            near = (distance <= window) | (slopes == slopes.min())[:, None, None]
+            expected = expected.where(near, -torch.inf)
+        bias = bias_of(window).reversed(length, length, length - 1)
+        torch.testing.assert_close(bias.flip(-2)[0], expected)
+        torch.testing.assert_close(bias_of(window).at(distance), expected)
+
+
+def test_the_last_layer_sees_everything() -> None:
+    distance = torch.arange(1000)
+    unlimited = bias_of(50).without_limits().at(distance)
+    torch.testing.assert_close(unlimited, bias_of(None).at(distance), rtol=0, atol=0)
 
 
 def test_bias_of_8192_tokens_takes_one_vector_a_head() -> None:
-    bias = reversed_bias(torch.tensor(alibi_slopes(12)), 8192, 8192, 8191)
+    bias = bias_of(None).reversed(8192, 8192, 8191)
     assert bias.shape == (1, 12, 8192, 8192)
     assert bias.untyped_storage().nbytes() == 12 * (2 * 8192 - 1) * 4

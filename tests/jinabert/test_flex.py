@@ -15,15 +15,18 @@ from jina_rerank.jinabert.flex import BLOCK, FlexEncoder, block_mask
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 
 
+@pytest.mark.parametrize("window", [None, 40])
 @pytest.mark.parametrize("alibi_slopes", ["reranker", "paper"])
 @pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu", "original"])
 @pytest.mark.parametrize(
     "lengths", [[1], [128], [129], [5, 300, 64, 64, 1], [127, 1, 128, 200]], ids=str
 )
 def test_the_logits_are_the_model_s(
-    lengths: list[int], alibi_slopes: str, feed_forward_type: str
+    lengths: list[int], alibi_slopes: str, feed_forward_type: str, window: int | None
 ) -> None:
-    model = random_model(alibi_slopes=alibi_slopes, feed_forward_type=feed_forward_type)
+    model = random_model(
+        alibi_slopes=alibi_slopes, feed_forward_type=feed_forward_type, attention_window=window
+    )
     ids = torch.randint(0, 400, (sum(lengths),), generator=torch.Generator().manual_seed(0))
     flex = FlexEncoder(model, backend=None)
     torch.testing.assert_close(

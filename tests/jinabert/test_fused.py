@@ -45,6 +45,21 @@ def test_every_kind_of_model(feed_forward_type: str, alibi_slopes: str, heads: i
 
 
 @needs_kernels
+@pytest.mark.parametrize("window", [None, 8, 300])
+def test_heads_that_see_less_and_heads_that_write_nothing(window: int | None) -> None:
+    """They are laid out in another order, and left out; in one layer all of them are."""
+    model = random_model(num_hidden_layers=4, num_attention_heads=8, attention_window=window)
+    size = model.config.hidden_size // 8
+    silent = [[0], [0, 5, 7], range(8), [3]]
+    for layer, heads in zip(model.bert.encoder.layer, silent, strict=True):
+        for head in heads:
+            written = layer.attention.output["dense"].weight
+            written[:, head * size : (head + 1) * size] = 0.0
+    own, fused = both(model, [1, 9, 30, 30, 65, 700])
+    torch.testing.assert_close(fused, own, rtol=1e-5, atol=1e-5)
+
+
+@needs_kernels
 @pytest.mark.parametrize(
     "tokens", [1, 63, 64, 65, ROWS_PER_BLOCK - 1, ROWS_PER_BLOCK, ROWS_PER_BLOCK + 1, 1100]
 )

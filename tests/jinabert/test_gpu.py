@@ -3,12 +3,14 @@
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from checkpoints import random_model
 from torch import Tensor
 
+from jina_rerank.jinabert.alibi import Bias
 from jina_rerank.jinabert.flex import FlexEncoder
 from jina_rerank.jinabert.gpu import BATCH_TOKENS, GpuEngine
 from jina_rerank.jinabert.model import Encode, JinaBert
@@ -62,9 +64,9 @@ def wrong_bias(model: JinaBert) -> Encode:
     flex = FlexEncoder(model, backend=None)
 
     def encode(
-        hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+        hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias, first: Tensor
     ) -> Tensor:
-        return flex(hidden, runs, 2 * slopes, first)
+        return flex(hidden, runs, replace(bias, slopes=2 * bias.slopes), first)
 
     return encode
 
@@ -73,9 +75,9 @@ def not_a_number(model: JinaBert) -> Encode:
     flex = FlexEncoder(model, backend=None)
 
     def encode(
-        hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+        hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias, first: Tensor
     ) -> Tensor:
-        return flex(hidden, runs, slopes, first) * torch.nan
+        return flex(hidden, runs, bias, first) * torch.nan
 
     return encode
 

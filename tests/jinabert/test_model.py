@@ -53,6 +53,11 @@ def reference_logit(model: JinaBert, ids: torch.Tensor, types: torch.Tensor) -> 
     positions = torch.arange(length)
     distance = (positions[None] - positions[:, None]).abs()
     bias = -slopes[:, None, None] * distance
+    limited = bias
+    if config.attention_window is not None:
+        # The head with the smallest slope sees everything.
+        near = (distance <= config.attention_window) | (slopes == slopes.min())[:, None, None]
+        limited = bias.where(near, -torch.inf)
     rows = []
     for kind, run in groupby(types.tolist()):
         places = range(len(list(run)))
@@ -67,7 +72,9 @@ def reference_logit(model: JinaBert, ids: torch.Tensor, types: torch.Tensor) -> 
             linear(x, f"{layer}.attention.self.{part}").view(length, heads, -1).transpose(0, 1)
             for part in ("query", "key", "value")
         )
-        weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5 + bias).softmax(-1)
+        # So do all heads of the last layer.
+        added = limited if n < config.num_hidden_layers - 1 else bias
+        weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5 + added).softmax(-1)
         context = (weights @ v).transpose(0, 1).reshape(length, -1)
         dense = linear(context, f"{layer}.attention.output.dense")
         x = norm(x + dense, f"{layer}.attention.output.LayerNorm")
@@ -97,6 +104,18 @@ def test_formulas_written_out(heads: int, slopes: str, feed_forward_type: str) -
     types = (torch.arange(70) > 20).long()
     logit = model(ids[None], token_type_ids=types[None])
     assert logit.item() == pytest.approx(reference_logit(model, ids, types), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("window", [1, 20, 69, 70])
+def test_a_window_written_out(window: int) -> None:
+    shape = {"hidden_size": 96, "num_attention_heads": 4, "num_hidden_layers": 3}
+    model = random_model(**shape, attention_window=window)
+    ids = torch.randint(400, (71,), generator=torch.Generator().manual_seed(window))
+    types = (torch.arange(71) > 20).long()
+    logit = model(ids[None], token_type_ids=types[None]).item()
+    assert logit == pytest.approx(reference_logit(model, ids, types), rel=1e-4, abs=1e-4)
+    everything = random_model(**shape)(ids[None], token_type_ids=types[None]).item()
+    assert (abs(logit - everything) > 1e-2) == (window < 69)
 
 
 PLACED = random_model(hidden_size=48, text_positions=9)

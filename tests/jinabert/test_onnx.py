@@ -78,6 +78,15 @@ def test_same_logits_as_torch_at_every_length(
         np.testing.assert_allclose(alone, expected[[row]], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("window", [1, 100, 500])
+def test_nobody_sees_beyond_the_window(window: int) -> None:
+    model = random_model(num_hidden_layers=3, attention_window=window)
+    ids = torch.randint(400, (3, 600), generator=torch.Generator().manual_seed(window))
+    mask = (torch.arange(600) < torch.tensor([[600], [333], [50]])).long()
+    logits = logits_of(session_of(model), ids, mask)
+    np.testing.assert_allclose(logits, model(ids, mask), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("integers", [False, True])
 def test_places_in_texts(integers: bool) -> None:
     model = random_model(hidden_size=48, text_positions=9)

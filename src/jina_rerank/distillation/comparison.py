@@ -73,6 +73,10 @@ SHARED = 0.05
 """What all words of the query, found in the passage, count beside a product of 1. What is found is
 noisy: the student of all-MiniLM-L6-v2 ranks best with so little, before it is taught to rank."""
 
+WINDOW = 256
+"""How far a head sees. Sentence encoders are trained on texts no longer than that; attention in
+long ones would take most of the time."""
+
 FEWEST_HEADS = 3
 """Of the model: one for each text, and one for the words."""
 
@@ -129,9 +133,7 @@ def convert_to_compare(
         everything = shape_to_compare(bert, slopes).intermediate_size
         layers = config.num_hidden_layers - 1
         body = JinaBert(replace(config, num_hidden_layers=layers, intermediate_size=everything))
-        body.load_state_dict(
-            widened(bert.weights, body.config, observed, words, generator), strict=False
-        )
+        body.load_state_dict(widened(bert.weights, body.config, observed, words), strict=False)
         fit_layers(
             body,
             tokenizer,
@@ -180,6 +182,7 @@ def shape_to_compare(
         type_vocab_size=2,
         # Of a passage; [CLS], which has the first, is part of the query's run.
         text_positions=positions - 1,
+        attention_window=WINDOW,
         num_hidden_layers=config.num_hidden_layers + 1,
     )
 

@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..jinabert import JinaBert, JinaBertConfig
+from ..jinabert.alibi import Bias
 from ..jinabert.model import _Layer, _PlainLayer
 from ..jinabert.tokenizer import TokenPair
 from .forward import TrainingBatch, attended, attention_biases
@@ -180,7 +181,8 @@ class _Batch:
 
     def attended(self, layer: _Layer, config: JinaBertConfig) -> Tensor:
         # The biases are large, and made quickly.
-        biases = attention_biases(config, self.batch, self.hidden)
+        bias = Bias.of(config, self.hidden.device)
+        biases = attention_biases(bias, self.batch, self.hidden.dtype)
         return attended(layer, self.batch, biases, self.hidden)
 
 

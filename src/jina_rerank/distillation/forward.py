@@ -16,10 +16,9 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..jinabert.alibi import alibi_slopes
-from ..jinabert.config import JinaBertConfig
+from ..jinabert.alibi import Bias
 from ..jinabert.model import JinaBert, _Layer
 from ..jinabert.tokenizer import TokenPair
 
@@ -29,8 +28,9 @@ FIRST_MULTIPLE = 64
 GROUP_TOKENS = 2048
 """About how many tokens attend at a time."""
 
-PADDING = -1e4
-"""What is added to the score of a padding key. Finite, so that bf16 arithmetic stays finite too."""
+HIDDEN = -1e4
+"""What is added to the score of a key that is padding or out of reach. Finite, so that bf16
+arithmetic stays finite too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +135,21 @@ def hidden_states(model: JinaBert, batch: TrainingBatch, *, whole: bool = True) 
         behind the last sequence; the last one (sequences, hidden) where it is not whole.
     """
     hidden = model.bert.embeddings(batch.input_ids, batch.token_type_ids, batch.first)
-    biases = attention_biases(model.config, batch, hidden)
+    bias = Bias.of(model.config, hidden.device)
+    biases = attention_biases(bias, batch, hidden.dtype)
     states = [hidden]
-    layers = model.bert.encoder.layer
-    for layer in layers if whole else layers[:-1]:
+    *layers, last = model.bert.encoder.layer
+    for layer in layers:
         assert isinstance(layer, _Layer)
         hidden = _finish(layer, attended(layer, batch, biases, hidden), hidden)
         states.append(hidden)
-    if not whole:
-        states.append(_first_tokens(layers[-1], batch, biases, hidden))
+    assert isinstance(last, _Layer)
+    if model.config.attention_window is not None:
+        biases = attention_biases(bias.without_limits(), batch, hidden.dtype)
+    if whole:
+        states.append(_finish(last, attended(last, batch, biases, hidden), hidden))
+    else:
+        states.append(_first_tokens(last, batch, biases, hidden))
     return states
 
 
@@ -170,10 +176,9 @@ def attended(
 
 
 def _first_tokens(
-    layer: nn.Module, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
+    layer: _Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
 ) -> Tensor:
     """What a layer makes of the first tokens, shape (sequences, hidden)."""
-    assert isinstance(layer, _Layer)
     attention = layer.attention
     first = torch.cat([group.rows[:, 0] for group in batch.groups])
     counts = [len(group.rows) for group in batch.groups]
@@ -200,26 +205,23 @@ def _finish(layer: _Layer, context: Tensor, hidden: Tensor) -> Tensor:
     return layer.feed_forward(output["LayerNorm"](hidden + output["dense"](context)))
 
 
-def attention_biases(config: JinaBertConfig, batch: TrainingBatch, like: Tensor) -> list[Tensor]:
-    """ALiBi's bias, and what hides padding.
+def attention_biases(bias: Bias, batch: TrainingBatch, dtype: torch.dtype) -> list[Tensor]:
+    """ALiBi's bias, and what hides padding and what is out of reach.
 
     Args:
-        config: The model's.
+        bias: On the batch's device.
         batch: What is read.
-        like: Has the device and the dtype.
+        dtype: Of the result.
 
     Returns:
         One for each group, shape (count, heads, length, length).
     """
-    slopes = torch.tensor(
-        alibi_slopes(config.num_attention_heads, config.alibi_slopes), device=like.device
-    )
     biases = []
     for group in batch.groups:
-        position = torch.arange(group.rows.shape[1], device=like.device)
-        near = -slopes[:, None, None] * (position[:, None] - position).abs()
-        hiding = torch.where(group.mask, 0.0, PADDING)[:, None, None]
-        biases.append((near + hiding).to(like.dtype))
+        position = torch.arange(group.rows.shape[1], device=group.rows.device)
+        near = bias.at((position[:, None] - position).abs()).clamp_min(HIDDEN)
+        hiding = torch.where(group.mask, 0.0, HIDDEN)[:, None, None]
+        biases.append((near + hiding).to(dtype))
     return biases
 
 

@@ -11,7 +11,7 @@ not have, so every layer is made one head wider:
 - The new head of the first layer finds in the other text the token's own word, by its code, which
   fills the other new elements (`_matching`). It writes what finding it is worth, an inverse
   document frequency, into a channel.
-- The new heads of the other layers look where they like, and write nothing before training.
+- The new heads of the other layers write nothing, and are not computed (see `FusedEncoder`).
 
 What is not in the channels is the encoder's, and stays as it was: nothing is written to it, and
 the layer norms' gains make up for the channels' part of the variance.
@@ -22,7 +22,7 @@ the layer norms' gains make up for the channels' part of the variance.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 import torch
@@ -79,7 +79,6 @@ def widened(
     config: JinaBertConfig,
     observed: Observed,
     words: Words,
-    generator: torch.Generator,
 ) -> State:
     """Embeddings and layers of the wider encoder.
 
@@ -88,14 +87,13 @@ def widened(
         config: The wider one's.
         observed: What the encoder does on texts.
         words: With codes of as many elements as `code_elements` says.
-        generator: Of what is random.
 
     Returns:
         Part of a JinaBERT's state dict: all but layers on top, pooler and classifier.
     """
     state = _embeddings(bert, config, observed.embeddings, words)
     for number, layer in enumerate(observed.layers):
-        state |= _layer(bert, config, number, layer, generator)
+        state |= _layer(bert, config, number, layer)
     return state | _matching(state, config, words.start)
 
 
@@ -173,7 +171,6 @@ def _layer(
     config: JinaBertConfig,
     number: int,
     observed: ObservedLayer,
-    generator: torch.Generator,
 ) -> State:
     source, target = f"encoder.layer.{number}", f"bert.encoder.layer.{number}"
     width = config.hidden_size
@@ -190,7 +187,7 @@ def _layer(
     after_gain, after_bias = _norm(bert, f"{source}.output.LayerNorm", config, observed.norm)
     into, out = f"{source}.intermediate.dense", f"{source}.output.dense"
     return {
-        **_attention(bert, config, number, observed.reach, generator),
+        **_attention(bert, config, number, observed.reach),
         f"{target}.attention.output.LayerNorm.weight": gain,
         f"{target}.attention.output.LayerNorm.bias": bias,
         f"{target}.intermediate.dense.weight": _wide(bert[f"{into}.weight"], width, 1),
@@ -207,19 +204,15 @@ def _attention(
     config: JinaBertConfig,
     number: int,
     reach: Tensor,
-    generator: torch.Generator,
 ) -> State:
-    """Attention with the encoder's heads where ALiBi disturbs them least, and a new one."""
+    """Attention with the encoder's heads where ALiBi disturbs them least, and a new one, silent."""
     source, target = f"encoder.layer.{number}.attention", f"bert.encoder.layer.{number}.attention"
     heads, width = config.num_attention_heads, config.hidden_size
     size = width // heads
     new = _new_head(config, number)
     places = [place for place in by_gentleness(config) if place != new]
     farthest = reach.argsort(descending=True).tolist()
-    weights = {
-        part: torch.empty(width, width).normal_(0, 0.02, generator=generator)
-        for part in ("query", "key", "value")
-    }
+    weights = {part: torch.zeros(width, width) for part in ("query", "key", "value")}
     biases = {part: torch.zeros(width) for part in weights}
     dense = torch.zeros(width, width)
     for head, place in zip(farthest, places, strict=True):
@@ -282,8 +275,6 @@ def _matching(state: State, config: JinaBertConfig, start: int) -> State:
     parts = [f"{target}.self.{part}" for part in ("query", "key", "value")]
     query, key, value = (state[f"{part}.weight"].clone() for part in parts)
     query_bias = state[f"{parts[0]}.bias"].clone()
-    for weight in (query, key, value):
-        weight[first : first + size] = 0.0
     by_code = math.sqrt(SAME * math.sqrt(size) / count) / CODE
     for weight in (query, key):
         own = weight[first : first + count]
@@ -329,7 +320,8 @@ def learned(config: JinaBertConfig) -> State:
     """Which elements of the weights are learned.
 
     Not those that hold the texts apart, the channels and what reads them to that end, nor words'
-    codes: they are few, others are many, and an optimizer's steps are as long for all.
+    codes: they are few, others are many, and an optimizer's steps are as long for all. New heads
+    that write nothing go on to do so.
 
     Args:
         config: A widened encoder's with a layer on top, see `comparison`.
@@ -337,40 +329,51 @@ def learned(config: JinaBertConfig) -> State:
     Returns:
         By parameter, 0 for elements that stay and 1 for others, see `Trainer`.
     """
-    width, heads = config.hidden_size, config.num_attention_heads
-    size = width // heads
-    hidden = width - size
-    stays = [hidden + channel for channel in Channel]
-    coded = slice(hidden, width)
-    masks: State = {}
-
-    def mask(name: str, *shape: int) -> Tensor:
-        masks[name] = torch.ones(shape)
-        return masks[name]
-
+    width = config.hidden_size
+    new = slice(width - width // config.num_attention_heads, width)
     prefix = "bert.embeddings"
-    mask(f"{prefix}.word_embeddings.weight", 1, width)[:, coded] = 0
-    mask(f"{prefix}.token_type_embeddings.weight", 1, width)[:, coded] = 0
-    for name in ("weight", "bias"):
-        mask(f"{prefix}.LayerNorm.{name}", width)[coded] = 0
+    masks: State = {}
+    for table in ("word_embeddings", "token_type_embeddings"):
+        masks[f"{prefix}.{table}.weight"] = _all_but(new, width)[None]
+    for kind in ("weight", "bias"):
+        masks[f"{prefix}.LayerNorm.{kind}"] = _all_but(new, width)
     for number in range(config.num_hidden_layers - 1):
-        layer = f"bert.encoder.layer.{number}"
-        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            for kind in ("weight", "bias"):
-                first = number == 0 and name.startswith("attention")
-                mask(f"{layer}.{name}.{kind}", width)[coded if first else stays] = 0
-        for name in ("attention.output.dense", "output.dense"):
-            mask(f"{layer}.{name}.weight", width, 1)[stays] = 0
-            mask(f"{layer}.{name}.bias", width)[stays] = 0
-        new = _new_head(config, number)
-        for part in ("query", "key"):
-            weight = mask(f"{layer}.attention.self.{part}.weight", width, 1)
-            bias = mask(f"{layer}.attention.self.{part}.bias", width)
-            for head in range(heads):
-                if head != new:
-                    last = slice((head + 1) * size - 2, (head + 1) * size)
-                    weight[last], bias[last] = 0, 0
+        masks |= _learned_in_layer(config, number)
     return masks
+
+
+def _learned_in_layer(config: JinaBertConfig, number: int) -> State:
+    width, heads = config.hidden_size, config.num_attention_heads
+    size, layer = width // heads, f"bert.encoder.layer.{number}"
+    channels = [width - size + channel for channel in Channel]
+    masks: State = {}
+    for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+        coded = number == 0 and name.startswith("attention")
+        stays = slice(width - size, width) if coded else channels
+        for kind in ("weight", "bias"):
+            masks[f"{layer}.{name}.{kind}"] = _all_but(stays, width)
+    for name in ("attention.output.dense", "output.dense"):
+        masks[f"{layer}.{name}.weight"] = _all_but(channels, width)[:, None]
+        masks[f"{layer}.{name}.bias"] = _all_but(channels, width)
+    new = _new_head(config, number)
+    if number > 0:
+        silent = _all_but(slice(new * size, (new + 1) * size), width)
+        masks[f"{layer}.attention.output.dense.weight"] = (
+            silent * _all_but(channels, width)[:, None]
+        )
+    ends = [(head + 1) * size for head in range(heads) if head != new]
+    apart = [end - at for end in ends for at in (1, 2)]
+    for part in ("query", "key"):
+        masks[f"{layer}.attention.self.{part}.weight"] = _all_but(apart, width)[:, None]
+        masks[f"{layer}.attention.self.{part}.bias"] = _all_but(apart, width)
+    return masks
+
+
+def _all_but(places: Sequence[int] | slice, count: int) -> Tensor:
+    """Ones, and zeros at some places."""
+    mask = torch.ones(count)
+    mask[places] = 0
+    return mask
 
 
 def _new_head(config: JinaBertConfig, number: int) -> int:

@@ -38,6 +38,8 @@ class JinaBertConfig:
         feed_forward_type: With a gate whose activation is erf GELU (`"geglu"`) or ReLU (`"reglu"`),
             or BERT's own, with erf GELU and no gate (`"original"`: what Jina's code calls it).
         alibi_slopes: Which variant of the slopes, see `alibi_slopes`.
+        attention_window: How far a token sees at most, in all layers but the last and by all heads
+            but the one with the smallest slope. None without a limit, as in Jina's models.
         quantization: How `model.safetensors` stores its matrices; None as they are.
     """
 
@@ -52,6 +54,7 @@ class JinaBertConfig:
     max_position_embeddings: int = 8192
     feed_forward_type: FeedForward = "geglu"
     alibi_slopes: Slopes = "reranker"
+    attention_window: int | None = None
     quantization: Quantization | None = None
 
     @classmethod
@@ -101,7 +104,10 @@ class JinaBertConfig:
                 raise ModelLoadError(f"{path}: {name} must be one of {allowed}, not {value!r}")
 
     def _sizes(self) -> dict[str, object]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.type == "int"}
+        sizes = {f.name: getattr(self, f.name) for f in fields(self) if f.type == "int"}
+        if self.attention_window is not None:
+            sizes["attention_window"] = self.attention_window
+        return sizes
 
 
 def _check_kind(values: dict[str, Any], path: Path) -> None:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from .alibi import Bias
 from .model import JinaBert, _Layer
 
 BLOCK = 128
@@ -48,26 +49,33 @@ class FlexEncoder:
             )
 
     def __call__(
-        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias, first: Tensor
     ) -> Tensor:
         """Run all layers; see `Encode`."""
         lengths = torch.tensor([length for length, count in runs for _ in range(count)])
         hidden = F.pad(hidden, (0, 0, 0, filling(hidden.shape[0])))
         mask = block_mask(lengths, hidden.device)
 
-        def with_bias(
-            score: Tensor, _batch: Tensor, head: Tensor, query: Tensor, key: Tensor
-        ) -> Tensor:
-            return score - slopes[head] * (query - key).abs()
+        def added(reaches: Tensor) -> Callable[..., Tensor]:
+            def with_bias(
+                score: Tensor, _batch: Tensor, head: Tensor, query: Tensor, key: Tensor
+            ) -> Tensor:
+                distance = (query - key).abs()
+                near = score - bias.slopes[head] * distance
+                return torch.where(distance <= reaches[head], near, -torch.inf)
 
-        for layer in self._layers:
+            return with_bias
+
+        limited, unlimited = added(bias.reaches), added(bias.without_limits().reaches)
+        for number, layer in enumerate(self._layers):
             assert isinstance(layer, _Layer)
+            score_mod = limited if number < len(self._layers) - 1 else unlimited
             attention = layer.attention
             q, k, v = (
                 attention.self[name](hidden).unflatten(-1, (attention.heads, -1)).transpose(0, 1)
                 for name in ("query", "key", "value")
             )
-            attended = self._attend(q[None], k[None], v[None], score_mod=with_bias, block_mask=mask)
+            attended = self._attend(q[None], k[None], v[None], score_mod=score_mod, block_mask=mask)
             context = attended[0].transpose(0, 1).flatten(1)
             output = attention.output
             hidden = layer.feed_forward(output["LayerNorm"](hidden + output["dense"](context)))

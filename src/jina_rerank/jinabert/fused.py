@@ -7,7 +7,8 @@ What makes the difference lies between the matrix products:
   products, while their results are still in registers;
 - rows go through the second half of a layer in blocks, so that the 1,536 numbers a token has in
   between stay in the cache, and oneDNN, which prepares a kernel for each shape, meets few shapes;
-- weights are laid out once as the kernels want them;
+- weights are laid out once as the kernels want them, without heads that write nothing, and heads
+  that see equally far one after another;
 - the head reads the first token of a sequence only, so the last layer is computed for first tokens,
   without a key or a value of any other: see `_FirstTokens`.
 
@@ -25,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .alibi import Bias
 from .attention import attend
 from .model import JinaBert, _GatedLayer, _Layer, _PlainLayer
 from .packing import spans
@@ -49,18 +51,21 @@ class FusedEncoder:
     def __init__(self, model: JinaBert) -> None:
         activation: Activation = "relu" if model.config.feed_forward_type == "reglu" else "gelu"
         *layers, last = model.bert.encoder.layer
-        self._layers = [_AllTokens(layer, activation) for layer in layers]
-        self._last = _FirstTokens(last, activation)
+        bias = Bias.of(model.config, torch.device("cpu"))
+        heads = range(model.config.num_attention_heads)
+        nearest_first = sorted(heads, key=lambda head: -float(bias.slopes[head]))
+        self._layers = [_AllTokens(layer, activation, nearest_first) for layer in layers]
+        self._last = _FirstTokens(last, activation, heads)
         model.bert.encoder.layer = nn.ModuleList()
 
     def __call__(
-        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias, first: Tensor
     ) -> Tensor:
         """Run all layers; see `Encode`."""
         hidden = _fill_up(hidden)
         for layer in self._layers:
-            hidden = layer(hidden, runs, slopes)
-        return self._last(hidden, runs, slopes, first)
+            hidden = layer(hidden, runs, bias)
+        return self._last(hidden, runs, bias.without_limits(), first)
 
 
 def _fill_up(rows: Tensor) -> Tensor:
@@ -68,15 +73,20 @@ def _fill_up(rows: Tensor) -> Tensor:
 
 
 class _FusedLayer:
-    """What follows the attention; kinds differ in the tokens that attend."""
+    """What follows the attention; kinds differ in the tokens that attend.
 
-    def __init__(self, layer: nn.Module, activation: Activation) -> None:
+    Args:
+        layer: Of the model.
+        activation: Of the feed-forward.
+        heads: Which of its heads attend, in this order.
+    """
+
+    def __init__(self, layer: nn.Module, activation: Activation, heads: Sequence[int]) -> None:
         assert isinstance(layer, _Layer)
-        attention = layer.attention
-        out = _linear(attention.output["dense"])
-        self._heads = attention.heads
-        self._out = _Linear(out.weight, out.bias)
-        self._attention_norm = attention.output["LayerNorm"]
+        self._heads = list(heads)
+        out = _linear(layer.attention.output["dense"])
+        self._out = _Linear(out.weight[:, _rows(layer, heads)], out.bias)
+        self._attention_norm = layer.attention.output["LayerNorm"]
         self._units, self._times = _units(layer)
         self._from_units = _Linear(layer.out.weight, layer.out.bias)
         self._norm = layer.norm
@@ -98,21 +108,25 @@ class _FusedLayer:
 class _AllTokens(_FusedLayer):
     """A layer, computed for every token."""
 
-    def __init__(self, layer: nn.Module, activation: Activation) -> None:
-        super().__init__(layer, activation)
-        projections = _projections(layer)
+    def __init__(self, layer: nn.Module, activation: Activation, heads: Sequence[int]) -> None:
+        # One stays in any case, since kernels want something to multiply.
+        heads = [head for head in heads if _writes(layer, head)] or heads[:1]
+        super().__init__(layer, activation, heads)
+        rows, projections = _rows(layer, heads), _projections(layer)
         self._qkv = _Linear(
-            torch.cat([linear.weight for linear in projections]),
-            torch.cat([linear.bias for linear in projections]),
+            torch.cat([linear.weight[rows] for linear in projections]),
+            torch.cat([linear.bias[rows] for linear in projections]),
         )
 
-    def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias) -> Tensor:
         qkv = self._qkv(hidden)
-        context = torch.zeros_like(hidden)  # zeros for the rows that belong to no sequence
+        heads, bias = len(self._heads), bias.of_heads(self._heads)
+        # Zeros for the rows that belong to no sequence.
+        context = qkv.new_zeros(len(qkv), qkv.shape[1] // 3)
         for rows, length, count in spans(runs):
-            q, k, v = qkv[rows].view(count, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            own = context[rows].view(count, length, self._heads, -1)
-            own.copy_(attend(q, k, v, slopes).transpose(1, 2))
+            q, k, v = qkv[rows].view(count, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+            own = context[rows].view(count, length, heads, -1)
+            own.copy_(attend(q, k, v, bias).transpose(1, 2))
         return self._finish(context, hidden)
 
 
@@ -128,30 +142,30 @@ class _FirstTokens(_FusedLayer):
     would lose more by rounding than a key does.
     """
 
-    def __init__(self, layer: nn.Module, activation: Activation) -> None:
-        super().__init__(layer, activation)
+    def __init__(self, layer: nn.Module, activation: Activation, heads: Sequence[int]) -> None:
+        super().__init__(layer, activation, heads)
         query, key, value = _projections(layer)
-        heads = (self._heads, -1, query.in_features)
+        by_head = (len(heads), -1, query.in_features)
         self._query = (query.weight.float(), query.bias.float())
-        self._keys = key.weight.float().view(heads)
-        self._values = value.weight.float().view(heads)
+        self._keys = key.weight.float().view(by_head)
+        self._values = value.weight.float().view(by_head)
         self._value_bias = value.bias.float()
 
     def __call__(
-        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias, first: Tensor
     ) -> Tensor:
         own = hidden[first]
-        queries = F.linear(own.float(), *self._query).view(len(first), self._heads, -1)
+        queries = F.linear(own.float(), *self._query).view(len(first), len(self._heads), -1)
         scale = queries.shape[-1] ** -0.5
         meeting = torch.einsum("nhd,hdx->nhx", queries, self._keys)
         mean = torch.empty_like(meeting)
         done = 0
         for rows, length, count in spans(runs):
             tokens = hidden[rows].float().view(count, 1, length, -1)
-            bias = -slopes[:, None] * torch.arange(length, dtype=slopes.dtype)
+            added = bias.at(torch.arange(length))
             those = slice(done, done + count)
             mean[those] = F.scaled_dot_product_attention(
-                meeting[those, None], tokens, tokens, attn_mask=bias[None, None], scale=scale
+                meeting[those, None], tokens, tokens, attn_mask=added[None, None], scale=scale
             ).squeeze(1)
             done += count
         context = torch.einsum("nhx,hdx->nhd", mean, self._values).flatten(1) + self._value_bias
@@ -162,6 +176,19 @@ def _projections(layer: nn.Module) -> list[nn.Linear]:
     """What makes queries, keys and values."""
     assert isinstance(layer, _Layer)
     return [_linear(layer.attention.self[name]) for name in ("query", "key", "value")]
+
+
+def _rows(layer: nn.Module, heads: Sequence[int]) -> Tensor:
+    """Of what is projected, those that belong to some heads."""
+    assert isinstance(layer, _Layer)
+    size = _projections(layer)[0].out_features // layer.attention.heads
+    return torch.cat([torch.arange(head * size, (head + 1) * size) for head in heads])
+
+
+def _writes(layer: nn.Module, head: int) -> bool:
+    assert isinstance(layer, _Layer)
+    written = _linear(layer.attention.output["dense"]).weight[:, _rows(layer, [head])]
+    return bool(written.any())
 
 
 def _units(layer: _Layer) -> tuple[_Linear, _Linear | None]:

@@ -14,6 +14,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
+from .alibi import Bias
 from .flex import FlexEncoder
 from .model import Encode, JinaBert
 
@@ -84,10 +85,10 @@ def _try_out(model: JinaBert, encode: Encode) -> None:
     """
 
     def compared(
-        hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+        hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias, first: Tensor
     ) -> Tensor:
-        found = encode(hidden, runs, slopes, first)
-        plain: Tensor = model.bert.encoder(hidden, runs, slopes, first)
+        found = encode(hidden, runs, bias, first)
+        plain: Tensor = model.bert.encoder(hidden, runs, bias, first)
         distance = float((found - plain).float().norm() / plain.float().norm())
         if not distance < TOLERANCE:  # a NaN is not
             raise ArithmeticError(f"off by {distance:.2g} from the model's own layers")

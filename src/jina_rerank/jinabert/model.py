@@ -20,15 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .alibi import alibi_slopes
+from .alibi import Bias
 from .attention import attend
 from .config import JinaBertConfig
 from .packing import spans
 
-Encode = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
+Encode = Callable[[Tensor, Sequence[tuple[int, int]], Bias, Tensor], Tensor]
 """Runs the layers: from the embedded tokens, shape (tokens, hidden), the runs of sequences as
-(length, count), the slopes, and the positions of the first tokens, to what the last layer makes of
-the first tokens, shape (sequences, hidden)."""
+(length, count), the bias of attention, and the positions of the first tokens, to what the last
+layer makes of the first tokens, shape (sequences, hidden)."""
 
 
 class PackedForward:
@@ -41,14 +41,14 @@ class PackedForward:
 
     bert: _Bert
     classifier: nn.Linear
-    _slopes: list[float]
+    _shape: JinaBertConfig
 
     def _build(self, config: JinaBertConfig) -> None:
         """Make the three, with random weights."""
         self.bert = _Bert(config)
         self.classifier = nn.Linear(config.hidden_size, 1)
-        # No buffer: casting the model to bfloat16 would cast it too, and round the slopes.
-        self._slopes = alibi_slopes(config.num_attention_heads, config.alibi_slopes)
+        # The bias is no buffer: casting the model to bfloat16 would cast it too.
+        self._shape = config
 
     def forward_padded(
         self,
@@ -102,13 +102,13 @@ class PackedForward:
         """
         device = input_ids.device
         first = torch.tensor([0, *lengths[:-1]], device=device).cumsum(0)
-        slopes = torch.tensor(self._slopes, dtype=torch.float32, device=device)
+        bias = Bias.of(self._shape, device)
         hidden = self.bert.embeddings(input_ids, token_type_ids, first)
         runs = [(length, len(list(run))) for length, run in groupby(lengths)]
-        pooled = self.bert.pooler((encode or self.bert.encoder)(hidden, runs, slopes, first))
+        pooled = self.bert.pooler((encode or self.bert.encoder)(hidden, runs, bias, first))
         # The head is one row of numbers: in fp32 it costs nothing and keeps what is left.
-        weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
-        return F.linear(pooled.float(), weight, bias).squeeze(-1)
+        head = self.classifier.weight.float(), self.classifier.bias.float()
+        return F.linear(pooled.float(), *head).squeeze(-1)
 
 
 class JinaBert(PackedForward, nn.Module):
@@ -185,11 +185,13 @@ class _Encoder(nn.Module):
         self.layer = nn.ModuleList(kind(config) for _ in range(config.num_hidden_layers))
 
     def forward(
-        self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor, first: Tensor
+        self, hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias, first: Tensor
     ) -> Tensor:
-        for layer in self.layer:
-            hidden = layer(hidden, runs, slopes)
-        return hidden[first]
+        *layers, last = self.layer
+        for layer in layers:
+            hidden = layer(hidden, runs, bias)
+        whole: Tensor = last(hidden, runs, bias.without_limits())
+        return whole[first]
 
 
 class _Embeddings(nn.Module):
@@ -263,8 +265,8 @@ class _Layer(nn.Module):
         super().__init__()
         self.attention = _Attention(config)
 
-    def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
-        return self.feed_forward(self.attention(hidden, runs, slopes))
+    def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias) -> Tensor:
+        return self.feed_forward(self.attention(hidden, runs, bias))
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """All that follows the attention, token by token."""
@@ -305,13 +307,13 @@ class _Attention(nn.Module):
             }
         )
 
-    def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], slopes: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, runs: Sequence[tuple[int, int]], bias: Bias) -> Tensor:
         query, key, value = (self.self[name](hidden) for name in ("query", "key", "value"))
         context = torch.empty_like(query)
         for rows, length, count in spans(runs):
             shape = (count, length, self.heads, -1)
             q, k, v = (t[rows].view(shape).transpose(1, 2) for t in (query, key, value))
-            context[rows] = attend(q, k, v, slopes).transpose(1, 2).reshape(length * count, -1)
+            context[rows] = attend(q, k, v, bias).transpose(1, 2).reshape(length * count, -1)
         normed: Tensor = self.output["LayerNorm"](hidden + self.output["dense"](context))
         return normed
 

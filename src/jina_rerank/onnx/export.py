@@ -64,7 +64,12 @@ def export_onnx(
     assert source.tokenizer is not None
     target = OnnxFiles.in_folder(_empty_folder(Path(folder)))
     bert = JinaBert.from_pretrained(source.config.parent)
-    weights = {name: _stored(name, tensor, int8) for name, tensor in bert.state_dict().items()}
+    # Of the last layer one row is computed, and a student's multiplies: see docs/distillation.md.
+    multiplies = f"bert.encoder.layer.{bert.config.num_hidden_layers - 1}.intermediate."
+    weights = {
+        name: _stored(name, tensor, int8 and not name.startswith(multiplies))
+        for name, tensor in bert.state_dict().items()
+    }
     proto = build_model(bert.config, weights)
     config = json.loads(source.config.read_text(encoding="utf-8"))
     config.pop("quantization", None)  # it tells how model.safetensors is stored

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ..jinabert.alibi import alibi_slopes
+from ..jinabert.alibi import alibi_slopes, reaches
 from ..jinabert.config import JinaBertConfig
 from .files import INPUTS, OUTPUT
 
@@ -27,9 +27,9 @@ OPSET = 17
 IR_VERSION = 8
 """The file format of that opset; what `onnx` would write by itself is too new for many."""
 
-_PADDING = -1e9
-"""Added, times a slope of at least 2^-8, to the score of a key that is padding. Finite, so that
-a row without any token gives some number and no NaN."""
+_HIDDEN = -1e9
+"""Added, times a slope of at least 2^-13, to the score of a key that is padding or out of reach.
+Finite, so that a row without any token gives some number and no NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,16 @@ class _Graph:
         words = self._embedding("bert.embeddings.word_embeddings.weight", "input_ids")
         types = self._embedding("bert.embeddings.token_type_embeddings.weight", self._type_rows())
         hidden = self._norm(self._node("Add", words, types), "bert.embeddings.LayerNorm")
-        bias = self._bias()
+        distance, padding = self._distance(), self._padding()
+        everywhere = self._node("Sub", padding, distance)
+        biases = self._biases(distance, everywhere)
         last = self._config.num_hidden_layers - 1
         for n in range(last):
-            hidden = self._layer(f"bert.encoder.layer.{n}", hidden, hidden, bias)
+            hidden = self._layer(f"bert.encoder.layer.{n}", hidden, hidden, biases)
         # The head reads the first token only, so nothing else of the last layer is computed.
-        first, first_bias = self._first_row(hidden), self._first_row(bias)
-        first = self._layer(f"bert.encoder.layer.{last}", first, hidden, first_bias)
+        first, first_bias = self._first_row(hidden), self._first_row(everywhere)
+        first_biases = [first_bias] * self._config.num_attention_heads
+        first = self._layer(f"bert.encoder.layer.{last}", first, hidden, first_biases)
         first = self._node("Squeeze", first, self._integers(1))
         pooled = self._node("Tanh", self._linear(first, "bert.pooler.dense"))
         logits = self._linear(pooled, "classifier")
@@ -131,29 +134,43 @@ class _Graph:
         place = self._node("Min", place, last)
         return self._node("Add", self._node("Mul", "token_type_ids", count), place)
 
-    def _bias(self) -> str:
-        """Shape (batch, length, length): -|i - j|, and far below that where key j is padding."""
+    def _distance(self) -> str:
+        """Shape (length, length): |i - j|."""
         length = self._node("Shape", "input_ids", start=1)
         last = self._node("Squeeze", length, self._integers(0))
         zero, one = (self._constant(f"int.{n}", np.array(n, np.int64)) for n in (0, 1))
         positions = self._node("Range", zero, last, one)
         positions = self._node("Cast", positions, to=TensorProto.FLOAT)
         rows = self._node("Unsqueeze", positions, self._integers(1))
-        distance = self._node("Abs", self._node("Sub", rows, positions))
+        return self._node("Abs", self._node("Sub", rows, positions))
+
+    def _padding(self) -> str:
+        """Shape (batch, 1, length): 0, and far below that where a key is padding."""
         mask = self._node("Cast", "attention_mask", to=TensorProto.FLOAT)
         padding = self._node("Sub", self._number(1), mask)
-        padding = self._node("Mul", padding, self._number(_PADDING))
-        padding = self._node("Unsqueeze", padding, self._integers(1))
-        return self._node("Sub", padding, distance)
+        padding = self._node("Mul", padding, self._number(_HIDDEN))
+        return self._node("Unsqueeze", padding, self._integers(1))
+
+    def _biases(self, distance: str, everywhere: str) -> list[str]:
+        """The bias of each head, without its slope: -|i - j|, and far below that out of reach."""
+        heads, window = self._config.num_attention_heads, self._config.attention_window
+        if window is None:
+            return [everywhere] * heads
+        beyond = self._node("Greater", distance, self._number(float(window)))
+        beyond = self._node("Cast", beyond, to=TensorProto.FLOAT)
+        beyond = self._node("Mul", beyond, self._number(_HIDDEN))
+        near = self._node("Add", everywhere, beyond)
+        limits = reaches(alibi_slopes(heads, self._config.alibi_slopes), window)
+        return [everywhere if math.isinf(limit) else near for limit in limits]
 
     def _first_row(self, value: str) -> str:
         """Shape (batch, 1, columns) of (batch, rows, columns)."""
         zero, one = self._integers(0), self._integers(1)
         return self._node("Slice", value, zero, one, one)
 
-    def _layer(self, name: str, queries: str, hidden: str, bias: str) -> str:
+    def _layer(self, name: str, queries: str, hidden: str, biases: Sequence[str]) -> str:
         """A block's output for `queries`, which are some or all of the rows of `hidden`."""
-        context = self._attention(f"{name}.attention.self", queries, hidden, bias)
+        context = self._attention(f"{name}.attention.self", queries, hidden, biases)
         dense = self._linear(context, f"{name}.attention.output.dense")
         attended = self._node("Add", queries, dense)
         attended = self._norm(attended, f"{name}.attention.output.LayerNorm")
@@ -173,7 +190,7 @@ class _Graph:
         value = self._product(attended, gated, slice(half, 2 * half))
         return self._node("Mul", gate, value), f"{layer}.mlp.wo", f"{layer}.mlp.layernorm"
 
-    def _attention(self, name: str, queries: str, hidden: str, bias: str) -> str:
+    def _attention(self, name: str, queries: str, hidden: str, biases: Sequence[str]) -> str:
         heads = self._config.num_attention_heads
         size = self._config.hidden_size // heads
         slopes = np.array(alibi_slopes(heads, self._config.alibi_slopes))
@@ -186,11 +203,12 @@ class _Graph:
         key = self._node("Transpose", self._linear(hidden, f"{name}.key"), perm=[0, 2, 1])
         value = self._linear(hidden, f"{name}.value")
         context = []
-        for q, k, v, slope in zip(
+        for q, k, v, slope, bias in zip(
             self._split(query, heads, axis=2),
             self._split(key, heads, axis=1),
             self._split(value, heads, axis=2),
             slopes.tolist(),
+            biases,
             strict=True,
         ):
             scores = self._node("Add", self._node("MatMul", q, k), bias)
