@@ -20,6 +20,7 @@ WORKLOADS = {
     "w4": "32 concurrent calls beside one call of many",
     "w5": "10 to 10,000 documents",
     "w6": "W1 without bf16 units: float32 and int8 on a capped instruction set",
+    "w7": "the embedded model beside turbo's shape, pairs of 60 to 8,000 tokens",
     "precision": "bfloat16 against float32 on real collections",
     "announcement": "pairs a second for the shapes of the announcement's models",
     "gpu": "10,000 pairs on a CUDA device beside sentence-transformers",

@@ -98,12 +98,7 @@ def save_jinabert(folder: Path, config: JinaBertConfig = TURBO) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state_of(config), folder / "model.safetensors")
-    fields = json.loads((embedded_model_folder() / "config.json").read_text(encoding="utf-8"))
-    fields.pop("quantization", None)
-    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
-        fields[name] = getattr(config, name)
-    fields["vocab_size"] = config.vocab_size
-    (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
     shutil.copy(embedded_model_folder() / "tokenizer.json", folder)
     return folder
 
