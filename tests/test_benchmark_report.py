@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from benchmarks import report
 from benchmarks.measuring import RESULTS, Result, Target, interleave
+from benchmarks.shapes import VOCABULARY, save_jinabert
+
+from jina_rerank import LocalScorer, Reranker
+from jina_rerank.jinabert import JinaBertConfig
 
 SAVED = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
 
@@ -28,6 +32,16 @@ def test_every_result_is_in_the_documentation() -> None:
     for name in SAVED:
         assert f"<!-- results: {name} -->" in page
         assert f"<!-- results: {name}-targets -->" in page
+
+
+@pytest.mark.parametrize("feed_forward_type", ["geglu", "original"])
+def test_a_saved_shape_can_be_loaded(feed_forward_type: str, tmp_path: Path) -> None:
+    """Whatever kind the embedded model is of, whose tokenizer it takes."""
+    shape = {"hidden_size": 48, "num_hidden_layers": 1, "intermediate_size": 64}
+    config = JinaBertConfig(vocab_size=VOCABULARY, feed_forward_type=feed_forward_type, **shape)
+    folder = save_jinabert(tmp_path / "small", config)
+    assert JinaBertConfig.from_file(folder / "config.json") == config
+    assert len(Reranker(LocalScorer(folder)).score("a", ["b", "c"])) == 2
 
 
 def test_a_target_knows_its_direction() -> None:
