@@ -42,8 +42,7 @@ def test_demo_shows_both_orders_side_by_side() -> None:
     assert "Organic skincare products for sensitive skin" in shown
     assert shown.count("BM25's best 5 of 50") == 2
     assert shown.count("reranked") == 3
-    # Another answer is as good, and rounding decides: 0.9957 and 0.9960 in bfloat16.
-    assert re.search("place 10 before, [12] after", shown)
+    assert "place 10 before, 1 after" in shown
     assert "place 15 before, 1 after" in shown
 
 
