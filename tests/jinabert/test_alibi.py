@@ -62,6 +62,12 @@ def test_the_last_layer_sees_everything() -> None:
     torch.testing.assert_close(unlimited, bias_of(None).at(distance), rtol=0, atol=0)
 
 
+def test_what_is_no_longer_than_two_reaches_is_seen_whole() -> None:
+    limited = bias_of(50)
+    torch.testing.assert_close(limited.of_length(100).reaches, bias_of(None).reaches)
+    torch.testing.assert_close(limited.of_length(101).reaches, limited.reaches)
+
+
 def test_bias_of_8192_tokens_takes_one_vector_a_head() -> None:
     bias = bias_of(None).reversed(8192, 8192, 8191)
     assert bias.shape == (1, 12, 8192, 8192)

@@ -28,7 +28,10 @@ def weights(q: Tensor, k: Tensor, bias: Bias) -> Tensor:
     distance = (position[:, None] - position).abs().double()
     scores = q.double() @ k.double().mT / q.shape[-1] ** 0.5
     scores = scores - bias.slopes.double()[:, None, None] * distance
-    return scores.where(distance <= bias.reaches[:, None, None], -torch.inf).softmax(-1)
+    reaches = bias.reaches[:, None, None]
+    # What is no longer than two reaches is seen whole.
+    seen = (distance <= reaches) | (len(position) <= 2 * reaches)
+    return scores.where(seen, -torch.inf).softmax(-1)
 
 
 @pytest.mark.parametrize("length", [1, 2, 63, 300, WINDOWED_FROM, 1037, 2500])
@@ -117,7 +120,7 @@ def test_gradients_pass_through_the_windows() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("reach", [1, 64, 100, 256, 4000])
-@pytest.mark.parametrize("length", [1, 60, 257, 400, 640, 1000, 1700])
+@pytest.mark.parametrize("length", [1, 60, 257, 400, 512, 513, 640, 1000, 1700])
 def test_nobody_sees_beyond_a_reach(length: int, reach: int, dtype: torch.dtype) -> None:
     bias = bias_of([2**-7, 2**-10, 2**-7], [reach, torch.inf, reach])
     q, k, v = (t.to(dtype) for t in vectors(3, length, 1.0, count=2))

@@ -15,7 +15,7 @@ from jina_rerank.jinabert.flex import BLOCK, FlexEncoder, block_mask
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 
 
-@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("window", [None, 31, 32, 40])
 @pytest.mark.parametrize("alibi_slopes", ["reranker", "paper"])
 @pytest.mark.parametrize("feed_forward_type", ["geglu", "reglu", "original"])
 @pytest.mark.parametrize(

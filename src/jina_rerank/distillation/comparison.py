@@ -74,8 +74,8 @@ SHARED = 0.05
 noisy: the student of all-MiniLM-L6-v2 ranks best with so little, before it is taught to rank."""
 
 WINDOW = 256
-"""How far a head sees. Sentence encoders are trained on texts no longer than that; attention in
-long ones would take most of the time."""
+"""How far a head sees, in pairs of more than 512 tokens. Sentence encoders are trained on texts no
+longer than that; attention in long ones would take most of the time."""
 
 FEWEST_HEADS = 3
 """Of the model: one for each text, and one for the words."""

@@ -219,9 +219,12 @@ def attention_biases(bias: Bias, batch: TrainingBatch, dtype: torch.dtype) -> li
     biases = []
     for group in batch.groups:
         position = torch.arange(group.rows.shape[1], device=group.rows.device)
-        near = bias.at((position[:, None] - position).abs()).clamp_min(HIDDEN)
-        hiding = torch.where(group.mask, 0.0, HIDDEN)[:, None, None]
-        biases.append((near + hiding).to(dtype))
+        distance = (position[:, None] - position).abs()
+        beyond = distance > bias.reaches.view(-1, 1, 1)
+        limited = group.mask.sum(1, keepdim=True) > 2 * bias.reaches  # see `Bias.of_length`
+        hidden = ~group.mask[:, None, None] | beyond & limited[..., None, None]
+        near = bias.without_limits().at(distance)
+        biases.append(near.masked_fill(hidden, HIDDEN).to(dtype))
     return biases
 
 

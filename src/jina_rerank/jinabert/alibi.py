@@ -59,7 +59,8 @@ class Bias:
     Attributes:
         slopes: Shape (heads,), float32. bf16 could not hold the bias: it is off by 0.5 at a
             distance of 500 and by 8 at 8,000.
-        reaches: Shape (heads,), float32: beyond that distance a head sees nothing.
+        reaches: Shape (heads,), float32: beyond that distance a head sees nothing, but in short
+            sequences: see `of_length`.
     """
 
     slopes: Tensor
@@ -78,6 +79,14 @@ class Bias:
     def without_limits(self) -> Self:
         """What the last layer adds, whose first token is to see everything."""
         return replace(self, reaches=self.reaches.new_full(self.reaches.shape, math.inf))
+
+    def of_length(self, length: int) -> Self:
+        """What is added in a sequence: one of up to twice a head's reach is seen whole by it.
+
+        There a limit would save next to nothing.
+        """
+        whole = self.reaches * 2 >= length
+        return replace(self, reaches=self.reaches.masked_fill(whole, math.inf))
 
     def of_heads(self, heads: list[int] | slice) -> Self:
         """The bias of some heads, in that order."""

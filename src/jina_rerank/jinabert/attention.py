@@ -47,11 +47,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
     Returns:
         Shape (count, heads, length, head size).
     """
+    length = q.shape[2]
+    bias = bias.of_length(length)
     if q.device.type != "cpu":
         return _attend_written_out(q, k, v, bias)
-    length = q.shape[2]
-    if length < WINDOWED_FROM and length <= 2 * bias.reaches.amin():
-        # Some heads may see less than all of it, but hardly less.
+    if length < WINDOWED_FROM and bias.reaches.amin() >= length:
         return _attend_block(q, k, v, bias, 0)
     return torch.cat([_attend_long(*one, bias) for one in zip(q, k, v, strict=True)])
 

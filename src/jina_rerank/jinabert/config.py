@@ -39,7 +39,8 @@ class JinaBertConfig:
             or BERT's own, with erf GELU and no gate (`"original"`: what Jina's code calls it).
         alibi_slopes: Which variant of the slopes, see `alibi_slopes`.
         attention_window: How far a token sees at most, in all layers but the last and by all heads
-            but the one with the smallest slope. None without a limit, as in Jina's models.
+            but the one with the smallest slope. Pairs of up to twice as many tokens are seen
+            whole. None without a limit, as in Jina's models.
         quantization: How `model.safetensors` stores its matrices; None as they are.
     """
 

@@ -53,8 +53,10 @@ class FlexEncoder:
     ) -> Tensor:
         """Run all layers; see `Encode`."""
         lengths = torch.tensor([length for length, count in runs for _ in range(count)])
-        hidden = F.pad(hidden, (0, 0, 0, filling(hidden.shape[0])))
+        rows = filling(hidden.shape[0])
+        hidden = F.pad(hidden, (0, 0, 0, rows))
         mask = block_mask(lengths, hidden.device)
+        length_of = F.pad(lengths.repeat_interleave(lengths), (0, rows)).to(hidden.device)
 
         def added(reaches: Tensor) -> Callable[..., Tensor]:
             def with_bias(
@@ -62,7 +64,9 @@ class FlexEncoder:
             ) -> Tensor:
                 distance = (query - key).abs()
                 near = score - bias.slopes[head] * distance
-                return torch.where(distance <= reaches[head], near, -torch.inf)
+                # See `Bias.of_length`.
+                seen = (distance <= reaches[head]) | (length_of[query] <= 2 * reaches[head])
+                return torch.where(seen, near, -torch.inf)
 
             return with_bias
 

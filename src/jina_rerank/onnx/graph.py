@@ -152,16 +152,27 @@ class _Graph:
         return self._node("Unsqueeze", padding, self._integers(1))
 
     def _biases(self, distance: str, everywhere: str) -> list[str]:
-        """The bias of each head, without its slope: -|i - j|, and far below that out of reach."""
+        """The bias of each head, without its slope: -|i - j|, and far below that out of reach.
+
+        See `Bias`.
+        """
         heads, window = self._config.num_attention_heads, self._config.attention_window
         if window is None:
             return [everywhere] * heads
         beyond = self._node("Greater", distance, self._number(float(window)))
+        beyond = self._node("And", beyond, self._longer_than(2 * window))
         beyond = self._node("Cast", beyond, to=TensorProto.FLOAT)
         beyond = self._node("Mul", beyond, self._number(_HIDDEN))
         near = self._node("Add", everywhere, beyond)
         limits = reaches(alibi_slopes(heads, self._config.alibi_slopes), window)
         return [everywhere if math.isinf(limit) else near for limit in limits]
+
+    def _longer_than(self, tokens: int) -> str:
+        """Shape (batch, 1, 1): whether a pair has more tokens, without its padding."""
+        length = self._node("ReduceSum", "attention_mask", self._integers(1))
+        limit = self._constant(f"int.{tokens}", np.array(tokens, np.int64))
+        longer = self._node("Greater", length, limit)
+        return self._node("Unsqueeze", longer, self._integers(1))
 
     def _first_row(self, value: str) -> str:
         """Shape (batch, 1, columns) of (batch, rows, columns)."""
