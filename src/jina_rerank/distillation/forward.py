@@ -221,8 +221,8 @@ def attention_biases(bias: Bias, batch: TrainingBatch, dtype: torch.dtype) -> li
         position = torch.arange(group.rows.shape[1], device=group.rows.device)
         distance = (position[:, None] - position).abs()
         beyond = distance > bias.reaches.view(-1, 1, 1)
-        limited = group.mask.sum(1, keepdim=True) > 2 * bias.reaches  # see `Bias.of_length`
-        hidden = ~group.mask[:, None, None] | beyond & limited[..., None, None]
+        whole = bias.sees_whole(group.mask.sum(1, keepdim=True))
+        hidden = ~group.mask[:, None, None] | beyond & ~whole[..., None, None]
         near = bias.without_limits().at(distance)
         biases.append(near.masked_fill(hidden, HIDDEN).to(dtype))
     return biases

@@ -60,7 +60,7 @@ class Bias:
         slopes: Shape (heads,), float32. bf16 could not hold the bias: it is off by 0.5 at a
             distance of 500 and by 8 at 8,000.
         reaches: Shape (heads,), float32: beyond that distance a head sees nothing, but in short
-            sequences: see `of_length`.
+            sequences: see `sees_whole`.
     """
 
     slopes: Tensor
@@ -80,12 +80,22 @@ class Bias:
         """What the last layer adds, whose first token is to see everything."""
         return replace(self, reaches=self.reaches.new_full(self.reaches.shape, math.inf))
 
-    def of_length(self, length: int) -> Self:
-        """What is added in a sequence: one of up to twice a head's reach is seen whole by it.
+    def sees_whole(self, lengths: Tensor | int) -> Tensor:
+        """Which heads see all of a sequence: one of up to twice a head's reach.
 
         There a limit would save next to nothing.
+
+        Args:
+            lengths: Tokens of one sequence, or of each, shape (count, 1).
+
+        Returns:
+            Shape (heads,) or (count, heads), bool.
         """
-        whole = self.reaches * 2 >= length
+        return lengths <= 2 * self.reaches
+
+    def of_length(self, length: int) -> Self:
+        """What is added in a sequence of so many tokens."""
+        whole = self.sees_whole(length)
         return replace(self, reaches=self.reaches.masked_fill(whole, math.inf))
 
     def of_heads(self, heads: list[int] | slice) -> Self:

@@ -57,6 +57,7 @@ class FlexEncoder:
         hidden = F.pad(hidden, (0, 0, 0, rows))
         mask = block_mask(lengths, hidden.device)
         length_of = F.pad(lengths.repeat_interleave(lengths), (0, rows)).to(hidden.device)
+        whole = bias.sees_whole(length_of[:, None])
 
         def added(reaches: Tensor) -> Callable[..., Tensor]:
             def with_bias(
@@ -64,8 +65,7 @@ class FlexEncoder:
             ) -> Tensor:
                 distance = (query - key).abs()
                 near = score - bias.slopes[head] * distance
-                # See `Bias.of_length`.
-                seen = (distance <= reaches[head]) | (length_of[query] <= 2 * reaches[head])
+                seen = (distance <= reaches[head]) | whole[query, head]
                 return torch.where(seen, near, -torch.inf)
 
             return with_bias

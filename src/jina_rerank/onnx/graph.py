@@ -154,7 +154,7 @@ class _Graph:
     def _biases(self, distance: str, everywhere: str) -> list[str]:
         """The bias of each head, without its slope: -|i - j|, and far below that out of reach.
 
-        See `Bias`.
+        See `Bias.sees_whole`.
         """
         heads, window = self._config.num_attention_heads, self._config.attention_window
         if window is None:
