@@ -19,7 +19,7 @@ from jina_rerank.jinabert.flex import FlexEncoder
 from jina_rerank.jinabert.gpu import GpuEngine
 from jina_rerank.scorers._pair_model import PairModel
 from jina_rerank.scorers._pairs import _sigmoid
-from jina_rerank.scorers.local import _JinaBertPairs
+from jina_rerank.scorers.local import _JinaBertPairs, embedded_model_folder
 
 QUERY = "what is panda?"
 DOCUMENTS = ["a bear", "the capital of france is paris", "", "coffee " * 40, "a bear"]
@@ -126,6 +126,19 @@ def test_the_embedded_model_knows_its_capitals() -> None:
     )
     assert [hit.index for hit in ranking] == [2, 0, 1]
     assert all(0 < hit.score < 1 for hit in ranking)
+
+
+def test_the_embedded_models_middle_layers_compute_twelve_heads_of_thirteen() -> None:
+    """One writes nothing there, and a long pair has a window: otherwise it takes longer than
+    turbo."""
+    model = JinaBert.from_pretrained(embedded_model_folder())
+    heads = model.config.num_attention_heads
+    writing = [
+        int(layer.attention.output["dense"].weight.unflatten(1, (heads, -1)).any(-1).any(0).sum())
+        for layer in model.bert.encoder.layer
+    ]
+    assert writing == [13, 12, 12, 12, 12, 12, 13]
+    assert model.config.attention_window == 256
 
 
 def test_scores_of_very_good_documents_do_not_tie() -> None:
