@@ -3,9 +3,7 @@
     python scripts/pack_model.py CHECKPOINT [CHECKPOINT ...] models/mini/src/jina_rerank_mini
 
 writes config.json, model.safetensors and tokenizer.json. Every matrix becomes 8-bit integers
-with a scale for each row, but for the last feed-forward, whose units multiply what they are given
-(see docs/distillation.md): rounding it costs more than all else, so it becomes float16.
-docs/models.md says what that costs. benchmarks/storage.py measures it.
+with a scale for each row; docs/models.md says what that costs. benchmarks/storage.py measures it.
 
 Of several checkpoints the mean is stored: ends of runs that went on from one state rank better
 together than each alone (Wortsman et al., Model soups, arXiv:2203.05482).
@@ -14,7 +12,6 @@ together than each alone (Wortsman et al., Model soups, arXiv:2203.05482).
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,8 +23,6 @@ from torch import Tensor
 from jina_rerank.jinabert import JinaBert, quantize_state
 from jina_rerank.jinabert.checkpoint import write_weights
 
-FEED_FORWARD = re.compile(r"\d\.(intermediate|output)\.dense\.weight$")
-
 
 def mean_state(sources: Sequence[Path]) -> dict[str, Tensor]:
     """The mean of checkpoints of one shape, in float32."""
@@ -38,12 +33,9 @@ def mean_state(sources: Sequence[Path]) -> dict[str, Tensor]:
 def main(sources: Sequence[Path], target: Path) -> None:
     """Read the checkpoints in `sources`, check them, and write them as one to `target`."""
     target.mkdir(parents=True, exist_ok=True)
+    write_weights(quantize_state(mean_state(sources)), target / "model.safetensors")
     source = sources[0]
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    state = mean_state(sources)
-    last = f"bert.encoder.layer.{config['num_hidden_layers'] - 1}."
-    finer = {name for name in state if name.startswith(last) and FEED_FORWARD.search(name)}
-    write_weights(quantize_state(state, finer=finer), target / "model.safetensors")
     config["quantization"] = "int8_rows"
     (target / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     if (source / "tokenizer.json").resolve() != (target / "tokenizer.json").resolve():

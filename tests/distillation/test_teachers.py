@@ -10,9 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from word_vectors import cosine, write_word_vectors
 
-from jina_rerank import ConfigurationError, ModelLoadError, ScoringError
+from jina_rerank import (
+    ConfigurationError,
+    LocalScorer,
+    ModelLoadError,
+    ScoreRequest,
+    ScoringError,
+)
+from jina_rerank.distillation.models import load_teacher
+from jina_rerank.distillation.recipe import TeacherRecipe
 from jina_rerank.distillation.teachers import WINDOW_WORDS, EmbeddingTeacher, ScorerTeacher
 from jina_rerank.evaluation._encoder import Encoder
 from jina_rerank.testing import FakeScorer
@@ -32,6 +41,22 @@ def test_an_embedding_teaches_the_cosine_of_the_nearest_window(word_vectors: Pat
     nearest = ("read coffee", "read moon", "read coffee water")
     expected = [cosine(WORDS, "ask coffee", text) for text in nearest]
     assert scores == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
+    word_vectors: Path, small_checkpoint: Path, dtype: torch.dtype
+) -> None:
+    """And scores that were made in another one are not taken for theirs."""
+    query, passages = "coffee", ["coffee moon read", "moon"]
+    teacher = load_teacher(TeacherRecipe("m", model=str(small_checkpoint)), (), dtype)
+    named = "float32" if dtype is torch.float32 else "bfloat16"
+    scorer = LocalScorer(small_checkpoint, dtype=named)
+    (answer,) = scorer.score([ScoreRequest(query, passages)])
+    assert teacher.score([(query, passages)]) == [list(answer.logits or ())]
+    assert teacher.fingerprint == scorer.fingerprint
+    embedding = load_teacher(TeacherRecipe("e", embedding=str(word_vectors)), (), dtype)
+    assert str(dtype) in embedding.fingerprint
 
 
 def test_an_embedding_model_that_is_not_there(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from checkpoints import TURBO, random_model, write_checkpoint, write_config
@@ -12,7 +11,6 @@ from safetensors.torch import load_file, save_file
 
 from jina_rerank import ModelLoadError
 from jina_rerank.jinabert import JinaBert, JinaBertConfig, quantize_state
-from jina_rerank.onnx.files import read_int8_rows
 
 TINY = {**TURBO, "num_hidden_layers": 4}
 BASE = {
@@ -125,22 +123,6 @@ def test_int8_rows_are_read(small_checkpoint: Path, tmp_path: Path) -> None:
         # Half a step of a row whose largest magnitude is 127 steps.
         step = tensor.abs().amax(-1, keepdim=True) / 127 if tensor.ndim == 2 else 0
         assert ((read[name] - tensor).abs() <= 0.5001 * step + 1e-12).all()
-
-
-def test_some_matrices_are_stored_finer(small_checkpoint: Path, tmp_path: Path) -> None:
-    state = load_file(small_checkpoint / "model.safetensors")
-    finer = "bert.pooler.dense.weight"
-    write_config(tmp_path, quantization="int8_rows")
-    stored = quantize_state(state, finer={finer})
-    assert stored[finer].dtype == torch.float16
-    save_file(stored, tmp_path / "model.safetensors")
-    read = JinaBert.from_pretrained(tmp_path).state_dict()
-    torch.testing.assert_close(read[finer], state[finer], rtol=2**-11, atol=2**-24)
-    without_torch = read_int8_rows(tmp_path)
-    for name, tensor in read.items():
-        found = without_torch[name]
-        array = found if isinstance(found, np.ndarray) else found.dequantized()
-        assert torch.equal(torch.from_numpy(array), tensor), name
 
 
 def broken(folder: Path, **changes: torch.Tensor | None) -> Path:

@@ -133,7 +133,9 @@ def convert_to_compare(
         everything = shape_to_compare(bert, slopes).intermediate_size
         layers = config.num_hidden_layers - 1
         body = JinaBert(replace(config, num_hidden_layers=layers, intermediate_size=everything))
-        body.load_state_dict(widened(bert.weights, body.config, observed, words), strict=False)
+        body.load_state_dict(
+            widened(bert.weights, body.config, observed, words, generator), strict=False
+        )
         fit_layers(
             body,
             tokenizer,

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from ..errors import ConfigurationError, ModelLoadError
 from ..jinabert import JinaBert, PairTokenizer
 from ..jinabert.files import find_checkpoint
+from ..scorers._device import Dtype
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer
 from ..scorers.remote import RemoteScorer
@@ -117,11 +118,15 @@ def fit_again(
     settle(model, tokenizer)
 
 
-def check_teacher(teacher: TeacherRecipe) -> None:
+def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
     """See that a teacher can be had, downloaded if need be.
 
     Others than JinaBERTs are loaded for that and let go, since only one at a time has to fit into
     memory.
+
+    Args:
+        teacher: Which one.
+        dtype: As for `load_teacher`.
 
     Raises:
         ConfigurationError: It cannot be had; the message names the field.
@@ -134,22 +139,24 @@ def check_teacher(teacher: TeacherRecipe) -> None:
                 if field == "model":
                     find_checkpoint(name)
                 else:
-                    load_teacher(teacher, ()).warm_up()
+                    load_teacher(teacher, (), dtype).warm_up()
     if teacher.remote is not None:
-        load_teacher(teacher, ())
+        load_teacher(teacher, (), dtype)
 
 
-def load_teacher(teacher: TeacherRecipe, passages: Sequence[str]) -> Teacher:
+def load_teacher(teacher: TeacherRecipe, passages: Sequence[str], dtype: torch.dtype) -> Teacher:
     """A teacher, which reads its model when it is first asked.
 
     Args:
         teacher: Which one.
         passages: All that it may be asked for.
+        dtype: What models on this machine compute in.
     """
+    named: Dtype = "float32" if dtype is torch.float32 else "bfloat16"
     if teacher.model is not None:
-        return ScorerTeacher(LocalScorer(teacher.model))
+        return ScorerTeacher(LocalScorer(teacher.model, dtype=named))
     if teacher.cross_encoder is not None:
-        return ScorerTeacher(CrossEncoderScorer(teacher.cross_encoder))
+        return ScorerTeacher(CrossEncoderScorer(teacher.cross_encoder, dtype=named))
     if teacher.remote is not None:
         return ScorerTeacher(RemoteScorer(model=teacher.remote))
     if teacher.embedding is not None:
@@ -157,6 +164,7 @@ def load_teacher(teacher: TeacherRecipe, passages: Sequence[str]) -> Teacher:
             teacher.embedding,
             query_prompt=teacher.query_prompt,
             passage_prompt=teacher.passage_prompt,
+            dtype=dtype,
         )
     return Bm25Teacher(passages)
 

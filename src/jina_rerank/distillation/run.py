@@ -87,12 +87,17 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     collections = _read_collections(recipe)
     model, tokenizer = load_student(recipe.student)
     for one in recipe.teacher:
-        check_teacher(one)
+        check_teacher(one, recipe.training.dtype)
     prepared = output / "prepared"
     passages, lists = prepare_lists(sources, prepared, seed=recipe.data.seed, progress=progress)
     scores = {
         one.name: teach(
-            one.name, load_teacher(one, passages), passages, lists, prepared, progress=progress
+            one.name,
+            load_teacher(one, passages, recipe.training.dtype),
+            passages,
+            lists,
+            prepared,
+            progress=progress,
         )
         for one in recipe.teacher
     }

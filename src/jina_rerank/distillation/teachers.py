@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..errors import ScoringError
 from ..evaluation._encoder import Encoder, load_encoder
 from ..evaluation.first_stage import Bm25Index
-from ..scorers._device import choose_device, choose_dtype
 from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
 
 Question = tuple[str, Sequence[str]]
@@ -92,23 +92,32 @@ class EmbeddingTeacher:
             asked.
         query_prompt: What stands before each query.
         passage_prompt: What stands before each passage.
+        dtype: What it computes in.
 
     Raises:
         ConfigurationError: From `score`: sentence-transformers is not installed.
         ModelLoadError: From `score`: the model cannot be loaded.
     """
 
-    def __init__(self, model: str, *, query_prompt: str = "", passage_prompt: str = "") -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        query_prompt: str = "",
+        passage_prompt: str = "",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self._name = model
         self._prompts = (query_prompt, passage_prompt)
+        self._dtype = dtype
         self._encoder: Encoder | None = None
 
     @property
     def fingerprint(self) -> str:
-        """The weights' hash where they are in a folder, otherwise the name."""
+        """The weights' hash where they are in a folder, otherwise the name; prompts and dtype."""
         weights = Path(self._name) / "model.safetensors"
         name = hash_of_file(weights) if weights.is_file() else self._name
-        return f"embedding {name} {self._prompts}"
+        return f"embedding {name} {self._prompts} {self._dtype}"
 
     def warm_up(self) -> None:
         """Load the model."""
@@ -133,9 +142,7 @@ class EmbeddingTeacher:
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:
-            # The student's own rounding is coarser than what bf16 does to a cosine.
-            dtype = choose_dtype("auto", choose_device("auto"))
-            model = load_encoder(self._name, dtype=dtype, install=INSTALL_DISTILL)
+            model = load_encoder(self._name, dtype=self._dtype, install=INSTALL_DISTILL)
             self._encoder = Encoder(model, self._name, batch_size=64)
         return self._encoder
 

@@ -68,7 +68,8 @@ class Settings:
             that a run can be made longer (Hu et al., MiniCPM, arXiv:2404.06395).
         weight_decay: AdamW's, on matrices only.
         clip: Longest gradient over all parameters.
-        dtype: What to compute in; bfloat16 where that is faster, see `choose_dtype`.
+        dtype: What to compute in, and teachers on this machine as well; bfloat16 where that is
+            faster, see `choose_dtype`.
         save_every: Steps between two saved states.
     """
 

@@ -11,7 +11,8 @@ not have, so every layer is made one head wider:
 - The new head of the first layer finds in the other text the token's own word, by its code, which
   fills the other new elements (`_matching`). It writes what finding it is worth, an inverse
   document frequency, into a channel.
-- The new heads of the other layers write nothing, and are not computed (see `FusedEncoder`).
+- The new heads of the other layers look anywhere and write nothing, so they are not computed (see
+  `FusedEncoder`).
 
 What is not in the channels is the encoder's, and stays as it was: nothing is written to it, and
 the layer norms' gains make up for the channels' part of the variance.
@@ -79,6 +80,7 @@ def widened(
     config: JinaBertConfig,
     observed: Observed,
     words: Words,
+    generator: torch.Generator,
 ) -> State:
     """Embeddings and layers of the wider encoder.
 
@@ -87,13 +89,14 @@ def widened(
         config: The wider one's.
         observed: What the encoder does on texts.
         words: With codes of as many elements as `code_elements` says.
+        generator: Of where new heads look.
 
     Returns:
         Part of a JinaBERT's state dict: all but layers on top, pooler and classifier.
     """
     state = _embeddings(bert, config, observed.embeddings, words)
     for number, layer in enumerate(observed.layers):
-        state |= _layer(bert, config, number, layer)
+        state |= _layer(bert, config, number, layer, generator)
     return state | _matching(state, config, words.start)
 
 
@@ -171,6 +174,7 @@ def _layer(
     config: JinaBertConfig,
     number: int,
     observed: ObservedLayer,
+    generator: torch.Generator,
 ) -> State:
     source, target = f"encoder.layer.{number}", f"bert.encoder.layer.{number}"
     width = config.hidden_size
@@ -187,7 +191,7 @@ def _layer(
     after_gain, after_bias = _norm(bert, f"{source}.output.LayerNorm", config, observed.norm)
     into, out = f"{source}.intermediate.dense", f"{source}.output.dense"
     return {
-        **_attention(bert, config, number, observed.reach),
+        **_attention(bert, config, number, observed.reach, generator),
         f"{target}.attention.output.LayerNorm.weight": gain,
         f"{target}.attention.output.LayerNorm.bias": bias,
         f"{target}.intermediate.dense.weight": _wide(bert[f"{into}.weight"], width, 1),
@@ -204,6 +208,7 @@ def _attention(
     config: JinaBertConfig,
     number: int,
     reach: Tensor,
+    generator: torch.Generator,
 ) -> State:
     """Attention with the encoder's heads where ALiBi disturbs them least, and a new one, silent."""
     source, target = f"encoder.layer.{number}.attention", f"bert.encoder.layer.{number}.attention"
@@ -212,7 +217,10 @@ def _attention(
     new = _new_head(config, number)
     places = [place for place in by_gentleness(config) if place != new]
     farthest = reach.argsort(descending=True).tolist()
-    weights = {part: torch.zeros(width, width) for part in ("query", "key", "value")}
+    weights = {
+        part: torch.empty(width, width).normal_(0, 0.02, generator=generator)
+        for part in ("query", "key", "value")
+    }
     biases = {part: torch.zeros(width) for part in weights}
     dense = torch.zeros(width, width)
     for head, place in zip(farthest, places, strict=True):
@@ -275,6 +283,8 @@ def _matching(state: State, config: JinaBertConfig, start: int) -> State:
     parts = [f"{target}.self.{part}" for part in ("query", "key", "value")]
     query, key, value = (state[f"{part}.weight"].clone() for part in parts)
     query_bias = state[f"{parts[0]}.bias"].clone()
+    for weight in (query, key, value):
+        weight[first : first + size] = 0.0
     by_code = math.sqrt(SAME * math.sqrt(size) / count) / CODE
     for weight in (query, key):
         own = weight[first : first + count]

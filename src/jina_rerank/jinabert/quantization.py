@@ -5,7 +5,7 @@ Only the file is quantized: at load every matrix becomes the compute dtype again
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,18 +37,11 @@ def dequantize_rows(integers: Tensor, scale: Tensor, dtype: torch.dtype) -> Tens
     return (integers.float() * scale[:, None]).to(dtype)
 
 
-def quantize_state(state: Mapping[str, Tensor], *, finer: Container[str] = ()) -> dict[str, Tensor]:
-    """A state dict with every matrix quantized and every vector as it was.
-
-    Args:
-        state: The weights.
-        finer: Names of matrices that become float16 instead, which numpy reads, too.
-    """
+def quantize_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with every matrix quantized and every vector as it was."""
     stored: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        if name in finer:
-            stored[name] = tensor.half()
-        elif tensor.ndim == 2:
+        if tensor.ndim == 2:
             stored[name], stored[name + SCALE_SUFFIX] = quantize_rows(tensor)
         else:
             stored[name] = tensor

@@ -70,5 +70,5 @@ def read_int8_rows(folder: Path) -> dict[str, Float32 | Int8Rows]:
             rows = Int8Rows(tensor, stored[name + SCALE_SUFFIX])
             weights[name] = rows if ".embeddings." in name else rows.dequantized()
         elif not name.endswith(SCALE_SUFFIX):
-            weights[name] = tensor.astype("float32", copy=False)
+            weights[name] = tensor
     return weights
