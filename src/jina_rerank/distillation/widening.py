@@ -217,6 +217,7 @@ def _attention(
     new = _new_head(config, number)
     places = [place for place in by_gentleness(config) if place != new]
     farthest = reach.argsort(descending=True).tolist()
+    # A silent head's are drawn as well, so that what is drawn after them stays what it was.
     weights = {
         part: torch.empty(width, width).normal_(0, 0.02, generator=generator)
         for part in ("query", "key", "value")
