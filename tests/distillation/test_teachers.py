@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints import write_bert
+from sentence_transformers import SentenceTransformer
 from word_vectors import cosine, write_word_vectors
 
 from jina_rerank import (
@@ -45,7 +47,7 @@ def test_an_embedding_teaches_the_cosine_of_the_nearest_window(word_vectors: Pat
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
-    word_vectors: Path, small_checkpoint: Path, dtype: torch.dtype
+    tmp_path: Path, small_checkpoint: Path, dtype: torch.dtype
 ) -> None:
     """And scores that were made in another one are not taken for theirs."""
     query, passages = "coffee", ["coffee moon read", "moon"]
@@ -55,7 +57,13 @@ def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
     (answer,) = scorer.score([ScoreRequest(query, passages)])
     assert teacher.score([(query, passages)]) == [list(answer.logits or ())]
     assert teacher.fingerprint == scorer.fingerprint
-    embedding = load_teacher(TeacherRecipe("e", embedding=str(word_vectors)), (), dtype)
+
+    bert = str(write_bert(tmp_path, layers=2))
+    embedding = load_teacher(TeacherRecipe("e", embedding=bert), (), dtype)
+    library = SentenceTransformer(bert, device="cpu", model_kwargs={"dtype": dtype})
+    own, *others = library.encode([query, *passages], normalize_embeddings=True)
+    expected = [own @ other for other in others]
+    assert embedding.score([(query, passages)])[0] == pytest.approx(expected, abs=1e-5)
     assert str(dtype) in embedding.fingerprint
 
 

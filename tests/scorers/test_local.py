@@ -128,9 +128,8 @@ def test_the_embedded_model_knows_its_capitals() -> None:
     assert all(0 < hit.score < 1 for hit in ranking)
 
 
-def test_the_embedded_models_middle_layers_compute_twelve_heads_of_thirteen() -> None:
-    """One writes nothing there, and a long pair has a window: otherwise it takes longer than
-    turbo."""
+def test_in_the_embedded_models_middle_layers_one_head_writes_nothing() -> None:
+    """It is left out, see `test_fused`, and a long pair has a window: else turbo is quicker."""
     model = JinaBert.from_pretrained(embedded_model_folder())
     heads = model.config.num_attention_heads
     writing = [
