@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jina_rerank.distillation.forward import TrainingBatch, hidden_states, training_logits
+from jina_rerank.distillation.forward import TrainingBatch, hidden_states
 from jina_rerank.jinabert import JinaBert, JinaBertConfig
 from jina_rerank.jinabert.tokenizer import TokenPair
 
@@ -34,7 +34,7 @@ def pairs(lengths: list[int], seed: int = 0) -> list[TokenPair]:
 
 def logits_of(model: JinaBert, given: list[TokenPair]) -> torch.Tensor:
     *_, first = hidden_states(model, TrainingBatch.of(given), whole=False)
-    return training_logits(model, first)
+    return model.head(first)
 
 
 def reference(model: JinaBert, given: list[TokenPair]) -> torch.Tensor:

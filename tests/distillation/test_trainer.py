@@ -13,7 +13,7 @@ from checkpoints import SMALL
 from torch import Tensor
 
 from jina_rerank import ConfigurationError, ScoringError
-from jina_rerank.distillation.forward import TrainingBatch, hidden_states, training_logits
+from jina_rerank.distillation.forward import TrainingBatch, hidden_states
 from jina_rerank.distillation.trainer import Settings, Trainer
 from jina_rerank.jinabert import JinaBert, JinaBertConfig
 from jina_rerank.jinabert.tokenizer import TokenPair
@@ -39,7 +39,7 @@ class CountSevens:
 
     def loss(self, model: JinaBert, share: Share) -> tuple[Tensor, dict[str, float]]:
         batch = TrainingBatch.of([pair for pair, _ in share])
-        logits = training_logits(model, hidden_states(model, batch, whole=False)[-1])
+        logits = model.head(hidden_states(model, batch, whole=False)[-1])
         wanted = torch.tensor([value for _, value in share])
         return (logits - wanted).square().sum() / 16, {"pairs": len(share)}
 

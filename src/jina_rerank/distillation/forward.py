@@ -238,18 +238,3 @@ def _attend(qkv: Sequence[Tensor], bias: Tensor) -> Tensor:
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias
     context = F.softmax(scores, dim=-1) @ v
     return context.transpose(1, 2).reshape(count * of, -1)
-
-
-def training_logits(model: JinaBert, first: Tensor) -> Tensor:
-    """The logits, with gradients: those of `JinaBert.forward`.
-
-    Args:
-        model: In any dtype.
-        first: What the last layer makes of the first tokens, shape (sequences, hidden).
-
-    Returns:
-        Shape (sequences,), float32.
-    """
-    pooled = model.bert.pooler(first)
-    weight, bias = model.classifier.weight.float(), model.classifier.bias.float()
-    return F.linear(pooled.float(), weight, bias).squeeze(-1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..jinabert.model import JinaBert
 from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
-from .forward import TrainingBatch, hidden_states, training_logits
+from .forward import TrainingBatch, hidden_states
 from .imitation import Apart, Original
 from .losses import contrastive, listwise_kl, margin_mse, pointwise
 from .mining import CandidateList
@@ -233,7 +233,7 @@ class ListObjective:
         """See `Objective`. The figures hold how often an answer stands first."""
         settings = self._settings
         *states, first = hidden_states(model, share.batch, whole=False)
-        logits = training_logits(model, first)[share.places]
+        logits = model.head(first)[share.places]
         loss = torch.zeros((), device=logits.device)
         figures: dict[str, float] = {}
         if self._imitation is not None and share.apart is not None:

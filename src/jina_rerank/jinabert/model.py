@@ -105,10 +105,20 @@ class PackedForward:
         bias = Bias.of(self._shape, device)
         hidden = self.bert.embeddings(input_ids, token_type_ids, first)
         runs = [(length, len(list(run))) for length, run in groupby(lengths)]
-        pooled = self.bert.pooler((encode or self.bert.encoder)(hidden, runs, bias, first))
-        # The head is one row of numbers: in fp32 it costs nothing and keeps what is left.
-        head = self.classifier.weight.float(), self.classifier.bias.float()
-        return F.linear(pooled.float(), *head).squeeze(-1)
+        return self.head((encode or self.bert.encoder)(hidden, runs, bias, first))
+
+    def head(self, first_tokens: Tensor) -> Tensor:
+        """The logits, computed in float32 whatever the dtype of the layers.
+
+        In bfloat16 the pooler's tanh has so few values near 1 that different documents would tie.
+
+        Args:
+            first_tokens: Output of the last layer for first tokens, shape (sequences, hidden).
+
+        Returns:
+            Shape (sequences,), float32.
+        """
+        return _in_float32(self.classifier, self.bert.pooler(first_tokens)).squeeze(-1)
 
 
 class JinaBert(PackedForward, nn.Module):
@@ -252,7 +262,11 @@ class _Pooler(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, first_tokens: Tensor) -> Tensor:
-        return torch.tanh(self.dense(first_tokens))
+        return torch.tanh(_in_float32(self.dense, first_tokens))
+
+
+def _in_float32(linear: nn.Linear, x: Tensor) -> Tensor:
+    return F.linear(x.float(), linear.weight.float(), linear.bias.float())
 
 
 class _Layer(nn.Module):
