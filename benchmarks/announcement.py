@@ -14,7 +14,7 @@ import torch
 import transformers
 from sentence_transformers import CrossEncoder
 
-from jina_rerank.jinabert import JinaBertConfig
+from jina_rerank.encoders import JinaBertConfig
 
 from .measuring import Contender, Result, Target, interleave
 from .shapes import (

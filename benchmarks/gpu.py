@@ -14,8 +14,8 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from jina_rerank import LocalScorer, Reranker
-from jina_rerank.jinabert import pack
-from jina_rerank.jinabert.gpu import BATCH_TOKENS, GpuEngine
+from jina_rerank.encoders import pack
+from jina_rerank.encoders.gpu import BATCH_TOKENS, GpuEngine
 
 from .measuring import Contender, Result, Target, interleave
 from .shapes import TURBO, bert_config, model_of, save_jinabert, save_transformer

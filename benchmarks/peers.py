@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jina_rerank.jinabert import JinaBert, JinaBertConfig, alibi_slopes
+from jina_rerank.encoders import JinaBert, JinaBertConfig, alibi_slopes
 from jina_rerank.scorers._pair_model import TOKENS_PER_BATCH
 
 from .shapes import state_of

@@ -6,8 +6,8 @@ import torch
 
 from jina_rerank import LocalScorer
 from jina_rerank.evaluation import load_collection
-from jina_rerank.jinabert import JinaBert
-from jina_rerank.jinabert.cpu import CpuEngine
+from jina_rerank.encoders import JinaBert
+from jina_rerank.encoders.cpu import CpuEngine
 from jina_rerank.scorers._device import Dtype
 from jina_rerank.scorers.local import embedded_model_folder
 

@@ -12,8 +12,8 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
-from jina_rerank.jinabert import JinaBert, JinaBertConfig, pack
-from jina_rerank.jinabert.cpu import CpuEngine
+from jina_rerank.encoders import JinaBert, JinaBertConfig, pack
+from jina_rerank.encoders.cpu import CpuEngine
 from jina_rerank.scorers._pair_model import TOKENS_PER_BATCH
 from jina_rerank.scorers.local import embedded_model_folder
 

@@ -116,7 +116,7 @@ def check_that_all_agree(checkpoint: Path, model: Path) -> None:
     """
     import numpy as np
 
-    from jina_rerank.jinabert import JinaBert
+    from jina_rerank.encoders import JinaBert
 
     (batch,) = padded_batches([30, 20, 7], 3, by_length=False)
     ours = JinaBert.from_pretrained(checkpoint)(

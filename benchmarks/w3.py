@@ -14,7 +14,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from jina_rerank import LocalScorer, Reranker
-from jina_rerank.jinabert import JinaBert
+from jina_rerank.encoders import JinaBert
 
 from .measuring import Contender, Result, Target, interleave
 from .shapes import bert_config, save_jinabert, save_transformer

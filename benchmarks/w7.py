@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from jina_rerank import LocalScorer, Reranker
-from jina_rerank.jinabert.fused import can_fuse
+from jina_rerank.encoders.fused import can_fuse
 from jina_rerank.scorers._device import Dtype
 
 from .measuring import Contender, Result, Target, interleave

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from jina_rerank.jinabert import JinaBert, quantize_state
-from jina_rerank.jinabert.checkpoint import write_weights
+from jina_rerank.encoders import JinaBert, quantize_state
+from jina_rerank.encoders.checkpoint import write_weights
 
 
 def mean_state(sources: Sequence[Path]) -> dict[str, Tensor]:

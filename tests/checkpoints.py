@@ -18,7 +18,10 @@ from tokenizers import (
     trainers,
 )
 
-from jina_rerank.jinabert import JinaBert, JinaBertConfig
+from jina_rerank.encoders import JinaBert, JinaBertConfig
+from jina_rerank.encoders.attention import attend
+from jina_rerank.encoders.bias import Bias
+from jina_rerank.encoders.block import Attend
 
 TEXTS = [
     "what is panda? the giant panda is a bear species endemic to china.",
@@ -84,6 +87,17 @@ def random_model(seed: int = 0, **sizes: int | str) -> JinaBert:
         if parameter.ndim == 2:
             parameter.normal_(0, 0.3)
     return model
+
+
+def attention_of(bias: Bias) -> Attend[torch.Tensor]:
+    """The attention of a layer in one sequence, with this bias."""
+
+    def attention(*projected: torch.Tensor) -> torch.Tensor:
+        heads = len(bias.slopes)
+        q, k, v = (t.view(1, len(t), heads, -1).transpose(1, 2) for t in projected)
+        return attend(q, k, v, bias).transpose(1, 2).flatten(2)[0]
+
+    return attention
 
 
 def write_config(folder: Path, **fields: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from serving import GatedModel, served
 
-from jina_rerank.jinabert import TokenPair
+from jina_rerank.encoders import TokenPair
 from jina_rerank.ray.serving import Replica
 from jina_rerank.server import ServedModel, Settings
 

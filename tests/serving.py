@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jina_rerank import Reranker
-from jina_rerank.jinabert import PairTokenizer, TokenPair
+from jina_rerank.encoders import PairTokenizer, TokenPair
 from jina_rerank.scorers._in_process import InProcessScorer
 from jina_rerank.scorers._pair_model import PairModel
 from jina_rerank.server import Engine, ServedModel, Settings

@@ -10,7 +10,7 @@ from benchmarks.measuring import RESULTS, Result, Target, interleave
 from benchmarks.shapes import VOCABULARY, save_jinabert
 
 from jina_rerank import LocalScorer, Reranker
-from jina_rerank.jinabert import JinaBertConfig
+from jina_rerank.encoders import JinaBertConfig
 
 SAVED = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
 

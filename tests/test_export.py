@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from jina_rerank import LocalScorer, OnnxScorer, Reranker
 from jina_rerank.cli.app import app
-from jina_rerank.jinabert import JinaBert
-from jina_rerank.jinabert.checkpoint import save_checkpoint
+from jina_rerank.encoders import JinaBert
+from jina_rerank.encoders.checkpoint import save_checkpoint
 
 QUERY = "what is panda?"
 DOCUMENTS = ["a bear", "the capital of france is paris", "coffee " * 40]

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig
 
 from jina_rerank import ConfigurationError, InputError, LocalScorer, ModelLoadError, Reranker
-from jina_rerank.jinabert import JinaBertConfig, quantize_state, save_checkpoint
+from jina_rerank.encoders import JinaBertConfig, quantize_state, save_checkpoint
 from jina_rerank.transformers import (
     JinaBertForSequenceClassification,
     JinaBertRerankerConfig,

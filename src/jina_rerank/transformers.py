@@ -11,6 +11,7 @@ Scoring does not need this module: `Reranker` and `LocalScorer` do without trans
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self, cast
@@ -20,12 +21,12 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from .encoders import JinaBertConfig, read_checkpoint
+from .encoders.checkpoint import load_state, save_tokenizer, tokenizer_options
+from .encoders.families.jinabert import MODEL_TYPE
+from .encoders.files import CONFIG, TOKENIZER, collect
+from .encoders.model import PackedForward
 from .errors import ConfigurationError, InputError, ModelLoadError
-from .jinabert import JinaBertConfig
-from .jinabert.checkpoint import load_weights, save_tokenizer, tokenizer_options
-from .jinabert.config import MODEL_TYPE
-from .jinabert.files import CONFIG, TOKENIZER, collect
-from .jinabert.model import JinaBert, PackedForward
 from .scorers._weights import EMBEDDED_MODEL
 from .scorers.local import embedded_model_folder
 
@@ -57,7 +58,7 @@ _HUB_OPTIONS = (
 
 
 class JinaBertRerankerConfig(PreTrainedConfig):
-    """The shape of a JinaBERT reranker: the fields of `jina_rerank.jinabert.JinaBertConfig`.
+    """The shape of a JinaBERT reranker: the fields of `jina_rerank.encoders.JinaBertConfig`.
 
     There is one label. `problem_type` chooses the loss, see `JinaBertForSequenceClassification`.
     """
@@ -123,7 +124,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
     config_class = JinaBertRerankerConfig
     config: JinaBertRerankerConfig
     base_model_prefix = "bert"
-    _no_split_modules = ["_GatedLayer", "_PlainLayer"]  # noqa: RUF012 - as transformers declares it
+    _no_split_modules = ["Layer"]  # noqa: RUF012 - as transformers declares it
     _supports_sdpa = True
 
     def __init__(self, config: JinaBertRerankerConfig) -> None:
@@ -131,7 +132,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         if config.num_labels != 1:
             raise ConfigurationError(f"num_labels is {config.num_labels}; a reranker has one")
         self.num_labels = 1
-        self._build(config.to_jinabert())
+        self._build(config.to_jinabert().architecture())
         self._tokenizer_file: Path | None = None
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -168,7 +169,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         name = _resolve(pretrained_model_name_or_path)
         hub = {option: kwargs.pop(option) for option in _HUB_OPTIONS if option in kwargs}
         files = collect(lambda file: _find(name, file, hub), name, tokenizer=False)
-        stored = JinaBertConfig.from_file(files.config)
+        JinaBertConfig.from_file(files.config)
         if not isinstance(config, PreTrainedConfig):
             config, kwargs = JinaBertRerankerConfig.from_pretrained(
                 files.config if config is None else config, return_unused_kwargs=True, **kwargs
@@ -176,10 +177,8 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         if not isinstance(config, JinaBertRerankerConfig):
             raise ConfigurationError(f"config is a {type(config).__name__}, not a JinaBERT's")
         chosen = _choose_dtype(dtype, config)
-        with torch.device("meta"):
-            shapes = JinaBert(config.to_jinabert()).state_dict()
-        expected = {key: tuple(tensor.shape) for key, tensor in shapes.items()}
-        state = load_weights(files, expected, chosen, stored.quantization)
+        stored = replace(read_checkpoint(files), architecture=config.to_jinabert().architecture())
+        state = load_state(stored, chosen)
         loaded = super().from_pretrained(
             None, *model_args, config=config, state_dict=state, dtype=chosen, **kwargs
         )

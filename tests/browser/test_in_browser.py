@@ -14,8 +14,8 @@ from chromium import Visit
 from tokenizers import Tokenizer
 
 from jina_rerank import LocalScorer, OnnxScorer, Reranker
-from jina_rerank.jinabert import JinaBert
-from jina_rerank.jinabert.checkpoint import save_checkpoint
+from jina_rerank.encoders import JinaBert
+from jina_rerank.encoders.checkpoint import save_checkpoint
 from jina_rerank.onnx import export_onnx
 from jina_rerank.scorers.local import embedded_model_folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import TEXTS, random_pairs, write_bert
+from checkpoints import TEXTS, attention_of, random_pairs, write_bert
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -15,8 +15,9 @@ from jina_rerank import ModelLoadError
 from jina_rerank.distillation.comparison import convert_to_compare, directions_of, room, settle
 from jina_rerank.distillation.conversion import convert_bert
 from jina_rerank.distillation.widening import LEVEL, Channel, by_gentleness, learned
-from jina_rerank.jinabert import JinaBert
-from jina_rerank.jinabert.alibi import Bias
+from jina_rerank.encoders import JinaBert
+from jina_rerank.encoders.bias import Bias
+from jina_rerank.encoders.sequences import Sequences
 
 HIDDEN, HEADS = 128, 4
 WIDTH = HIDDEN + HIDDEN // HEADS
@@ -61,11 +62,11 @@ def flat(model: JinaBert) -> Bias:
 def states_of(model: JinaBert, tokenizer: Tokenizer, query: str, passage: str) -> list[Tensor]:
     """The states of a pair's tokens behind each layer, without ALiBi."""
     pair = tokenizer.encode(query, passage)
-    runs = [(len(pair.ids), 1)]
+    ids, types = torch.tensor(pair.ids), torch.tensor(pair.type_ids)
     with torch.no_grad():
-        states = [model.bert.embeddings(torch.tensor(pair.ids), torch.tensor(pair.type_ids))]
-        for layer in model.bert.encoder.layer:
-            states.append(layer(states[-1], runs, flat(model)))
+        states = [model.bert.embeddings(ids, types, Sequences([len(ids)], ids.device))]
+        for layer in model.bert.encoder.layers:
+            states.append(layer.run(states[-1], attention_of(flat(model))))
     return states
 
 
@@ -138,8 +139,8 @@ def logit_of(model: JinaBert, query: Tensor, passage: Tensor, shared: float = 0.
     last = model.bert.encoder.layer[-1]
     with torch.no_grad():
         # As [CLS] comes from below.
-        rows[0] = -last.attention.output["dense"].bias
-        first = last(rows, [(8, 1)], flat(model))[:1]
+        rows[0] = -last.attention.output.dense.bias
+        first = last.run(rows, attention_of(flat(model)))[:1]
         return float(model.classifier(model.bert.pooler(first)))
 
 
@@ -156,7 +157,7 @@ def test_what_the_first_token_held_makes_way_anew(folder):
         model.bert.encoder.layer[1].out.bias += 0.3
     settle(model, tokenizer)
     below = states_of(model, tokenizer, QUERY, PASSAGE)[-2][0]
-    bias = model.bert.encoder.layer[-1].attention.output["dense"].bias
+    bias = model.bert.encoder.layer[-1].attention.output.dense.bias
     torch.testing.assert_close(-bias, below, atol=0.05, rtol=0)
 
 
@@ -173,7 +174,7 @@ def test_training_leaves_what_holds_the_texts_apart(folder, student):
             parameter.add_(noise * masks.get(name, torch.ones(())))
         # What the new head of the first layer says, which looks farthest, is its to learn.
         head = by_gentleness(model.config)[0]
-        written = model.bert.encoder.layer[0].attention.output["dense"].weight
+        written = model.bert.encoder.layer[0].attention.output.dense.weight
         written[:, head * 32 : head * 32 + 32] = 0.0
     one, other = (states_of(model, tokenizer, QUERY, text)[-2] for text in (PASSAGE, TEXTS[0]))
     words = len(tokenizer.encode(QUERY).ids)
@@ -212,8 +213,8 @@ def test_logits_rise_with_the_cosine(tmp_path):
 def gathered(model: JinaBert) -> tuple[Tensor, tuple[float, float]]:
     """What the last layer's values read of passages, and how long queries' vectors are to be."""
     attention = model.bert.encoder.layer[-1].attention
-    read = attention.self["value"].weight[:, :HIDDEN].detach()
-    written = attention.output["dense"].weight.detach()
+    read = attention.self.value.weight[:, :HIDDEN].detach()
+    written = attention.output.dense.weight.detach()
     count = room(model.config)
     places = written[:count].argmax(1)
     gains = [float(written[row].max()) for row in (0, count)]

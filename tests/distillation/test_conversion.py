@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import wordpiece_tokenizer
+from checkpoints import attention_of, wordpiece_tokenizer
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -14,9 +14,10 @@ from transformers import BertConfig, BertModel
 
 from jina_rerank import InputError, LocalScorer, ModelLoadError, Reranker
 from jina_rerank.distillation.conversion import convert_bert, gated_from_plain
-from jina_rerank.jinabert import JinaBert, PairTokenizer
-from jina_rerank.jinabert.alibi import Bias
-from jina_rerank.jinabert.checkpoint import save_checkpoint
+from jina_rerank.encoders import JinaBert, PairTokenizer
+from jina_rerank.encoders.bias import Bias
+from jina_rerank.encoders.checkpoint import save_checkpoint
+from jina_rerank.encoders.sequences import Sequences
 
 LENGTH = 40
 IDS = torch.randint(5, 200, (LENGTH,), generator=torch.Generator().manual_seed(1))
@@ -78,10 +79,10 @@ def expected(bert: BertModel, slopes: Sequence[float], dtype: torch.dtype) -> tu
 
 @torch.inference_mode()
 def computed(model: JinaBert, slopes: Sequence[float]) -> tuple[Tensor, Tensor]:
-    embedded = model.bert.embeddings(IDS, TYPES)
-    runs, positions = [(LENGTH, 1)], torch.arange(LENGTH)
+    hidden = model.bert.embeddings(IDS, TYPES, Sequences([LENGTH], IDS.device))
     bias = Bias(torch.tensor(slopes), torch.full((len(slopes),), torch.inf))
-    hidden = model.bert.encoder(embedded, runs, bias, positions)
+    for layer in model.bert.encoder.layers:
+        hidden = layer.run(hidden, attention_of(bias))
     return hidden.float(), model.bert.pooler(hidden[0]).float()
 
 

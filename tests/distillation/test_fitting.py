@@ -14,7 +14,7 @@ from jina_rerank.distillation.comparison import convert_to_compare
 from jina_rerank.distillation.fitting import fit_layers
 from jina_rerank.distillation.forward import TrainingBatch, hidden_states
 from jina_rerank.distillation.imitation import Apart, Original, distance
-from jina_rerank.jinabert import JinaBert, PairTokenizer
+from jina_rerank.encoders import JinaBert, PairTokenizer
 
 HIDDEN = 32
 LEARNED_ON, OTHERS = random_pairs(120, 0), random_pairs(30, 1)
@@ -44,7 +44,7 @@ def spoilt(converted) -> JinaBert:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for layer in model.bert.encoder.layer:
-            for linear in (layer.attention.output["dense"], layer.out):
+            for linear in (layer.attention.output.dense, layer.out):
                 weight = linear.weight[:HIDDEN]
                 noise = torch.randn(weight.shape, generator=generator)
                 weight += 0.3 * weight.std() * noise

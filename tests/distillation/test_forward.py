@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_rerank.distillation.forward import TrainingBatch, hidden_states
-from jina_rerank.jinabert import JinaBert, JinaBertConfig
-from jina_rerank.jinabert.tokenizer import TokenPair
+from jina_rerank.encoders import JinaBert, JinaBertConfig
+from jina_rerank.encoders.tokenizer import TokenPair
 
 
 def tiny(**changes) -> JinaBert:

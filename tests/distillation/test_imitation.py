@@ -15,8 +15,8 @@ from jina_rerank.distillation.comparison import convert_to_compare
 from jina_rerank.distillation.forward import TrainingBatch, hidden_states
 from jina_rerank.distillation.imitation import Apart, Original, distance
 from jina_rerank.distillation.widening import learned
-from jina_rerank.jinabert import JinaBert, PairTokenizer
-from jina_rerank.jinabert.tokenizer import TokenPair
+from jina_rerank.encoders import JinaBert, PairTokenizer
+from jina_rerank.encoders.tokenizer import TokenPair
 
 QUERIES = ["panda", "what is a cup of tea"]
 EXAMPLES = [(query, text) for query in QUERIES for text in TEXTS]

@@ -15,8 +15,8 @@ from torch import Tensor
 from jina_rerank import ConfigurationError, ScoringError
 from jina_rerank.distillation.forward import TrainingBatch, hidden_states
 from jina_rerank.distillation.trainer import Settings, Trainer
-from jina_rerank.jinabert import JinaBert, JinaBertConfig
-from jina_rerank.jinabert.tokenizer import TokenPair
+from jina_rerank.encoders import JinaBert, JinaBertConfig
+from jina_rerank.encoders.tokenizer import TokenPair
 
 Share = list[tuple[TokenPair, float]]
 

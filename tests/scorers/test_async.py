@@ -16,7 +16,7 @@ from checkpoints import TURBO, write_checkpoint
 from soaking import no_old_garbage, seconds_without_a_core
 
 from jina_rerank import LocalScorer, ModelLoadError, OnnxScorer, Reranker, ScoreRequest
-from jina_rerank.jinabert import JinaBert
+from jina_rerank.encoders import EncoderModel
 from jina_rerank.onnx.export import export_onnx
 from jina_rerank.testing import FakeScorer
 
@@ -95,15 +95,15 @@ async def test_loop_stays_free_while_a_model_loads() -> None:
 
 def test_one_load_however_many_ask(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    original = JinaBert.from_pretrained
+    original = EncoderModel.from_pretrained
     go_on = threading.Event()
 
-    def counted(*args: object, **kwargs: object) -> JinaBert:
+    def counted(*args: object, **kwargs: object) -> EncoderModel:
         loads.append(args)
         assert go_on.wait(30)
         return original(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(JinaBert, "from_pretrained", counted)
+    monkeypatch.setattr(EncoderModel, "from_pretrained", counted)
     scorers = [LocalScorer(small_checkpoint, dtype="float32") for _ in range(8)]
 
     async def ask(scorer: LocalScorer) -> float:
@@ -129,14 +129,14 @@ async def test_giving_up_waiting_does_not_take_the_model_from_others(
     small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loading, go_on = threading.Event(), threading.Event()
-    original = JinaBert.from_pretrained
+    original = EncoderModel.from_pretrained
 
-    def slow(*args: object, **kwargs: object) -> JinaBert:
+    def slow(*args: object, **kwargs: object) -> EncoderModel:
         loading.set()
         assert go_on.wait(30)
         return original(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(JinaBert, "from_pretrained", slow)
+    monkeypatch.setattr(EncoderModel, "from_pretrained", slow)
     reranker = Reranker(LocalScorer(small_checkpoint, dtype="bfloat16"))
     impatient = asyncio.create_task(reranker.arank(QUERY, ["a bear"]))
     patient = asyncio.create_task(reranker.arank(QUERY, ["a bear"]))

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker, ScoreRequest
-from jina_rerank.jinabert import JinaBert
-from jina_rerank.jinabert.flex import FlexEncoder
-from jina_rerank.jinabert.gpu import GpuEngine
+from jina_rerank.encoders import JinaBert
+from jina_rerank.encoders.flex import FlexEncoder
+from jina_rerank.encoders.gpu import GpuEngine
 from jina_rerank.scorers._pair_model import PairModel
 from jina_rerank.scorers._pairs import _sigmoid
-from jina_rerank.scorers.local import _JinaBertPairs, embedded_model_folder
+from jina_rerank.scorers.local import _EncoderPairs, embedded_model_folder
 
 QUERY = "what is panda?"
 DOCUMENTS = ["a bear", "the capital of france is paris", "", "coffee " * 40, "a bear"]
@@ -88,7 +88,7 @@ def test_the_engine_for_gpus_ranks_as_the_one_for_processors(
             model = JinaBert.from_pretrained(small_checkpoint)
             engine = GpuEngine(model, FlexEncoder(model, backend=None))
             pairs = super()._load()
-            assert isinstance(pairs, _JinaBertPairs)
+            assert isinstance(pairs, _EncoderPairs)
             return replace(pairs, forward=engine, batch_tokens=engine.batch_tokens)
 
         def _key(self) -> Hashable:
@@ -133,7 +133,7 @@ def test_in_the_embedded_models_middle_layers_one_head_writes_nothing() -> None:
     model = JinaBert.from_pretrained(embedded_model_folder())
     heads = model.config.num_attention_heads
     writing = [
-        int(layer.attention.output["dense"].weight.unflatten(1, (heads, -1)).any(-1).any(0).sum())
+        int(layer.attention.output.dense.weight.unflatten(1, (heads, -1)).any(-1).any(0).sum())
         for layer in model.bert.encoder.layer
     ]
     assert writing == [13, 12, 12, 12, 12, 12, 13]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from jina_rerank import InputError, LocalScorer, Reranker
-from jina_rerank.jinabert import JinaBert, PairTokenizer
+from jina_rerank.encoders import JinaBert, PairTokenizer
 from jina_rerank.scorers._pairs import LongDocuments
 
 MAX_LENGTH = 40

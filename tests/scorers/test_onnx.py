@@ -25,7 +25,7 @@ from jina_rerank import (
     Reranker,
     ScoringError,
 )
-from jina_rerank.jinabert import JinaBert, TokenPair
+from jina_rerank.encoders import JinaBert, TokenPair
 from jina_rerank.onnx import export_onnx
 from jina_rerank.onnx.graph import build_model
 from jina_rerank.scorers._pairs import LongDocuments
@@ -203,7 +203,7 @@ def test_a_closed_scorer_says_so(exported: Path) -> None:
 def with_graph(folder: Path, model: JinaBert) -> Reranker:
     """A folder with the small tokenizer and the graph of another model."""
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    onnx.save_model(build_model(model.config, weights), folder / "model.onnx")
+    onnx.save_model(build_model(model.architecture, weights), folder / "model.onnx")
     return Reranker(OnnxScorer(folder))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jina_rerank.jinabert import TokenPair
+from jina_rerank.encoders import TokenPair
 from jina_rerank.scorers._pair_model import Wanted
 from jina_rerank.scorers._worker import Steps, Worker
 

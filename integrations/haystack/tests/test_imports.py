@@ -36,7 +36,7 @@ def test_importing_and_building_one_adds_no_machinery():
         JinaRanker(backend="remote", base_url="http://localhost:1")
         added = set(sys.modules) - before
         print(json.dumps(sorted(added & set({HEAVY!r}))))
-        print(json.dumps(sorted(m for m in added if m.startswith("jina_rerank.jinabert"))))
+        print(json.dumps(sorted(m for m in added if m.startswith("jina_rerank.encoders"))))
     """)
     assert [json.loads(line) for line in added.splitlines()] == [[], []]
 

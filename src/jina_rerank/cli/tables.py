@@ -57,15 +57,15 @@ def usable_offline() -> list[UsableModel]:
 
 
 def _describe(name: str, folder: Path) -> UsableModel:
-    from ..jinabert import JinaBertConfig
-    from ..jinabert.files import find_checkpoint
+    from ..encoders import read_checkpoint
+    from ..encoders.files import find_checkpoint
 
     files = find_checkpoint(folder)
-    config = JinaBertConfig.from_file(files.config)
+    architecture = read_checkpoint(files).architecture
     return UsableModel(
         name=name,
-        layers=config.num_hidden_layers,
-        max_length=config.max_position_embeddings,
+        layers=architecture.num_hidden_layers,
+        max_length=architecture.max_length,
         megabytes=round(sum(path.stat().st_size for path in files.weights) / 1e6, 1),
         folder=str(folder),
     )

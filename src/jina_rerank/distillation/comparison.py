@@ -33,10 +33,10 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from ..encoders import JinaBert, JinaBertConfig
+from ..encoders.alibi import Slopes
+from ..encoders.tokenizer import TokenPair
 from ..errors import ModelLoadError
-from ..jinabert import JinaBert, JinaBertConfig
-from ..jinabert.config import Slopes
-from ..jinabert.tokenizer import TokenPair
 from .conversion import BertEncoder, built, converting, read_tokenizer
 from .fitting import fit_layers
 from .forward import TrainingBatch, hidden_states

@@ -21,12 +21,12 @@ from tokenizers.decoders import WordPiece as WordPieceDecoder
 from tokenizers.models import WordPiece
 from torch import Tensor
 
+from ..encoders import JinaBert, JinaBertConfig
+from ..encoders.alibi import Slopes
+from ..encoders.checkpoint import read_tensors
+from ..encoders.families.jinabert import FeedForward
+from ..encoders.files import find_checkpoint
 from ..errors import InputError, ModelLoadError
-from ..jinabert import JinaBertConfig
-from ..jinabert.checkpoint import read_tensors
-from ..jinabert.config import FeedForward, Slopes
-from ..jinabert.files import find_checkpoint
-from ..jinabert.model import JinaBert
 
 SUM = 40.0
 """What the bias of a norm over its gain sums to at least, so that rounding its output to bf16

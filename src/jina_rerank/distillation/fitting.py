@@ -22,11 +22,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from ..jinabert import JinaBert, JinaBertConfig
-from ..jinabert.alibi import Bias
-from ..jinabert.model import _Layer, _PlainLayer
-from ..jinabert.tokenizer import TokenPair
-from .forward import TrainingBatch, attended, attention_biases
+from ..encoders import JinaBert
+from ..encoders.bias import Bias
+from ..encoders.layer import Layer
+from ..encoders.tokenizer import TokenPair
+from .forward import TrainingBatch, attended, attention_biases, bias_of, embedded
 from .imitation import Apart, Original, means_of
 from .narrowing import narrowed
 
@@ -84,17 +84,15 @@ def fit_layers(
         _Batch.read(model, original, pairs[start : start + PAIRS])
         for start in range(0, len(pairs), PAIRS)
     ]
-    layers = [layer for layer in model.bert.encoder.layer if isinstance(layer, _PlainLayer)]
-    layers = layers[: len(original.layers)]
+    layers, bias = model.bert.encoder.layers[: len(original.layers)], bias_of(model, 0)
     for batch in batches:
-        batch.remember(layers, model.config)
+        batch.remember(layers, bias)
     for number, layer in enumerate(layers):
         output = layer.attention.output
-        dense, norm = output["dense"], output["LayerNorm"]
-        assert isinstance(dense, nn.Linear)
-        assert isinstance(norm, nn.LayerNorm)
+        dense, norm = output.dense, output.LayerNorm
+        assert norm is not None  # only models whose norms come first lack one
         below = [batch.hidden for batch in batches]
-        contexts = [batch.attended(layer, model.config) for batch in batches]
+        contexts = [batch.attended(layer, bias) for batch in batches]
         _fit(batches, _Product(2 * number, dense, norm, contexts, below))
         inner = [norm(rows + dense(context)) for rows, context in zip(below, contexts, strict=True)]
         given = [layer.units(rows) for rows in inner]
@@ -159,7 +157,7 @@ class _Batch:
         rows = len(batch.input_ids)
         apart = Apart.of(pairs, rows, original.longest, device)
         assert apart is not None  # examples are no blanks
-        hidden = model.bert.embeddings(batch.input_ids, batch.token_type_ids, batch.first)
+        hidden = embedded(model, batch)
         special = apart.sides.sum(0) == 0
         special[batch.tokens :] = False
         wanted = [
@@ -169,19 +167,17 @@ class _Batch:
         ]
         return cls(batch, apart, hidden, wanted, special)
 
-    def remember(self, layers: Sequence[_Layer], config: JinaBertConfig) -> None:
+    def remember(self, layers: Sequence[Layer], bias: Bias) -> None:
         below = self.hidden
         for layer in layers:
-            output = layer.attention.output
-            context = self.attended(layer, config)
-            inner = output["LayerNorm"](self.hidden + output["dense"](context))
+            context = self.attended(layer, bias)
+            inner = layer.normed_attention(layer.attention_out(context, self.hidden))
             self.hidden = layer.feed_forward(inner)
             self.remembered += [inner[self.special], self.hidden[self.special]]
         self.hidden = below
 
-    def attended(self, layer: _Layer, config: JinaBertConfig) -> Tensor:
+    def attended(self, layer: Layer, bias: Bias) -> Tensor:
         # The biases are large, and made quickly.
-        bias = Bias.of(config, self.hidden.device)
         biases = attention_biases(bias, self.batch, self.hidden.dtype)
         return attended(layer, self.batch, biases, self.hidden)
 
@@ -260,8 +256,8 @@ def _fit(batches: Sequence[_Batch], product: _Product, *, keep: int | None = Non
     return kept
 
 
-def _leave_out(layer: _PlainLayer, kept: Tensor) -> None:
+def _leave_out(layer: Layer, kept: Tensor) -> None:
     """Keep some units of a feed-forward, in place."""
-    into, out = layer.intermediate.dense, layer.out
+    into, out = layer.into_units, layer.out
     into.weight, into.bias = nn.Parameter(into.weight[kept]), nn.Parameter(into.bias[kept])
     out.weight = nn.Parameter(out.weight[:, kept].clone())

@@ -18,9 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..jinabert.alibi import Bias
-from ..jinabert.model import JinaBert, _Layer
-from ..jinabert.tokenizer import TokenPair
+from ..encoders import JinaBert
+from ..encoders.bias import Bias
+from ..encoders.layer import Layer
+from ..encoders.sequences import Sequences
+from ..encoders.tokenizer import TokenPair
 
 ROWS_MULTIPLE = 512
 LENGTH_MULTIPLE = 32
@@ -134,27 +136,39 @@ def hidden_states(model: JinaBert, batch: TrainingBatch, *, whole: bool = True) 
         The embeddings and the output of each layer, each of shape (rows, hidden), meaningless
         behind the last sequence; the last one (sequences, hidden) where it is not whole.
     """
-    hidden = model.bert.embeddings(batch.input_ids, batch.token_type_ids, batch.first)
-    bias = Bias.of(model.config, hidden.device)
+    hidden = embedded(model, batch)
+    bias = bias_of(model, 0)
     biases = attention_biases(bias, batch, hidden.dtype)
     states = [hidden]
-    *layers, last = model.bert.encoder.layer
+    *layers, last = model.bert.encoder.layers
     for layer in layers:
-        assert isinstance(layer, _Layer)
-        hidden = _finish(layer, attended(layer, batch, biases, hidden), hidden)
+        hidden = layer.after_attention(attended(layer, batch, biases, hidden), hidden)
         states.append(hidden)
-    assert isinstance(last, _Layer)
     if model.config.attention_window is not None:
         biases = attention_biases(bias.without_limits(), batch, hidden.dtype)
     if whole:
-        states.append(_finish(last, attended(last, batch, biases, hidden), hidden))
+        states.append(last.after_attention(attended(last, batch, biases, hidden), hidden))
     else:
         states.append(_first_tokens(last, batch, biases, hidden))
     return states
 
 
+def embedded(model: JinaBert, batch: TrainingBatch) -> Tensor:
+    """Embed a batch, shape (rows, hidden)."""
+    sequences = Sequences(batch.lengths, batch.first.device)
+    rows: Tensor = model.bert.embeddings(batch.input_ids, batch.token_type_ids, sequences)
+    return rows
+
+
+def bias_of(model: JinaBert, layer: int) -> Bias:
+    """Build the bias of a layer's attention, on the model's device."""
+    bias = Bias.of(model.architecture, layer, model.classifier.weight.device)
+    assert bias is not None  # ALiBi always adds something
+    return bias
+
+
 def attended(
-    layer: _Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
+    layer: Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
 ) -> Tensor:
     """What the heads of a layer bring every token.
 
@@ -167,42 +181,34 @@ def attended(
     Returns:
         Shape (rows, hidden).
     """
-    attention = layer.attention
-    q, k, v = (attention.self[name](hidden) for name in ("query", "key", "value"))
+    q, k, v = layer.project(hidden)
     # All groups at once: backwards, a gather writes every row, also those that it leaves out.
-    gathered = [rows.index_select(0, batch._rows).split(batch._sizes) for rows in (q, k, v)]
+    gathered = [torch.split(rows.index_select(0, batch._rows), batch._sizes) for rows in (q, k, v)]
     context = torch.cat([_attend(qkv, bias) for *qkv, bias in zip(*gathered, biases, strict=True)])
     return context.index_select(0, batch._place)
 
 
 def _first_tokens(
-    layer: _Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
+    layer: Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
 ) -> Tensor:
     """What a layer makes of the first tokens, shape (sequences, hidden)."""
-    attention = layer.attention
     first = torch.cat([group.rows[:, 0] for group in batch.groups])
     counts = [len(group.rows) for group in batch.groups]
     # Filled up with any row, see the module.
     own = hidden.index_select(0, F.pad(first, (0, -len(first) % FIRST_MULTIPLE)))
-    q = attention.self["query"](own)
+    q = layer.query(own)
     k, v = (
-        attention.self[name](hidden).index_select(0, batch._rows).split(batch._sizes)
-        for name in ("key", "value")
+        torch.split(projection(hidden).index_select(0, batch._rows), batch._sizes)
+        for projection in layer.projections[1:]
     )
     context = torch.cat(
         [
             _attend(qkv, bias[:, :, :1])
-            for *qkv, bias in zip(q[: len(first)].split(counts), k, v, biases, strict=True)
+            for *qkv, bias in zip(torch.split(q[: len(first)], counts), k, v, biases, strict=True)
         ]
     )
     context = F.pad(context, (0, 0, 0, len(own) - len(first)))
-    return _finish(layer, context, own).index_select(0, first.argsort())
-
-
-def _finish(layer: _Layer, context: Tensor, hidden: Tensor) -> Tensor:
-    """All that follows the attention, token by token."""
-    output = layer.attention.output
-    return layer.feed_forward(output["LayerNorm"](hidden + output["dense"](context)))
+    return layer.after_attention(context, own).index_select(0, first.argsort())
 
 
 def attention_biases(bias: Bias, batch: TrainingBatch, dtype: torch.dtype) -> list[Tensor]:

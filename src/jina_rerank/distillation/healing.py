@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..jinabert.model import JinaBert
-from ..jinabert.tokenizer import TokenPair
+from ..encoders import JinaBert
+from ..encoders.tokenizer import TokenPair
 from .forward import TrainingBatch, hidden_states
 from .imitation import Original
 

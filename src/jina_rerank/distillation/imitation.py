@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import BertModel
 
 from .._quiet import quiet
-from ..jinabert.tokenizer import TokenPair
+from ..encoders.tokenizer import TokenPair
 from .forward import TrainingBatch
 
 

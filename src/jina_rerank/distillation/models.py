@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from ..encoders import JinaBert, PairTokenizer
+from ..encoders.files import find_checkpoint
 from ..errors import ConfigurationError, ModelLoadError
-from ..jinabert import JinaBert, PairTokenizer
-from ..jinabert.files import find_checkpoint
 from ..scorers._device import Dtype
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer

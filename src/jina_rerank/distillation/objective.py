@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..encoders import JinaBert
+from ..encoders.tokenizer import PairTokenizer, TokenIds, TokenPair
 from ..errors import InputError
-from ..jinabert.model import JinaBert
-from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
 from .forward import TrainingBatch, hidden_states
 from .imitation import Apart, Original
 from .losses import contrastive, listwise_kl, margin_mse, pointwise

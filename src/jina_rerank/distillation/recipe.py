@@ -27,8 +27,8 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import torch
 
+from ..encoders import JinaBertConfig
 from ..errors import InputError
-from ..jinabert import JinaBertConfig
 from .checks import check_recipe
 from .objective import ListSettings
 from .trainer import Settings

@@ -24,13 +24,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .._output import held, writing
+from ..encoders import JinaBert
+from ..encoders.checkpoint import save_checkpoint
 from ..errors import InputError
 from ..evaluation.collection import Collection, read_beir
 from ..evaluation.evaluate import evaluate
 from ..evaluation.first_stage import bm25
 from ..evaluation.systems import RerankerSystem
-from ..jinabert import JinaBert
-from ..jinabert.checkpoint import save_checkpoint
 from ..reranker import Reranker
 from ..scorers._device import choose_device
 from ..scorers.local import LocalScorer

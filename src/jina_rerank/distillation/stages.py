@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ..jinabert import PairTokenizer
+from ..encoders import PairTokenizer
 from .healing import Healing
 from .imitation import Original
 from .objective import ListObjective, ListSettings

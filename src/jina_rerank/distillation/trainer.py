@@ -25,9 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .._output import writing
+from ..encoders import JinaBert
+from ..encoders.cpu import team
 from ..errors import ConfigurationError, ScoringError
-from ..jinabert.cpu import team
-from ..jinabert.model import JinaBert
 from ..scorers._device import choose_device, choose_dtype
 
 logger = logging.getLogger(__name__)

@@ -30,9 +30,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..jinabert import JinaBertConfig
-from ..jinabert.alibi import alibi_slopes
-from ..jinabert.quantization import dequantize_rows, quantize_rows
+from ..encoders import JinaBertConfig
+from ..encoders.alibi import alibi_slopes
+from ..encoders.quantization import dequantize_rows, quantize_rows
 from .observation import Observed, ObservedLayer
 from .words import Words
 

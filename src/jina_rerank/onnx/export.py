@@ -1,4 +1,4 @@
-"""Writing a JinaBERT reranker as a folder that an ONNX runtime needs nothing else for."""
+"""Writing an encoder reranker as a folder that an ONNX runtime needs nothing else for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..encoders.families.jinabert import MODEL_TYPE
 from ..errors import ConfigurationError, InputError
 from .files import EXTERNAL_DATA, OnnxFiles
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .graph import Float32, Int8Rows
+    from .nodes import Float32, Int8Rows
 
 INSTALL_EXPORT = 'pip install "jina-rerank[export]"'
 
@@ -53,8 +54,8 @@ def export_onnx(
     try:
         import onnx
 
-        from ..jinabert import JinaBert
-        from ..jinabert.files import find_checkpoint
+        from ..encoders import EncoderModel
+        from ..encoders.files import find_checkpoint
         from .graph import build_model
     except ImportError as error:
         raise ConfigurationError(
@@ -63,20 +64,24 @@ def export_onnx(
     source = find_checkpoint(_embedded_folder() if model is None else model)
     assert source.tokenizer is not None
     target = OnnxFiles.in_folder(_empty_folder(Path(folder)))
-    bert = JinaBert.from_pretrained(source.config.parent)
+    encoder = EncoderModel.from_pretrained(source.config.parent)
+    architecture = encoder.architecture
     # Of the last layer one row is computed, and a student's multiplies: see docs/distillation.md.
-    multiplies = f"bert.encoder.layer.{bert.config.num_hidden_layers - 1}.intermediate."
+    multiplies = f"bert.encoder.layer.{architecture.num_hidden_layers - 1}.intermediate."
     weights = {
         name: _stored(name, tensor, int8 and not name.startswith(multiplies))
-        for name, tensor in bert.state_dict().items()
+        for name, tensor in encoder.state_dict().items()
     }
-    proto = build_model(bert.config, weights)
+    proto = build_model(architecture, weights)
     config = json.loads(source.config.read_text(encoding="utf-8"))
     config.pop("quantization", None)  # it tells how model.safetensors is stored
-    config["model_type"] = "bert"  # as in Jina's own; transformers.js refuses unknown ones
+    if config.get("model_type") == MODEL_TYPE:
+        config["model_type"] = "bert"  # as in Jina's own; transformers.js refuses unknown ones
     try:
         target.config.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         shutil.copyfile(source.tokenizer, target.tokenizer)
+        if source.tokenizer_config is not None:
+            shutil.copyfile(source.tokenizer_config, target.tokenizer_config)
         external = sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > LARGEST_FILE
         onnx.save_model(proto, target.model, save_as_external_data=external, location=EXTERNAL_DATA)
     except OSError as error:
@@ -101,8 +106,8 @@ def _embedded_folder() -> Path:
 
 
 def _stored(name: str, tensor: Tensor, int8: bool) -> Float32 | Int8Rows:
-    from ..jinabert.quantization import quantize_rows
-    from .graph import Int8Rows
+    from ..encoders.quantization import quantize_rows
+    from .nodes import Int8Rows
 
     if not int8 or tensor.ndim != 2 or _STAYS_FLOAT32.search(name):
         return tensor.numpy()

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..encoders.files import (
+    CONFIG,
+    SAFETENSORS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    CheckpointFiles,
+)
+from ..encoders.quantization import SCALE_SUFFIX
 from ..errors import ModelLoadError
-from ..jinabert.files import CONFIG, SAFETENSORS, TOKENIZER
-from ..jinabert.quantization import SCALE_SUFFIX
 
 if TYPE_CHECKING:
-    from .graph import Float32, Int8Rows
+    from .nodes import Float32, Int8Rows
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+IDS, MASK, TYPES = INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"
 
 MODEL = "model.onnx"
@@ -23,16 +29,27 @@ EXTERNAL_DATA = "model.onnx_data"
 
 @dataclass(frozen=True, slots=True)
 class OnnxFiles:
-    """The files of one exported model: model.onnx, config.json, tokenizer.json."""
+    """The files of one exported model: model.onnx, config.json, tokenizer.json.
+
+    tokenizer_config.json stands beside them where the original has one.
+    """
 
     model: Path
     config: Path
     tokenizer: Path
+    tokenizer_config: Path
 
     @classmethod
     def in_folder(cls, folder: Path) -> OnnxFiles:
         """The files in a folder, whether or not they are there."""
-        return cls(folder / MODEL, folder / CONFIG, folder / TOKENIZER)
+        names = (MODEL, CONFIG, TOKENIZER, TOKENIZER_CONFIG)
+        return cls(*(folder / name for name in names))
+
+    @property
+    def checkpoint(self) -> CheckpointFiles:
+        """The same for `read_checkpoint`."""
+        options = self.tokenizer_config if self.tokenizer_config.is_file() else None
+        return CheckpointFiles(self.config, (), self.tokenizer, options)
 
     def check(self) -> None:
         """See that all of them are there.
@@ -61,7 +78,7 @@ def read_int8_rows(folder: Path) -> dict[str, Float32 | Int8Rows]:
     """
     from safetensors.numpy import load_file
 
-    from .graph import Int8Rows
+    from .nodes import Int8Rows
 
     stored = load_file(folder / SAFETENSORS)
     weights: dict[str, Float32 | Int8Rows] = {}

@@ -1,4 +1,4 @@
-"""A JinaBERT reranker as a graph of standard ONNX operators, written from its weights.
+"""An encoder reranker as a graph of standard ONNX operators, written from its weights.
 
 Node by node, with numpy and `onnx` alone, so that it needs no torch and hangs on no tracer's
 version. The heads of a layer are computed one after another: a runtime then never holds more
@@ -9,17 +9,15 @@ than one head's attention matrix, where all of them together, with their bias, w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 
-from ..jinabert.alibi import alibi_slopes, reaches
-from ..jinabert.config import JinaBertConfig
-from .files import INPUTS, OUTPUT
+from ..encoders.architecture import Alibi, Architecture, PositionTable, Rotary
+from ..encoders.bias import reaches
+from ..encoders.block import Attend, Block
+from .files import IDS, MASK, OUTPUT, TYPES
+from .nodes import Nodes, Weights
 
 OPSET = 17
 """The first with LayerNormalization, and old enough for every runtime in use."""
@@ -27,58 +25,38 @@ OPSET = 17
 IR_VERSION = 8
 """The file format of that opset; what `onnx` would write by itself is too new for many."""
 
-_HIDDEN = -1e9
+HIDDEN = -1e9
 """Added, times a slope of at least 2^-13, to the score of a key that is padding or out of reach.
 Finite, so that a row without any token gives some number and no NaN."""
 
 
-@dataclass(frozen=True, slots=True)
-class Int8Rows:
-    """A matrix as 8-bit integers with one scale a row; see `jinabert.quantization`.
+def build_model(architecture: Architecture, weights: Weights) -> ModelProto:
+    """Write the graph of a model.
 
-    Attributes:
-        integers: Shape (rows, columns), int8.
-        scale: Shape (rows,), float32.
-    """
-
-    integers: NDArray[np.int8]
-    scale: NDArray[np.float32]
-
-    def dequantized(self) -> NDArray[np.float32]:
-        """The matrix in float32."""
-        return self.integers * self.scale[:, None]
-
-
-Float32: TypeAlias = "NDArray[np.float32]"
-Weights: TypeAlias = "Mapping[str, Float32 | Int8Rows]"
-
-
-def build_model(config: JinaBertConfig, weights: Weights) -> ModelProto:
-    """The graph of a model.
-
-    Inputs: `input_ids`, `attention_mask` (1 for tokens, 0 for padding) and `token_type_ids`,
-    each int64 of shape (batch, length), both of any size. Output: `logits`, float32 of shape
-    (batch, 1). A logit depends on its pair alone, whatever the padding, if all weights are
-    float32.
+    Inputs: `input_ids`, `attention_mask` (1 for tokens, 0 for padding) and, where the model has
+    token types, `token_type_ids`, each int64 of shape (batch, length), both of any size. Output:
+    `logits`, float32 of shape (batch, 1). A logit depends on its pair alone, whatever the padding,
+    if all weights are float32.
 
     Args:
-        config: The shape.
-        weights: Every tensor by its name in the checkpoint. A matrix may come as `Int8Rows`: an
+        architecture: The shape.
+        weights: Every tensor by its name in `EncoderModel`. A matrix may come as `Int8Rows`: an
             embedding is then looked up as integers, which is exact, and a product is computed in
             integers, its other side quantized as it comes, by the range of the whole batch.
     """
-    graph = _Graph(config, weights)
-    graph.write()
+    nodes = Nodes(weights)
+    _write(nodes, architecture)
+    inputs = [IDS, MASK, TYPES] if architecture.token_types else [IDS, MASK]
     batch_and_length = ["batch", "length"]
     proto = helper.make_graph(
-        graph.nodes,
-        "jinabert",
+        nodes.written,
+        "reranker",
         [
             helper.make_tensor_value_info(name, TensorProto.INT64, batch_and_length)
-            for name in INPUTS
+            for name in inputs
         ],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", 1])],
-        list(graph.constants.values()),
+        list(nodes.constants.values()),
     )
     return helper.make_model(
         proto,
@@ -88,219 +66,267 @@ def build_model(config: JinaBertConfig, weights: Weights) -> ModelProto:
     )
 
 
-class _Graph:
-    """The nodes written so far. Each method writes some and returns the name of its result."""
-
-    def __init__(self, config: JinaBertConfig, weights: Weights) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: dict[str, TensorProto] = {}
-        self._config = config
-        self._weights = weights
-        self._quantized: dict[str, list[str]] = {}
-
-    def write(self) -> None:
-        words = self._embedding("bert.embeddings.word_embeddings.weight", "input_ids")
-        types = self._embedding("bert.embeddings.token_type_embeddings.weight", self._type_rows())
-        hidden = self._norm(self._node("Add", words, types), "bert.embeddings.LayerNorm")
-        distance, padding = self._distance(), self._padding()
-        everywhere = self._node("Sub", padding, distance)
-        biases = self._biases(distance, everywhere)
-        last = self._config.num_hidden_layers - 1
-        for n in range(last):
-            hidden = self._layer(f"bert.encoder.layer.{n}", hidden, hidden, biases)
+def _write(nodes: Nodes, architecture: Architecture) -> None:
+    hidden = _embeddings(nodes, architecture)
+    attention = _Attention(nodes, architecture)
+    *layers, last = (_Layer(nodes, architecture, n) for n in range(architecture.num_hidden_layers))
+    for layer in layers:
+        hidden = layer.run(hidden, attention.of_layer(layer.number))
+    if architecture.head.pooling == "mean":
+        whole = last.run(hidden, attention.of_layer(last.number))
+        pooled = _mean(nodes, _final_norm(nodes, architecture, whole))
+    else:
         # The head reads the first token only, so nothing else of the last layer is computed.
-        first, first_bias = self._first_row(hidden), self._first_row(everywhere)
-        first_biases = [first_bias] * self._config.num_attention_heads
-        first = self._layer(f"bert.encoder.layer.{last}", first, hidden, first_biases)
-        first = self._node("Squeeze", first, self._integers(1))
-        pooled = self._node("Tanh", self._linear(first, "bert.pooler.dense"))
-        logits = self._linear(pooled, "classifier")
-        self.nodes.append(helper.make_node("Identity", [logits], [OUTPUT]))
+        inputs = last.before_attention(hidden)
+        query = last.query(nodes.first_row(inputs))
+        attend = attention.of_layer(last.number, first_only=True)
+        context = attend(query, last.key(inputs), last.value(inputs))
+        first = last.after_attention(context, nodes.first_row(hidden))
+        first = _final_norm(nodes, architecture, first)
+        pooled = nodes.node("Squeeze", first, nodes.integers(1))
+    _head(nodes, architecture, pooled)
 
-    def _type_rows(self) -> str:
-        """Which row of the token type embedding each token takes; of types there are 0 and 1."""
-        positions = self._config.text_positions
-        if positions == 1:
-            return "token_type_ids"
-        one, count, last = (
-            self._constant(f"int.{n}", np.array(n, np.int64)) for n in (1, positions, positions - 1)
+
+def _embeddings(nodes: Nodes, architecture: Architecture) -> str:
+    name, positions = "bert.embeddings", architecture.positions
+    embedded = nodes.embedding(f"{name}.word_embeddings.weight", IDS)
+    if architecture.token_types:
+        table = f"{name}.token_type_embeddings.weight"
+        embedded = nodes.node("Add", embedded, nodes.embedding(table, _types(nodes, architecture)))
+    if isinstance(positions, PositionTable):
+        table = f"{name}.position_embeddings.weight"
+        rows = nodes.embedding(table, _position_rows(nodes, positions))
+        embedded = nodes.node("Add", embedded, rows)
+    return nodes.norm(embedded, f"{name}.LayerNorm", architecture.layer_norm_eps)
+
+
+def _types(nodes: Nodes, architecture: Architecture) -> str:
+    """Rows of the token type embedding, for each token; of types there are 0 and 1."""
+    positions = architecture.text_positions
+    if positions == 1:
+        return TYPES
+    one, count, last = (nodes.integer(n) for n in (1, positions, positions - 1))
+    # Each text is one run: how many of its type stand up to a token says where that is.
+    other = nodes.node("Sub", one, TYPES)
+    places = [nodes.node("Mul", nodes.node("CumSum", of, one), of) for of in (other, TYPES)]
+    place = nodes.node("Sub", nodes.node("Add", *places), one)
+    place = nodes.node("Min", place, last)
+    return nodes.node("Add", nodes.node("Mul", TYPES, count), place)
+
+
+def _position_rows(nodes: Nodes, table: PositionTable) -> str:
+    """Rows of the position table: shape (length,), or (batch, length) where ids decide."""
+    if table.padding_id is None:
+        return _places(nodes)
+    padding = nodes.integer(table.padding_id)
+    counts = nodes.node("Not", nodes.node("Equal", IDS, padding))
+    counts = nodes.node("Cast", counts, to=TensorProto.INT64)
+    place = nodes.node("Mul", nodes.node("CumSum", counts, nodes.integer(1)), counts)
+    return nodes.node("Add", place, padding)
+
+
+def _places(nodes: Nodes) -> str:
+    """Shape (length,): 0, 1, 2, ..., int64."""
+    length = nodes.node("Squeeze", nodes.node("Shape", IDS, start=1), nodes.integers(0))
+    return nodes.node("Range", nodes.integer(0), length, nodes.integer(1))
+
+
+def _final_norm(nodes: Nodes, architecture: Architecture, rows: str) -> str:
+    if not architecture.norm_first:
+        return rows
+    return nodes.norm(rows, "bert.encoder.final_norm", architecture.layer_norm_eps)
+
+
+def _mean(nodes: Nodes, rows: str) -> str:
+    """Shape (batch, columns): the mean of each sequence's tokens."""
+    mask = nodes.node("Cast", MASK, to=TensorProto.FLOAT)
+    own = nodes.node("Mul", rows, nodes.node("Unsqueeze", mask, nodes.integers(2)))
+    total = nodes.node("ReduceSum", own, nodes.integers(1), keepdims=0)
+    return nodes.node("Div", total, nodes.node("ReduceSum", mask, nodes.integers(1)))
+
+
+def _head(nodes: Nodes, architecture: Architecture, pooled: str) -> None:
+    head = architecture.head
+    rows = nodes.activation(nodes.linear(pooled, "bert.pooler.dense"), head.activation)
+    if head.norm:
+        rows = nodes.norm(rows, "bert.pooler.LayerNorm", head.norm_eps)
+    logits = nodes.linear(rows, "classifier")
+    nodes.written.append(helper.make_node("Identity", [logits], [OUTPUT]))
+
+
+class _Layer(Block[str]):
+    """A layer whose values are names of the graph."""
+
+    def __init__(self, nodes: Nodes, architecture: Architecture, number: int) -> None:
+        self.number = number
+        self.norm_first, self.has_gate = architecture.norm_first, architecture.gated
+        self._nodes, self._architecture = nodes, architecture
+        self._name = f"bert.encoder.layer.{number}"
+        gated = ("mlp.gated_layers", "mlp.wo", "mlp.layernorm")
+        plain = ("intermediate.dense", "output.dense", "output.LayerNorm")
+        self._into, self._out, self._norm = (
+            f"{self._name}.{part}" for part in (gated if self.has_gate else plain)
         )
-        # Each text is one run: how many of its type stand up to a token says where that is.
-        other = self._node("Sub", one, "token_type_ids")
-        places = [
-            self._node("Mul", self._node("CumSum", of, one), of) for of in (other, "token_type_ids")
-        ]
-        place = self._node("Sub", self._node("Add", *places), one)
-        place = self._node("Min", place, last)
-        return self._node("Add", self._node("Mul", "token_type_ids", count), place)
 
-    def _distance(self) -> str:
-        """Shape (length, length): |i - j|."""
-        length = self._node("Shape", "input_ids", start=1)
-        last = self._node("Squeeze", length, self._integers(0))
-        zero, one = (self._constant(f"int.{n}", np.array(n, np.int64)) for n in (0, 1))
-        positions = self._node("Range", zero, last, one)
-        positions = self._node("Cast", positions, to=TensorProto.FLOAT)
-        rows = self._node("Unsqueeze", positions, self._integers(1))
-        return self._node("Abs", self._node("Sub", rows, positions))
+    def query(self, rows: str) -> str:
+        return self._nodes.linear(rows, f"{self._name}.attention.self.query")
 
-    def _padding(self) -> str:
-        """Shape (batch, 1, length): 0, and far below that where a key is padding."""
-        mask = self._node("Cast", "attention_mask", to=TensorProto.FLOAT)
-        padding = self._node("Sub", self._number(1), mask)
-        padding = self._node("Mul", padding, self._number(_HIDDEN))
-        return self._node("Unsqueeze", padding, self._integers(1))
+    def key(self, rows: str) -> str:
+        return self._nodes.linear(rows, f"{self._name}.attention.self.key")
 
-    def _biases(self, distance: str, everywhere: str) -> list[str]:
-        """The bias of each head, without its slope: -|i - j|, and far below that out of reach.
+    def value(self, rows: str) -> str:
+        return self._nodes.linear(rows, f"{self._name}.attention.self.value")
 
-        See `Bias.sees_whole`.
-        """
-        heads, window = self._config.num_attention_heads, self._config.attention_window
-        if window is None:
-            return [everywhere] * heads
-        beyond = self._node("Greater", distance, self._number(float(window)))
-        beyond = self._node("And", beyond, self._longer_than(2 * window))
-        beyond = self._node("Cast", beyond, to=TensorProto.FLOAT)
-        beyond = self._node("Mul", beyond, self._number(_HIDDEN))
-        near = self._node("Add", everywhere, beyond)
-        limits = reaches(alibi_slopes(heads, self._config.alibi_slopes), window)
-        return [everywhere if math.isinf(limit) else near for limit in limits]
+    def project(self, rows: str) -> tuple[str, str, str]:
+        return self.query(rows), self.key(rows), self.value(rows)
 
-    def _longer_than(self, tokens: int) -> str:
-        """Shape (batch, 1, 1): whether a pair has more tokens, without its padding."""
-        length = self._node("ReduceSum", "attention_mask", self._integers(1))
-        limit = self._constant(f"int.{tokens}", np.array(tokens, np.int64))
-        longer = self._node("Greater", length, limit)
-        return self._node("Unsqueeze", longer, self._integers(1))
+    def attention_out(self, context: str, residual: str) -> str:
+        dense = self._nodes.linear(context, f"{self._name}.attention.output.dense")
+        return self._nodes.node("Add", residual, dense)
 
-    def _first_row(self, value: str) -> str:
-        """Shape (batch, 1, columns) of (batch, rows, columns)."""
-        zero, one = self._integers(0), self._integers(1)
-        return self._node("Slice", value, zero, one, one)
+    def normed_attention(self, rows: str) -> str:
+        norm = f"{self._name}.attention.output.LayerNorm"
+        if not self._nodes.has(f"{norm}.weight"):
+            return rows
+        return self._nodes.norm(rows, norm, self._architecture.layer_norm_eps)
 
-    def _layer(self, name: str, queries: str, hidden: str, biases: Sequence[str]) -> str:
-        """A block's output for `queries`, which are some or all of the rows of `hidden`."""
-        context = self._attention(f"{name}.attention.self", queries, hidden, biases)
-        dense = self._linear(context, f"{name}.attention.output.dense")
-        attended = self._node("Add", queries, dense)
-        attended = self._norm(attended, f"{name}.attention.output.LayerNorm")
-        units, out, norm = self._units(name, attended)
-        given = self._node("Add", attended, self._linear(units, out))
-        return self._norm(given, norm)
+    def activated(self, rows: str) -> str:
+        product = (
+            self._nodes.half_linear(rows, self._into, 0)
+            if self.has_gate
+            else self._nodes.linear(rows, self._into)
+        )
+        return self._nodes.activation(product, self._architecture.activation)
 
-    def _units(self, layer: str, attended: str) -> tuple[str, str, str]:
-        """What a feed-forward's units give, and the names of the product and norm behind them."""
-        if self._config.feed_forward_type == "original":
-            units = self._activation(self._linear(attended, f"{layer}.intermediate.dense"))
-            return units, f"{layer}.output.dense", f"{layer}.output.LayerNorm"
-        # The first half of the rows is the gate. Two products, since splitting what one gives
-        # would be copied on one thread: an eighth of the time of a batch.
-        gated, half = f"{layer}.mlp.gated_layers.weight", self._config.intermediate_size
-        gate = self._activation(self._product(attended, gated, slice(0, half)))
-        value = self._product(attended, gated, slice(half, 2 * half))
-        return self._node("Mul", gate, value), f"{layer}.mlp.wo", f"{layer}.mlp.layernorm"
+    def gated(self, rows: str, activated: str) -> str:
+        return self._nodes.node("Mul", activated, self._nodes.half_linear(rows, self._into, 1))
 
-    def _attention(self, name: str, queries: str, hidden: str, biases: Sequence[str]) -> str:
-        heads = self._config.num_attention_heads
-        size = self._config.hidden_size // heads
-        slopes = np.array(alibi_slopes(heads, self._config.alibi_slopes))
+    def feed_forward_out(self, units: str, residual: str) -> str:
+        return self._nodes.node("Add", residual, self._nodes.linear(units, self._out))
+
+    def normed(self, rows: str) -> str:
+        return self._nodes.norm(rows, self._norm, self._architecture.layer_norm_eps)
+
+
+class _Attention:
+    """Attention of the layers, head by head."""
+
+    def __init__(self, nodes: Nodes, architecture: Architecture) -> None:
+        self._nodes, self._architecture = nodes, architecture
+        self._heads, size = architecture.num_attention_heads, architecture.head_size
+        positions = architecture.positions
+        ones = [1.0] * self._heads
+        self._slopes = list(positions.slopes) if isinstance(positions, Alibi) else ones
         # softmax(q.k / sqrt(size) + slope * bias), with the slope taken out of the sum. Written
         # as a bias of each head it would be the same in every layer, and a runtime that sees
         # that keeps all heads' at once.
-        scale = np.repeat(1 / (slopes * math.sqrt(size)), size).astype(np.float32)
-        query = self._linear(queries, f"{name}.query")
-        query = self._node("Mul", query, self._constant("query_scale", scale))
-        key = self._node("Transpose", self._linear(hidden, f"{name}.key"), perm=[0, 2, 1])
-        value = self._linear(hidden, f"{name}.value")
-        context = []
-        for q, k, v, slope, bias in zip(
-            self._split(query, heads, axis=2),
-            self._split(key, heads, axis=1),
-            self._split(value, heads, axis=2),
-            slopes.tolist(),
-            biases,
-            strict=True,
-        ):
-            scores = self._node("Add", self._node("MatMul", q, k), bias)
-            scores = self._node("Mul", scores, self._number(slope))
-            context.append(self._node("MatMul", self._node("Softmax", scores, axis=-1), v))
-        return self._node("Concat", *context, axis=2)
+        scale = 1 / (np.array(self._slopes) * math.sqrt(size))
+        self._scale = nodes.constant("query_scale", np.repeat(scale, size).astype(np.float32))
+        places = nodes.node("Cast", _places(nodes), to=TensorProto.FLOAT)
+        column = nodes.node("Unsqueeze", places, nodes.integers(1))
+        self._distance = nodes.node("Abs", nodes.node("Sub", column, places))
+        self._everywhere = self._padding()
+        if isinstance(positions, Alibi):
+            self._everywhere = nodes.node("Sub", self._everywhere, self._distance)
+        self._near: dict[int, str] = {}
+        self._angles: dict[float, tuple[str, str]] = {}
+        if isinstance(positions, Rotary):
+            for theta in dict.fromkeys(positions.thetas):
+                self._angles[theta] = self._cosines_and_sines(column, theta)
 
-    def _activation(self, gate: str) -> str:
-        if self._config.feed_forward_type == "reglu":
-            return self._node("Relu", gate)
-        # The shape in which runtimes know the exact GELU and compute it as one.
-        erf = self._node("Erf", self._node("Div", gate, self._number(math.sqrt(2))))
-        raised = self._node("Add", erf, self._number(1))
-        return self._node("Mul", self._node("Mul", gate, raised), self._number(0.5))
+    def of_layer(self, number: int, *, first_only: bool = False) -> Attend[str]:
+        """The attention of a layer, of all tokens or of the first one's query."""
+        nodes, biases = self._nodes, self._biases(number)
+        if first_only:
+            rows = {bias: nodes.first_row(bias) for bias in dict.fromkeys(biases)}
+            biases = [rows[bias] for bias in biases]
 
-    def _embedding(self, name: str, ids: str) -> str:
-        table = self._weights[name]
-        if not isinstance(table, Int8Rows):
-            return self._node("Gather", self._constant(name, table), ids)
-        integers = self._node("Gather", self._constant(name, table.integers), ids)
-        scales = self._constant(f"{name}.scale", table.scale[:, None])
-        scale = self._node("Gather", scales, ids)
-        return self._node("Mul", self._node("Cast", integers, to=TensorProto.FLOAT), scale)
+        def attention(query: str, key: str, value: str) -> str:
+            if isinstance(self._architecture.positions, Rotary):
+                angles = self._angles[self._architecture.positions.thetas[number]]
+                key = self._rotated(key, *angles)
+                # Place 0 is not turned.
+                query = query if first_only else self._rotated(query, *angles)
+            query = nodes.node("Mul", query, self._scale)
+            key = nodes.node("Transpose", key, perm=[0, 2, 1])
+            context = [
+                self._of_head(*parts)
+                for parts in zip(
+                    nodes.split(query, self._heads, axis=2),
+                    nodes.split(key, self._heads, axis=1),
+                    nodes.split(value, self._heads, axis=2),
+                    self._slopes,
+                    biases,
+                    strict=True,
+                )
+            ]
+            return nodes.node("Concat", *context, axis=2)
 
-    def _linear(self, value: str, name: str) -> str:
-        product = self._product(value, f"{name}.weight")
-        return self._node("Add", product, self._vector(f"{name}.bias"))
+        return attention
 
-    def _product(self, value: str, name: str, rows: slice = slice(None)) -> str:
-        """The value times some or all rows of a matrix, whose rows are the outputs."""
-        matrix = self._weights[name]
-        if rows.start is not None:
-            name = f"{name}.from_row_{rows.start}"
-        if not isinstance(matrix, Int8Rows):
-            return self._node("MatMul", value, self._constant(name, matrix[rows].T))
-        if value not in self._quantized:
-            self._quantized[value] = self._nodes("DynamicQuantizeLinear", [value], 3)
-        quantized, scale, zero = self._quantized[value]
-        integers = self._constant(name, matrix.integers[rows].T)
-        product = self._node("MatMulInteger", quantized, integers, zero)
-        product = self._node("Cast", product, to=TensorProto.FLOAT)
-        scales = self._constant(f"{name}.scale", matrix.scale[rows])
-        return self._node("Mul", product, self._node("Mul", scale, scales))
+    def _of_head(self, query: str, key: str, value: str, slope: float, bias: str) -> str:
+        nodes = self._nodes
+        scores = nodes.node("Add", nodes.node("MatMul", query, key), bias)
+        if slope != 1.0:
+            scores = nodes.node("Mul", scores, nodes.number(slope))
+        return nodes.node("MatMul", nodes.node("Softmax", scores, axis=-1), value)
 
-    def _norm(self, value: str, name: str) -> str:
-        weight, bias = self._vector(f"{name}.weight"), self._vector(f"{name}.bias")
-        return self._node(
-            "LayerNormalization", value, weight, bias, epsilon=self._config.layer_norm_eps
-        )
+    def _padding(self) -> str:
+        """Shape (batch, 1, length): 0, and far below that where a key is padding."""
+        nodes = self._nodes
+        mask = nodes.node("Cast", MASK, to=TensorProto.FLOAT)
+        padding = nodes.node("Mul", nodes.node("Sub", nodes.number(1), mask), nodes.number(HIDDEN))
+        return nodes.node("Unsqueeze", padding, nodes.integers(1))
 
-    def _split(self, value: str, parts: int, *, axis: int) -> list[str]:
-        return self._nodes("Split", [value], parts, axis=axis)
+    def _biases(self, number: int) -> list[str]:
+        """The bias of each head of a layer without its slope, far below 0 out of reach.
 
-    def _vector(self, name: str) -> str:
-        vector = self._weights[name]
-        assert not isinstance(vector, Int8Rows)
-        return self._constant(name, vector)
+        See `Bias.sees_whole`.
+        """
+        window = self._architecture.windows[number]
+        if window is None:
+            return [self._everywhere] * self._heads
+        if window not in self._near:
+            self._near[window] = self._within(window)
+        return [
+            self._everywhere if math.isinf(reach) else self._near[window]
+            for reach in reaches(self._architecture, number)
+        ]
 
-    def _number(self, value: float) -> str:
-        return self._constant(f"float.{value!r}", np.array(value, np.float32))
+    def _within(self, window: int) -> str:
+        nodes = self._nodes
+        beyond = nodes.node("Greater", self._distance, nodes.number(float(window)))
+        if isinstance(self._architecture.positions, Alibi):
+            length = nodes.node("ReduceSum", MASK, nodes.integers(1))
+            longer = nodes.node("Greater", length, nodes.integer(2 * window))
+            beyond = nodes.node("And", beyond, nodes.node("Unsqueeze", longer, nodes.integers(1)))
+        beyond = nodes.node("Cast", beyond, to=TensorProto.FLOAT)
+        hidden = nodes.node("Mul", beyond, nodes.number(HIDDEN))
+        if not isinstance(self._architecture.positions, Alibi):
+            hidden = nodes.node("Unsqueeze", hidden, nodes.integers(0))
+        return nodes.node("Add", self._everywhere, hidden)
 
-    def _integers(self, value: int) -> str:
-        return self._constant(f"int.[{value}]", np.array([value], np.int64))
+    def _cosines_and_sines(self, column: str, theta: float) -> tuple[str, str]:
+        """Each of shape (length, 1, size / 2); see `rotary.angles`."""
+        nodes, size = self._nodes, self._architecture.head_size
+        exponents = np.arange(0, size, 2, dtype=np.float32) / size
+        speeds = (1 / np.float32(theta) ** exponents).astype(np.float32)
+        turned = nodes.node("Mul", column, nodes.constant(f"speeds.{theta!r}", speeds))
+        turned = nodes.node("Unsqueeze", turned, nodes.integers(1))
+        return nodes.node("Cos", turned), nodes.node("Sin", turned)
 
-    def _constant(
-        self, name: str, array: NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int8]
-    ) -> str:
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
-        return name
+    def _rotated(self, rows: str, cosines: str, sines: str) -> str:
+        """Queries or keys, shape (batch, length, heads * size), turned by their places."""
+        nodes = self._nodes
+        by_head = nodes.integers(0, 0, self._heads, self._architecture.head_size)
+        first, second = nodes.split(nodes.node("Reshape", rows, by_head), 2, axis=3)
 
-    def _node(self, operator: str, *inputs: str, **attributes: float | list[int]) -> str:
-        (output,) = self._nodes(operator, inputs, 1, **attributes)
-        return output
+        def times(value: str, angle: str) -> str:
+            return nodes.node("Mul", value, angle)
 
-    def _nodes(
-        self, operator: str, inputs: Sequence[str], outputs: int, **attributes: float | list[int]
-    ) -> list[str]:
-        name = f"{operator}.{len(self.nodes)}"
-        names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
-        node = helper.make_node(operator, inputs, names, name)
-        node.attribute.extend(helper.make_attribute(key, of) for key, of in attributes.items())
-        self.nodes.append(node)
-        return names
+        turned = [
+            nodes.node("Sub", times(first, cosines), times(second, sines)),
+            nodes.node("Add", times(second, cosines), times(first, sines)),
+        ]
+        together = nodes.node("Concat", *turned, axis=3)
+        return nodes.node("Reshape", together, nodes.integers(0, 0, -1))

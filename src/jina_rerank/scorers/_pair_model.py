@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ._weights import Weights
 
 if TYPE_CHECKING:
-    from ..jinabert.tokenizer import PairTokenizer, TokenPair
+    from ..encoders.tokenizer import PairTokenizer, TokenPair
 
 TOKENS_PER_BATCH = 4096
 """Most tokens computed at once, unless one pair alone has more, by a model that has no better

@@ -17,7 +17,7 @@ from ._pair_model import PairModel, Wanted
 from .base import OnScored, ScoreRequest, ScoreResponse
 
 if TYPE_CHECKING:
-    from ..jinabert.tokenizer import PairTokenizer, TokenIds, TokenPair
+    from ..encoders.tokenizer import PairTokenizer, TokenIds, TokenPair
     from ._worker import Steps
 
 logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ def _cut(ids: TokenIds, room: int, long_documents: LongDocuments) -> list[TokenI
 
 
 def _run(model: PairModel, pairs: Sequence[TokenPair], clock: _Clock) -> Steps[list[float]]:
-    from ..jinabert.packing import pack
+    from ..encoders.packing import pack
 
     logits = [math.nan] * len(pairs)
     for group in pack([len(pair) for pair in pairs], model.batch_tokens):

@@ -17,7 +17,7 @@ from ._weights import Weights, find_weights
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-    from ..jinabert import TokenPair
+    from ..encoders import TokenPair
 
 
 class CrossEncoderScorer(InProcessScorer):
@@ -98,7 +98,7 @@ class _CrossEncoderPairs:
     def __init__(self, encoder: CrossEncoder, name: str, device: str, weights: Weights) -> None:
         from tokenizers import Tokenizer
 
-        from ..jinabert import PairTokenizer
+        from ..encoders import PairTokenizer
 
         model = encoder.model
         architectures = getattr(getattr(model, "config", None), "architectures", None) or [""]

@@ -23,7 +23,7 @@ from ._weights import EMBEDDED_MODEL, Weights, find_weights
 if TYPE_CHECKING:
     import torch
 
-    from ..jinabert import JinaBert, PairTokenizer, TokenPair
+    from ..encoders import EncoderModel, PairTokenizer, TokenPair
 
     Forward = Callable[[torch.Tensor, Sequence[int], torch.Tensor], torch.Tensor]
     """The logits of sequences that lie one after another, from their ids, lengths and types."""
@@ -99,8 +99,8 @@ class LocalScorer(InProcessScorer):
     def _load(self) -> PairModel:
         try:
             import_torch()
-            from ..jinabert import JinaBert, PairTokenizer
-            from ..jinabert.files import find_checkpoint
+            from ..encoders import EncoderModel, PairTokenizer
+            from ..encoders.files import find_checkpoint
         except ImportError as error:
             raise ConfigurationError(
                 f"a local model needs {error.name}, which is not installed: {INSTALL_LOCAL}"
@@ -114,7 +114,7 @@ class LocalScorer(InProcessScorer):
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self._source, self._revision)
         tokenizer = PairTokenizer.from_file(files.tokenizer)
-        model = JinaBert.from_pretrained(files.config.parent, dtype=dtype).to(device)
+        model = EncoderModel.from_pretrained(files.config.parent, dtype=dtype).to(device)
         forward, batch_tokens = _engine(model, device, dtype)
         logger.info(
             "loaded %s on %s in %s, %.2f s",
@@ -123,22 +123,22 @@ class LocalScorer(InProcessScorer):
             dtype,
             time.perf_counter() - started,
         )
-        limit = model.config.max_position_embeddings
-        return _JinaBertPairs(forward, batch_tokens, tokenizer, limit, device, weights)
+        limit = model.architecture.max_length
+        return _EncoderPairs(forward, batch_tokens, tokenizer, limit, device, weights)
 
 
-def _engine(model: JinaBert, device: str, dtype: torch.dtype) -> tuple[Forward, int]:
+def _engine(model: EncoderModel, device: str, dtype: torch.dtype) -> tuple[Forward, int]:
     """What runs the model where it is, and how many tokens to give it at once."""
     import torch
 
     if device == "cpu":
-        from ..jinabert.cpu import CpuEngine
+        from ..encoders.cpu import CpuEngine
 
         cpu = CpuEngine(model)
         return cpu, cpu.batch_tokens
     if device.startswith("cuda") and dtype is torch.bfloat16:
         # Only here: FlexAttention makes torch import its compiler.
-        from ..jinabert.gpu import GpuEngine
+        from ..encoders.gpu import GpuEngine
 
         gpu = GpuEngine(model)
         return gpu, gpu.batch_tokens
@@ -146,8 +146,8 @@ def _engine(model: JinaBert, device: str, dtype: torch.dtype) -> tuple[Forward, 
 
 
 @dataclass(slots=True)
-class _JinaBertPairs:
-    """A JinaBERT as the scoring steps see it."""
+class _EncoderPairs:
+    """An encoder as the scoring steps see it."""
 
     forward: Forward
     batch_tokens: int

@@ -20,7 +20,7 @@ from .local import embedded_model_folder
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-    from ..jinabert import PairTokenizer, TokenPair
+    from ..encoders import PairTokenizer, TokenPair
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class OnnxScorer(InProcessScorer):
         try:
             import onnxruntime  # noqa: F401 - a missing one is told before anything is read
 
-            from ..jinabert import JinaBertConfig, PairTokenizer
+            from ..encoders import PairTokenizer, read_checkpoint
             from ..onnx.files import OnnxFiles, read_int8_rows
 
             if embedded:
@@ -104,22 +104,22 @@ class OnnxScorer(InProcessScorer):
             files.check()
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self._source, None)
-        config = JinaBertConfig.from_file(files.config)
+        architecture = read_checkpoint(files.checkpoint).architecture
         tokenizer = PairTokenizer.from_file(files.tokenizer)
         if embedded:
-            graph = build_model(config, read_int8_rows(folder)).SerializeToString()
+            graph = build_model(architecture, read_int8_rows(folder)).SerializeToString()
             session = _open(graph, folder)
         else:
             session = _open(str(files.model), files.model)
         logger.info("loaded %s in %.2f s", self.model, time.perf_counter() - started)
-        return _OnnxPairs(session, tokenizer, config.max_position_embeddings, weights)
+        return _OnnxPairs(session, tokenizer, architecture.max_length, weights)
 
 
 def _open(model: str | bytes, origin: Path) -> InferenceSession:
     """A session on the processor; `model` is a path or the graph itself."""
     from onnxruntime import InferenceSession, SessionOptions
 
-    from ..onnx.files import INPUTS, OUTPUT
+    from ..onnx.files import IDS, INPUTS, MASK, OUTPUT
 
     options = SessionOptions()
     options.log_severity_level = _FATAL
@@ -129,7 +129,7 @@ def _open(model: str | bytes, origin: Path) -> InferenceSession:
         raise ModelLoadError(f"{origin}: cannot be loaded: {error}") from error
     inputs = {value.name for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
-    if inputs != set(INPUTS) or outputs.get(OUTPUT, [])[1:] != [1]:
+    if not {IDS, MASK} <= inputs <= set(INPUTS) or outputs.get(OUTPUT, [])[1:] != [1]:
         raise ModelLoadError(
             f"{origin}: has inputs {sorted(inputs)} and outputs {outputs}; not an exported reranker"
         )
@@ -155,6 +155,7 @@ class _OnnxPairs:
         self.max_length = max_length
         self.weights = weights
         self._session = session
+        self._inputs = {value.name for value in session.get_inputs()}
         self._options = RunOptions()
         # What a run took is given back after it. Without an arena at all every intermediate
         # result would be new memory: on two cores 4,096 tokens took a fifth longer so.
@@ -172,7 +173,8 @@ class _OnnxPairs:
             ids[row, : len(pair)] = pair.input_ids
             types[row, : len(pair)] = pair.token_type_ids
             mask[row, : len(pair)] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        inputs = {name: given[name] for name in self._inputs}
         try:
             (logits,) = self._session.run(["logits"], inputs, self._options)
         except Exception as error:  # its errors have no base of their own

@@ -1,0 +1,44 @@
+"""Encoder rerankers themselves: families, tokenizer, checkpoint, forward pass, engines.
+
+Torch, `tokenizers` and `safetensors`; no transformers, and no remote code. Torch is imported when
+`EncoderModel`, `JinaBert` or `save_checkpoint` is first asked for: the rest is used by `OnnxScorer`
+too, which does without.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .alibi import alibi_slopes
+from .architecture import Architecture
+from .families import read_checkpoint
+from .families.jinabert import JinaBertConfig
+from .packing import pack
+from .quantization import quantize_state
+from .tokenizer import PairTokenizer, TokenPair
+
+if TYPE_CHECKING:
+    from .checkpoint import save_checkpoint
+    from .jinabert import JinaBert
+    from .model import EncoderModel
+
+__all__ = [
+    "Architecture",
+    "EncoderModel",
+    "JinaBert",
+    "JinaBertConfig",
+    "PairTokenizer",
+    "TokenPair",
+    "alibi_slopes",
+    "pack",
+    "quantize_state",
+    "read_checkpoint",
+    "save_checkpoint",
+]
+
+_WITH_TORCH = {"EncoderModel": "model", "JinaBert": "jinabert", "save_checkpoint": "checkpoint"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the one that is asked for
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)

@@ -1,0 +1,278 @@
+"""Softmax attention with a bias that depends on the distance, without memory for the bias.
+
+Three things make it fast:
+
+- The bias of a query at i on a key at j depends on |i - j|. With the rows of the queries in
+  reverse order that is a function of the row plus the column, so the whole matrix is a view of one
+  vector: see `Bias.reversed`.
+- In a long document most heads see only what is near. Some models limit how far a head sees; and
+  a head of slope s weakens a key at distance d by exp(-s * d), and no score can make up for it
+  beyond a distance that follows from the lengths of the query and key vectors. What lies beyond is
+  left out where it provably weighs less than the arithmetic can tell: see `windows`.
+- Blocks of rows with their windows go through one call, as overlapping views of the keys.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .architecture import Architecture, Rotary
+from .bias import Bias
+from .block import Attend
+from .rotary import angles, rotate
+from .sequences import Sequences
+
+BIAS_ELEMENTS = 16 * 1024 * 1024
+"""Most elements of the bias that are ever written out at once, 64 MB, on devices whose
+attention kernels cannot read it as an overlapping view."""
+
+WINDOWED_FROM = 1536
+"""In sequences shorter than this, windows are not looked for: finding them would cost more."""
+
+WINDOW_STEP = 64
+"""Windows are rounded up to a multiple of this: neighbouring heads with equal windows share their
+calls, and the kernel is quickest where the number of keys is a multiple of 16."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None) -> Tensor:
+    """Attention over sequences of one length.
+
+    Args:
+        q: Shape (count, heads, length, head size); so are `k` and `v`.
+        k: The keys.
+        v: The values.
+        bias: Bias of the heads' scores; None for none.
+
+    Returns:
+        Shape (count, heads, length, head size).
+    """
+    length = q.shape[2]
+    if bias is None or bias.adds_nothing(length):
+        return F.scaled_dot_product_attention(q, k, v)
+    bias = bias.of_length(length)
+    if q.device.type != "cpu":
+        return _attend_written_out(q, k, v, bias)
+    if length < WINDOWED_FROM and bias.reaches.amin() >= length:
+        return _attend_block(q, k, v, bias, 0)
+    if not bias.has_slopes:
+        return _attend_windowed(q, k, v, bias, math.ceil(float(bias.reaches.amax())))
+    return torch.cat([_attend_long(*one, bias) for one in zip(q, k, v, strict=True)])
+
+
+def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
+    """With the bias written out, some rows at a time, as every device but the CPU needs it."""
+    length = q.shape[2]
+    whole = bias.reversed(length, length, length - 1)
+    q = q.flip(2)
+    step = max(1, BIAS_ELEMENTS // (q.shape[1] * length))
+    blocks = [
+        F.scaled_dot_product_attention(
+            q[:, :, row : row + step],
+            k,
+            v,
+            attn_mask=whole[:, :, row : row + step].to(q.dtype, copy=True).contiguous(),
+        )
+        for row in range(0, length, step)
+    ]
+    return torch.cat(blocks, dim=2).flip(2)
+
+
+def windows(q: Tensor, k: Tensor, bias: Bias) -> list[int]:
+    """How far each head must look: to its reach, or less.
+
+    The weight of a key is exp(score - slope * distance), and no score exceeds the length of the
+    query vector times that of the longest key, over the root of the head size. The query's own
+    position weighs exp(its score with itself), at distance 0. With the largest difference of the
+    two over all queries, the gap, all keys further than w away on both sides weigh together, as a
+    part of the own position's weight, at most the sum of a geometric series:
+
+        2 * exp(gap - slope * (w + 1)) / (1 - exp(-slope))
+
+    and this is held below a 64th of the dtype's epsilon.
+
+    Args:
+        q: Shape (heads, length, head size); so is `k`.
+        k: The keys.
+        bias: Of the heads.
+
+    Returns:
+        The largest distance that counts, one for each head, multiples of `WINDOW_STEP`.
+    """
+    all_steps = math.ceil(q.shape[1] / WINDOW_STEP)
+    steps = (bias.reaches / WINDOW_STEP).ceil().clamp(1, all_steps)
+    if q.shape[1] >= WINDOWED_FROM:
+        needed = (_needed(q, k, bias.slopes) / WINDOW_STEP).ceil().nan_to_num(all_steps)
+        steps = needed.clamp_min(1).minimum(steps)
+    return [int(n) * WINDOW_STEP for n in steps.tolist()]
+
+
+def _needed(q: Tensor, k: Tensor, slopes: Tensor) -> Tensor:
+    """The distances beyond which nothing counts, shape (heads,): see `windows`."""
+    scale = q.shape[-1] ** -0.5
+    exact = torch.promote_types(q.dtype, torch.float32)
+    longest_key = torch.linalg.vector_norm(k, dim=-1, dtype=exact).amax(-1, keepdim=True)
+    highest = torch.linalg.vector_norm(q, dim=-1, dtype=exact) * longest_key * scale
+    own = (q.to(exact) * k.to(exact)).sum(-1) * scale
+    gap = (highest - own).amax(-1)
+    negligible = torch.finfo(q.dtype).eps / 64
+    distances: Tensor = (gap + torch.log(2 / (negligible * -torch.expm1(-slopes)))) / slopes
+    return distances
+
+
+def _attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
+    """One long sequence, neighbouring heads together that look equally far.
+
+    Takes shapes (heads, length, head size), gives (1, heads, length, head size).
+    """
+    parts, first = [], 0
+    for window, run in groupby(windows(q, k, bias)):
+        heads = slice(first, first := first + len(list(run)))
+        queries, keys, values = (t[None, heads] for t in (q, k, v))
+        parts.append(_attend_windowed(queries, keys, values, bias.of_heads(heads), window))
+    return torch.cat(parts, dim=1)
+
+
+def _attend_windowed(q: Tensor, k: Tensor, v: Tensor, bias: Bias, window: int) -> Tensor:
+    """Attention of sequences of one length, no head looking further than the window.
+
+    Takes and gives shapes (count, heads, length, head size).
+    """
+    length = q.shape[2]
+    rows = min(256, max(64, window // 2))
+    if rows + window >= length:
+        return _attend_block(q, k, v, bias, 0)
+
+    def at_an_end(start: int, stop: int) -> list[Tensor]:
+        """Blocks of rows whose window is cut off by the beginning or the end of the sequence."""
+        blocks = []
+        for row in range(start, stop, rows):
+            first = max(0, row - window)
+            after = min(row + rows, stop)
+            keys, values = (t[:, :, first : after + window] for t in (k, v))
+            blocks.append(_attend_block(q[:, :, row:after], keys, values, bias, row - first))
+        return blocks
+
+    # Blocks with a full window on both sides are computed in one call.
+    begin = min(math.ceil(window / rows) * rows, length)
+    end = begin + max(0, (length - window - begin) // rows) * rows
+    parts = at_an_end(0, begin)
+    if end > begin:
+        queries = q[:, :, begin:end].unfold(2, rows, rows)
+        keys, values = (
+            t[:, :, begin - window : end + window].unfold(2, rows + 2 * window, rows)
+            for t in (k, v)
+        )
+        # (count, heads, blocks, size, rows) to (count * blocks, heads, rows, size)
+        queries, keys, values = (
+            t.permute(0, 2, 1, 4, 3).flatten(0, 1) for t in (queries, keys, values)
+        )
+        inside = _attend_block(queries, keys, values, bias, window)
+        parts.append(torch.unflatten(inside, 0, (len(q), -1)).transpose(1, 2).flatten(2, 3))
+    return torch.cat([*parts, *at_an_end(end, length)], dim=2)
+
+
+def _attend_block(q: Tensor, k: Tensor, v: Tensor, bias: Bias, before: int) -> Tensor:
+    """Rows of queries on consecutive keys, of which `before` stand before the first row."""
+    rows, keys = q.shape[2], k.shape[2]
+    added = bias.reversed(rows, keys, rows - 1 + before)
+    if q.dtype == torch.float64:
+        # torch's kernel takes the bias for float64 too, and reads past its numbers.
+        added = added.double()
+    return F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=added).flip(2)
+
+
+class PackedAttention:
+    """Attention of a model's layers over sequences that lie one after another.
+
+    Args:
+        architecture: The model's.
+        device: Where it runs.
+    """
+
+    def __init__(self, architecture: Architecture, device: torch.device) -> None:
+        layers = range(architecture.num_hidden_layers)
+        self._architecture = architecture
+        self._device = device
+        self._biases = [Bias.of(architecture, layer, device) for layer in layers]
+
+    def bias(self, layer: int) -> Bias | None:
+        """Look up the bias of a layer's scores; None where nothing is added."""
+        return self._biases[layer]
+
+    def rotation(self, layer: int, places: int) -> tuple[Tensor, Tensor] | None:
+        """Compute the angles by which a layer turns queries and keys; None without rotation.
+
+        Args:
+            layer: Number of the layer, from 0.
+            places: How many, from 0.
+        """
+        positions = self._architecture.positions
+        if not isinstance(positions, Rotary):
+            return None
+        size = self._architecture.head_size
+        return angles(size, positions.thetas[layer], places, self._device)
+
+    def of_layer(
+        self, layer: int, sequences: Sequences, heads: list[int] | None = None
+    ) -> Attend[Tensor]:
+        """Build the attention of a layer among the tokens of each sequence.
+
+        Args:
+            layer: Number of the layer, from 0.
+            sequences: Where they lie. Rows behind the last one get zeros.
+            heads: Heads that the columns hold, in this order; None for all, as they are.
+        """
+        count = self._architecture.num_attention_heads if heads is None else len(heads)
+        bias = self._biases[layer]
+        if bias is not None and heads is not None:
+            bias = bias.of_heads(heads)
+        turned = self.rotation(layer, max(sequences.lengths))
+
+        def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            context = query.new_empty(query.shape)
+            context[sequences.tokens :] = 0
+            for rows, length, number in sequences.spans():
+                shape = (number, length, count, -1)
+                q, k, v = (t[rows].view(shape).transpose(1, 2) for t in (query, key, value))
+                if turned is not None:
+                    cosines, sines = (part[:length] for part in turned)
+                    q, k = rotate(q, cosines, sines), rotate(k, cosines, sines)
+                own = context[rows].view(shape)
+                own.copy_(attend(q, k, v, bias).transpose(1, 2))
+            return context
+
+        return attention
+
+    def of_first(self, layer: int, sequences: Sequences) -> Attend[Tensor]:
+        """Build the attention of each sequence's first token to all of its tokens, in float32.
+
+        The attention takes queries of shape (sequences, heads * size).
+
+        Args:
+            layer: Number of the layer, from 0.
+            sequences: Where they lie.
+        """
+        heads, bias = self._architecture.num_attention_heads, self._biases[layer]
+        turned = self.rotation(layer, max(sequences.lengths))
+
+        def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            parts, done = [], 0
+            for rows, length, number in sequences.spans():
+                shape = (number, length, heads, -1)
+                # Place 0 is not turned.
+                q = query[done : done + number].view(number, heads, 1, -1)
+                k, v = (t[rows].view(shape).transpose(1, 2).to(q.dtype) for t in (key, value))
+                if turned is not None:
+                    k = rotate(k, *(part[:length] for part in turned))
+                added = None if bias is None else bias.of_first(length).to(q.dtype)
+                attended = F.scaled_dot_product_attention(q, k, v, attn_mask=added)
+                parts.append(attended.flatten(1))
+                done += number
+            return torch.cat(parts)
+
+        return attention

@@ -1,0 +1,200 @@
+"""Reading a checkpoint's tensors, refusing those that are not exactly this model; writing one."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import ModelLoadError
+from .families import Checkpoint, Source
+from .files import CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG
+from .model import EncoderModel
+from .quantization import SCALE_SUFFIX, dequantize_rows
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from .jinabert import JinaBert
+
+LEGACY_NORM = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+"""Names of a layer norm's parameters in checkpoints that were converted from TensorFlow."""
+
+
+def load_state(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every weight of `EncoderModel`, checked, in `dtype`.
+
+    Pickled files are read with `weights_only`, so nothing in them is ever executed.
+
+    Args:
+        checkpoint: What it is, and where.
+        dtype: The dtype to return them in.
+
+    Raises:
+        ModelLoadError: A tensor is missing, left over, of the wrong shape or not finite. The
+            message names the file and the tensor.
+    """
+    with torch.device("meta"):
+        shapes = EncoderModel(checkpoint.architecture).state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in shapes.items()}
+    files, family = checkpoint.files, checkpoint.family
+    tensors, origin = _read_all(checkpoint)
+    where = files.weights[0] if len(files.weights) == 1 else files.weights[0].parent
+    if checkpoint.quantization is not None:
+        tensors = _dequantized(tensors, origin, dtype)
+    sources = {name: _stored(family.source(name), tensors) for name in expected}
+    named = {source.name for source in sources.values()}
+    if missing := sorted(named - tensors.keys()):
+        raise ModelLoadError(f"{where}: lacks {_names(missing)}; not a {family.name} reranker")
+    if extra := sorted(tensors.keys() - named):
+        raise ModelLoadError(
+            f"{origin[extra[0]]}: has {_names(extra)}, which a {family.name} reranker has not"
+        )
+    for name, source in sources.items():
+        found, wanted = tuple(tensors[source.name].shape), expected[name]
+        if found != (whole := (wanted[0] * source.parts, *wanted[1:])):
+            raise ModelLoadError(
+                f"{origin[source.name]}: {source.name} has shape {found}, "
+                f"but {files.config.name} says {whole}"
+            )
+    for name in sorted(named):
+        if not _all_finite(tensors[name]):
+            raise ModelLoadError(f"{origin[name]}: {name} holds NaN or infinity")
+    return {
+        name: torch.chunk(tensors[source.name], source.parts)[source.part].to(dtype)
+        for name, source in sources.items()
+    }
+
+
+def _read_all(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Path]]:
+    """The tensors of all files that a logit depends on, and the file of each."""
+    tensors: dict[str, Tensor] = {}
+    origin: dict[str, Path] = {}
+    for path in checkpoint.files.weights:
+        for name, tensor in read_tensors(path).items():
+            if not name.startswith(checkpoint.family.unused):
+                tensors[name] = tensor
+                origin[name] = path
+    return tensors, origin
+
+
+def _stored(source: Source, tensors: Mapping[str, Tensor]) -> Source:
+    """The source under the name that the file has for it."""
+    for name, legacy in LEGACY_NORM.items():
+        old = source.name.removesuffix(name) + legacy
+        if source.name not in tensors and source.name.endswith(name) and old in tensors:
+            return replace(source, name=old)
+    return source
+
+
+def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a folder that `LocalScorer` and `JinaBert.from_pretrained` load.
+
+    Args:
+        model: Its weights are written in the dtype they have, whatever file they are from.
+        tokenizer: Written as it is; `PairTokenizer` needs a template for pairs in it.
+        folder: Made where it is missing. `config.json`, `model.safetensors`, `tokenizer.json` and
+            `tokenizer_config.json` in it are written over.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors stores neither views nor tensors of a device or a graph.
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    write_weights(state, folder / SAFETENSORS)
+    config = json.dumps(replace(model.config, quantization=None).to_dict(), indent=1)
+    (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
+    save_tokenizer(tokenizer, model.config.max_position_embeddings, folder)
+
+
+def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to a file that others may read; safetensors' own is its owner's alone.
+
+    The file takes the place of an older one, which whoever has it mapped into memory keeps.
+    """
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(save(dict(state), metadata={"format": "pt"}))
+    new.replace(path)
+
+
+def save_tokenizer(tokenizer: Tokenizer, max_length: int, folder: Path) -> None:
+    """Write tokenizer.json, and beside it what makes transformers read it as it is.
+
+    Args:
+        tokenizer: Written as it is.
+        max_length: Longest pair in tokens.
+        folder: An existing one.
+    """
+    tokenizer.save(str(folder / TOKENIZER))
+    options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    config = json.dumps({**options, **tokenizer_options(tokenizer, max_length)}, indent=1)
+    (folder / TOKENIZER_CONFIG).write_text(config + "\n", encoding="utf-8")
+
+
+def tokenizer_options(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
+    """What transformers' `PreTrainedTokenizerFast` must be told beside tokenizer.json.
+
+    Args:
+        tokenizer: With BERT's or RoBERTa's padding token, whichever it has.
+        max_length: Longest pair in tokens.
+    """
+    padding = [t for t in ("[PAD]", "<pad>") if tokenizer.token_to_id(t) is not None]
+    return {
+        "model_max_length": max_length,
+        # Since transformers 5 token types are left out unless they are asked for.
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "pad_token": padding[0] if padding else None,
+    }
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """One pass over the memory where all is well: a sum with NaN or infinity in it is no number.
+
+    A sum of finite numbers can overflow too; only then each is looked at.
+    """
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file, by name, as they are stored.
+
+    Args:
+        path: A safetensors file; any other is read as a pickled state dict, with `weights_only`.
+
+    Raises:
+        ModelLoadError: It cannot be read, or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ModelLoadError(f"{path}: is not a dictionary of tensors")
+    return state
+
+
+def _dequantized(
+    tensors: Mapping[str, Tensor], origin: Mapping[str, Path], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    whole = {name: t for name, t in tensors.items() if not name.endswith(SCALE_SUFFIX)}
+    for name, tensor in whole.items():
+        if tensor.dtype == torch.int8:
+            scale = tensors.get(name + SCALE_SUFFIX)
+            if scale is None or scale.shape != tensor.shape[:1]:
+                raise ModelLoadError(f"{origin[name]}: {name} has no scale for each of its rows")
+            whole[name] = dequantize_rows(tensor, scale, dtype)
+    return whole
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

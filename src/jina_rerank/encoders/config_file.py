@@ -1,0 +1,110 @@
+"""Typed fields of a checkpoint's config.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import ModelLoadError
+
+C = TypeVar("C")
+
+
+class ConfigFile:
+    """A configuration file; errors name the file and the field.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ModelLoadError: It cannot be read, or is no JSON object.
+
+    Attributes:
+        path: As given.
+        values: The fields.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelLoadError(f"{path}: cannot be read as JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ModelLoadError(f"{path}: is not a JSON object")
+        self.path = path
+        self.values: Mapping[str, object] = values
+
+    def refuse(self, problem: str) -> ModelLoadError:
+        """Build the error that says what is wrong with the file."""
+        return ModelLoadError(f"{self.path}: {problem}")
+
+    def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
+        """Read an integer.
+
+        Args:
+            name: The field.
+            default: What an absent or null field means; None for nothing.
+            least: Smallest value that is allowed.
+
+        Raises:
+            ModelLoadError: It is absent, no integer or too small.
+        """
+        value = self._value(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            wanted = "a positive integer" if least == 1 else f"an integer from {least}"
+            raise self.refuse(f"{name} must be {wanted}, not {value!r}")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        """Read a positive number.
+
+        Raises:
+            ModelLoadError: It is something else.
+        """
+        value = self._value(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise self.refuse(f"{name} must be a positive number, not {value!r}")
+        return float(value)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Read true or false.
+
+        Raises:
+            ModelLoadError: It is something else.
+        """
+        value = self._value(name, default)
+        if not isinstance(value, bool):
+            raise self.refuse(f"{name} must be true or false, not {value!r}")
+        return value
+
+    def choice(self, name: str, default: C, allowed: Sequence[C]) -> C:
+        """Read a field of which some values can be computed.
+
+        Raises:
+            ModelLoadError: It has another one.
+        """
+        value = self._value(name, default)
+        for one in allowed:
+            if value == one:
+                return one
+        known = ", ".join(repr(one) for one in allowed)
+        raise self.refuse(f"{name} must be one of {known}, not {value!r}")
+
+    def heads(self, hidden_size: int) -> int:
+        """Read the number of attention heads, which divides the hidden size.
+
+        Raises:
+            ModelLoadError: It does not.
+        """
+        heads = self.integer("num_attention_heads")
+        if hidden_size % heads:
+            raise self.refuse(
+                f"hidden_size {hidden_size} is not a multiple of num_attention_heads {heads}"
+            )
+        return heads
+
+    def _value(self, name: str, default: object) -> object:
+        value = self.values.get(name)
+        return default if value is None else value

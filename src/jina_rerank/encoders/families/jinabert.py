@@ -1,0 +1,175 @@
+"""JinaBERT: ALiBi, a gated feed-forward, BERT's names and head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from ...errors import ModelLoadError
+from ..alibi import Slopes, alibi_slopes
+from ..architecture import Alibi, Architecture
+from ..config_file import ConfigFile
+from .family import Family, Source
+
+FeedForward = Literal["geglu", "reglu", "original"]
+Quantization = Literal["int8_rows"]
+
+MODEL_TYPE = "jina_bert_reranker"
+"""What our own checkpoints call themselves. Jina's say `bert`, by which transformers loads a plain
+BERT with a random feed-forward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JinaBertConfig:
+    """The shape of a JinaBERT reranker; the defaults are jina-reranker-v1-turbo-en's.
+
+    Attributes:
+        vocab_size: Rows of the word embedding.
+        hidden_size: Width of every token's vector.
+        num_hidden_layers: Transformer blocks.
+        num_attention_heads: Divides `hidden_size`.
+        intermediate_size: Units of the feed-forward: its width, after the gate if it has one.
+        type_vocab_size: Token types.
+        text_positions: How many places in a run of one token type the token type embedding tells
+            apart: it has so many rows for each type, and what is further behind takes the last.
+            1 in Jina's models, which have positions in ALiBi only.
+        layer_norm_eps: Added to the variance in every layer norm.
+        max_position_embeddings: Longest pair in tokens. ALiBi needs no table of this size: it
+            is the length up to which the model was trained to be used.
+        feed_forward_type: With a gate whose activation is erf GELU (`"geglu"`) or ReLU (`"reglu"`),
+            or BERT's own, with erf GELU and no gate (`"original"`: what Jina's code calls it).
+        alibi_slopes: Which variant of the slopes, see `alibi_slopes`.
+        attention_window: How far a token sees at most, in all layers but the last and by all heads
+            but the one with the smallest slope. Pairs of up to twice as many tokens are seen
+            whole. None without a limit, as in Jina's models.
+        quantization: How `model.safetensors` stores its matrices; None as they are.
+    """
+
+    vocab_size: int = 61056
+    hidden_size: int = 384
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 12
+    intermediate_size: int = 1536
+    type_vocab_size: int = 2
+    text_positions: int = 1
+    layer_norm_eps: float = 1e-12
+    max_position_embeddings: int = 8192
+    feed_forward_type: FeedForward = "geglu"
+    alibi_slopes: Slopes = "reranker"
+    attention_window: int | None = None
+    quantization: Quantization | None = None
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read a checkpoint's `config.json`; fields that the model does not use are ignored.
+
+        Raises:
+            ModelLoadError: It cannot be read, or describes another kind of model.
+        """
+        values = ConfigFile(path).values
+        _check_kind(values, path)
+        known: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        config = cls(**known)
+        config._check(path)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_file` reads back, with the fields by which it tells a JinaBERT."""
+        kind = {
+            "architectures": ["JinaBertForSequenceClassification"],
+            "model_type": MODEL_TYPE,
+            "position_embedding_type": "alibi",
+        }
+        values = {**kind, **asdict(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def architecture(self) -> Architecture:
+        """Describe the model to the forward pass and the engines."""
+        layers, gated = self.num_hidden_layers, self.feed_forward_type != "original"
+        slopes = alibi_slopes(self.num_attention_heads, self.alibi_slopes)
+        return Architecture(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=self.intermediate_size,
+            max_length=self.max_position_embeddings,
+            layer_norm_eps=self.layer_norm_eps,
+            positions=Alibi(tuple(slopes)),
+            windows=(*[self.attention_window] * (layers - 1), None),
+            token_types=self.type_vocab_size,
+            text_positions=self.text_positions,
+            activation="relu" if self.feed_forward_type == "reglu" else "gelu",
+            gated=gated,
+            units_bias=not gated,
+        )
+
+    def _check(self, path: Path) -> None:
+        for name, value in self._sizes().items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ModelLoadError(f"{path}: {name} must be a positive integer, not {value!r}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ModelLoadError(
+                f"{path}: hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        for name, value, allowed in (
+            ("feed_forward_type", self.feed_forward_type, get_args(FeedForward)),
+            ("alibi_slopes", self.alibi_slopes, get_args(Slopes)),
+            ("quantization", self.quantization, (None, *get_args(Quantization))),
+        ):
+            if value not in allowed:
+                raise ModelLoadError(f"{path}: {name} must be one of {allowed}, not {value!r}")
+
+    def _sizes(self) -> dict[str, object]:
+        sizes = {f.name: getattr(self, f.name) for f in fields(self) if f.type == "int"}
+        if self.attention_window is not None:
+            sizes["attention_window"] = self.attention_window
+        return sizes
+
+
+def _check_kind(values: Mapping[str, object], path: Path) -> None:
+    """Refuse what is not a JinaBERT, before its tensors give a less helpful message.
+
+    `model_type` says `bert` in Jina's own checkpoints, so it cannot tell the two apart: the
+    position and feed-forward fields do.
+    """
+    position = values.get("position_embedding_type")
+    feed_forward = values.get("feed_forward_type")
+    if position != "alibi" or feed_forward not in get_args(FeedForward):
+        raise ModelLoadError(
+            f"{path}: not a JinaBERT reranker (position_embedding_type {position!r}, "
+            f"feed_forward_type {feed_forward!r}; expected 'alibi' and one of "
+            f"{get_args(FeedForward)}). "
+            "For any other cross-encoder use Reranker(CrossEncoderScorer(model))."
+        )
+    activation = values.get("hidden_act", "gelu")
+    if feed_forward == "original" and activation != "gelu":
+        raise ModelLoadError(
+            f"{path}: hidden_act must be 'gelu' where feed_forward_type is 'original', "
+            f"not {activation!r}"
+        )
+
+
+def _reads(config: ConfigFile) -> bool:
+    return config.values.get("position_embedding_type") == "alibi"
+
+
+def _architecture(config: ConfigFile, _tokenizer_length: int | None) -> Architecture:
+    return JinaBertConfig.from_file(config.path).architecture()
+
+
+FAMILY = Family(
+    name="JinaBERT",
+    reads=_reads,
+    architecture=_architecture,
+    source=Source,
+    unused=(
+        "bert.embeddings.position_ids",
+        "bert.embeddings.token_type_ids",
+        "bert.encoder.alibi",
+    ),
+)
+"""`unused` are buffers of the original that older files hold; they are no weights."""

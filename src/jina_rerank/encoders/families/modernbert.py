@@ -1,0 +1,145 @@
+"""ModernBERT: gte-reranker-modernbert, granite rerankers, Ettin's, and others of their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..architecture import Architecture, Head, Rotary
+from ..config_file import ConfigFile
+from .family import Family, Source
+from .shared import check_classifier, shortest
+
+MODEL_TYPE = "modernbert"
+ARCHITECTURE = "ModernBertForSequenceClassification"
+
+THETAS = {"full_attention": 160_000.0, "sliding_attention": 10_000.0}
+"""Bases of the wavelengths where config.json has none, as in transformers' `ModernBertConfig`."""
+
+OLD_THETAS = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
+"""Names of the same before transformers 5."""
+
+QUERY_KEY_VALUE = {"query": 0, "key": 1, "value": 2}
+
+NAMES = {
+    "attention.output.dense": "attn.Wo",
+    "attention.output.LayerNorm": "attn_norm",
+    "mlp.gated_layers": "mlp.Wi",
+    "mlp.wo": "mlp.Wo",
+    "mlp.layernorm": "mlp_norm",
+}
+"""Names within a layer: as `EncoderModel` has them, and as the checkpoint does."""
+
+OUTSIDE = {
+    "bert.embeddings.word_embeddings": "model.embeddings.tok_embeddings",
+    "bert.embeddings.LayerNorm": "model.embeddings.norm",
+    "bert.encoder.final_norm": "model.final_norm",
+    "bert.pooler.dense": "head.dense",
+    "bert.pooler.LayerNorm": "head.norm",
+    "classifier": "classifier",
+}
+"""The same outside the layers."""
+
+
+def _reads(config: ConfigFile) -> bool:
+    return config.values.get("model_type") == MODEL_TYPE
+
+
+def _architecture(config: ConfigFile, tokenizer_length: int | None) -> Architecture:
+    check_classifier(config, ARCHITECTURE)
+    norm_bias, eps = config.flag("norm_bias", default=False), config.number("norm_eps", 1e-5)
+    head = Head(
+        pooling=(config.choice("classifier_pooling", "cls", ["cls", "mean"]) == "mean" and "mean")
+        or "first",
+        activation=config.choice("classifier_activation", "gelu", ["gelu", "relu", "tanh"]),
+        dense_bias=config.flag("classifier_bias", default=False),
+        norm=True,
+        norm_bias=norm_bias,
+        norm_eps=eps,
+    )
+    return encoder(config, tokenizer_length, head)
+
+
+def encoder(config: ConfigFile, tokenizer_length: int | None, head: Head) -> Architecture:
+    """Read the encoder's part of config.json.
+
+    Args:
+        config: The file.
+        tokenizer_length: Longest pair that the tokenizer states, or None.
+        head: What follows the encoder.
+
+    Raises:
+        ModelLoadError: It has a field that cannot be computed exactly.
+    """
+    hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
+    kinds = _layer_kinds(config, layers)
+    reach = config.integer("local_attention", 128) // 2
+    mlp_bias = config.flag("mlp_bias", default=False)
+    return Architecture(
+        vocab_size=config.integer("vocab_size"),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=config.heads(hidden),
+        intermediate_size=config.integer("intermediate_size"),
+        max_length=shortest(config.integer("max_position_embeddings", 8192), tokenizer_length),
+        layer_norm_eps=config.number("norm_eps", 1e-5),
+        positions=Rotary(tuple(_theta(config, kind) for kind in kinds)),
+        windows=tuple(reach if kind == "sliding_attention" else None for kind in kinds),
+        activation=config.choice("hidden_activation", "gelu", ["gelu", "relu"]),
+        gated=True,
+        norm_first=True,
+        attention_bias=config.flag("attention_bias", default=False),
+        units_bias=mlp_bias,
+        out_bias=mlp_bias,
+        norm_bias=config.flag("norm_bias", default=False),
+        head=head,
+    )
+
+
+def _layer_kinds(config: ConfigFile, layers: int) -> list[str]:
+    kinds = config.values.get("layer_types")
+    if kinds is None:
+        every = config.integer("global_attn_every_n_layers", 3)
+        return ["sliding_attention" if n % every else "full_attention" for n in range(layers)]
+    if not isinstance(kinds, list) or len(kinds) != layers or not set(kinds) <= THETAS.keys():
+        raise config.refuse(
+            f"layer_types must name one of {', '.join(THETAS)} for each of {layers} layers, "
+            f"not {kinds!r}"
+        )
+    return kinds
+
+
+def _theta(config: ConfigFile, kind: str) -> float:
+    by_kind = config.values.get("rope_parameters")
+    own = by_kind.get(kind) if isinstance(by_kind, Mapping) else None
+    if not isinstance(own, Mapping):
+        if config.values.get("rope_scaling") is not None:
+            raise config.refuse("rope_scaling is not computed; remove it or use cross-encoder:")
+        return config.number(OLD_THETAS[kind], THETAS[kind])
+    rope_type = own.get("rope_type", "default")
+    if rope_type != "default":
+        raise config.refuse(f"rope_parameters: rope_type must be 'default', not {rope_type!r}")
+    theta = own.get("rope_theta", THETAS[kind])
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not theta > 0:
+        raise config.refuse(f"rope_parameters: rope_theta must be positive, not {theta!r}")
+    return float(theta)
+
+
+def _source(name: str) -> Source:
+    module, _, kind = name.rpartition(".")
+    if module in OUTSIDE:
+        return Source(f"{OUTSIDE[module]}.{kind}")
+    number, _, within = module.removeprefix("bert.encoder.layer.").partition(".")
+    layer = f"model.layers.{number}"
+    if within.startswith("attention.self."):
+        part = QUERY_KEY_VALUE[within.removeprefix("attention.self.")]
+        return Source(f"{layer}.attn.Wqkv.{kind}", part, 3)
+    return Source(f"{layer}.{NAMES[within]}.{kind}")
+
+
+FAMILY = Family(
+    name="ModernBERT",
+    reads=_reads,
+    architecture=_architecture,
+    source=_source,
+    unused=("decoder.",),
+)

@@ -1,0 +1,33 @@
+"""Checks that families share."""
+
+from __future__ import annotations
+
+from ..config_file import ConfigFile
+
+
+def check_classifier(config: ConfigFile, architecture: str) -> None:
+    """See that a checkpoint has a trained head with one output.
+
+    Args:
+        config: Its config.json.
+        architecture: The class of transformers that has the head.
+
+    Raises:
+        ModelLoadError: It has none, or one of several outputs.
+    """
+    named = config.values.get("architectures")
+    if not isinstance(named, list) or architecture not in named:
+        found = ", ".join(map(str, named)) if isinstance(named, list) else "nothing"
+        raise config.refuse(
+            f"architectures names {found}, which has no head that scores; a reranker of this "
+            f"family is a {architecture}"
+        )
+    labels = config.values.get("id2label")
+    outputs = len(labels) if isinstance(labels, dict) else config.values.get("num_labels", 1)
+    if outputs != 1:
+        raise config.refuse(f"has {outputs} outputs; a reranker has one")
+
+
+def shortest(positions: int, tokenizer_length: int | None) -> int:
+    """Longest pair that both the position table and the tokenizer allow, in tokens."""
+    return positions if tokenizer_length is None else min(positions, tokenizer_length)

@@ -1,0 +1,63 @@
+"""XLM-RoBERTa and RoBERTa: bge-reranker, mmarco-mMiniLM, and others of their kind."""
+
+from __future__ import annotations
+
+from ..architecture import Architecture, PositionTable
+from ..config_file import ConfigFile
+from .family import Family, Source
+from .shared import check_classifier, shortest
+
+ARCHITECTURES = {
+    "xlm-roberta": "XLMRobertaForSequenceClassification",
+    "roberta": "RobertaForSequenceClassification",
+}
+"""The class that has the head, for each model type."""
+
+HEAD = {
+    "bert.pooler.dense.": "classifier.dense.",
+    "classifier.": "classifier.out_proj.",
+}
+"""The head's names: as `EncoderModel` has them, and as the checkpoint does."""
+
+
+def _reads(config: ConfigFile) -> bool:
+    return config.values.get("model_type") in ARCHITECTURES
+
+
+def _architecture(config: ConfigFile, tokenizer_length: int | None) -> Architecture:
+    check_classifier(config, ARCHITECTURES[str(config.values["model_type"])])
+    config.choice("position_embedding_type", "absolute", ["absolute"])
+    config.choice("is_decoder", default=False, allowed=[False])
+    hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
+    rows = config.integer("max_position_embeddings", 512)
+    padding = config.integer("pad_token_id", 1, least=0)
+    return Architecture(
+        vocab_size=config.integer("vocab_size"),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=config.heads(hidden),
+        intermediate_size=config.integer("intermediate_size"),
+        # The rows up to the padding's own belong to no token.
+        max_length=shortest(rows - padding - 1, tokenizer_length),
+        layer_norm_eps=config.number("layer_norm_eps", 1e-12),
+        positions=PositionTable(rows, padding),
+        windows=(None,) * layers,
+        token_types=config.integer("type_vocab_size", 2),
+        activation=config.choice("hidden_act", "gelu", ["gelu", "relu"]),
+    )
+
+
+def _source(name: str) -> Source:
+    for ours, theirs in HEAD.items():
+        if name.startswith(ours):
+            return Source(theirs + name.removeprefix(ours))
+    return Source("roberta." + name.removeprefix("bert."))
+
+
+FAMILY = Family(
+    name="XLM-RoBERTa",
+    reads=_reads,
+    architecture=_architecture,
+    source=_source,
+    unused=("roberta.embeddings.position_ids", "roberta.pooler.", "lm_head."),
+)

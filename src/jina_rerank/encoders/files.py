@@ -1,0 +1,136 @@
+"""Where a checkpoint's files are: in a folder, in the hub's cache, or on the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+
+from ..errors import ConfigurationError, ModelLoadError
+
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+SAFETENSORS = "model.safetensors"
+SHARD_INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+
+
+Get = Callable[[str], Path | None]
+"""The path of a file of the checkpoint, or None where there is none of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFiles:
+    """The files of one checkpoint.
+
+    Attributes:
+        config: config.json.
+        weights: One file, or the shards.
+        tokenizer: tokenizer.json, or None where it was not asked for.
+        tokenizer_config: tokenizer_config.json, or None where there is none.
+    """
+
+    config: Path
+    weights: tuple[Path, ...]
+    tokenizer: Path | None
+    tokenizer_config: Path | None = None
+
+
+def find_checkpoint(
+    folder_or_hub_id: str | PathLike[str],
+    *,
+    revision: str | None = None,
+    tokenizer: bool = True,
+) -> CheckpointFiles:
+    """The files of a checkpoint, downloaded if need be.
+
+    A string that names an existing folder is that folder. A hub id is looked up in the cache
+    first and costs no network request if all is there; a newer version is fetched only if
+    `revision` names it. HF_HUB_OFFLINE, HF_HOME, HF_TOKEN and HF_ENDPOINT are respected.
+
+    Args:
+        folder_or_hub_id: A folder, or a model's name on the hub.
+        revision: A branch, tag or commit of the hub's repository.
+        tokenizer: Whether tokenizer.json is needed too.
+
+    Raises:
+        ModelLoadError: A file is missing, or cannot be had; it says what to do.
+        ConfigurationError: The library for the hub is not installed.
+    """
+    name = fspath(folder_or_hub_id)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ConfigurationError(f"revision: {name} is a folder, which has no revisions")
+        return collect(lambda file: _in_folder(folder, file), name, tokenizer)
+    if not isinstance(folder_or_hub_id, str):
+        raise ModelLoadError(f"{name}: no such folder")
+    return _on_hub(name, revision, tokenizer)
+
+
+def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
+    """The files of a checkpoint, wherever `get` takes them from.
+
+    Args:
+        get: Gives the path of a file of the checkpoint, or None.
+        name: What to call the checkpoint in messages.
+        tokenizer: Whether tokenizer.json is needed too.
+
+    Raises:
+        ModelLoadError: A file is missing.
+    """
+    config = get(CONFIG)
+    if config is None:
+        raise ModelLoadError(f"{name}: has no {CONFIG}")
+    weights = _weights(get, name)
+    tokenizer_file = get(TOKENIZER) if tokenizer else None
+    if tokenizer and tokenizer_file is None:
+        raise ModelLoadError(f"{name}: has no {TOKENIZER}")
+    return CheckpointFiles(config, weights, tokenizer_file, get(TOKENIZER_CONFIG))
+
+
+def _weights(get: Get, name: str) -> tuple[Path, ...]:
+    if whole := get(SAFETENSORS):
+        return (whole,)
+    if index := get(SHARD_INDEX):
+        try:
+            shards = sorted(
+                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            )
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelLoadError(f"{index}: not an index of shards: {error!r}") from error
+        # A name such as ../../x would reach outside the checkpoint.
+        if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shards):
+            raise ModelLoadError(f"{index}: shards must be plain file names")
+        found = [(shard, get(shard)) for shard in shards]
+        for shard, path in found:
+            if path is None:
+                raise ModelLoadError(f"{name}: has no {shard}, which {SHARD_INDEX} names")
+        return tuple(path for _, path in found if path is not None)
+    if pickle := get(PICKLE):
+        return (pickle,)
+    raise ModelLoadError(f"{name}: has no weights: neither {SAFETENSORS}, shards, nor {PICKLE}")
+
+
+def _in_folder(folder: Path, file: str) -> Path | None:
+    path = folder / file
+    return path if path.is_file() else None
+
+
+def _on_hub(name: str, revision: str | None, tokenizer: bool) -> CheckpointFiles:
+    try:
+        from .hub import HubModel
+    except ImportError as error:
+        raise ConfigurationError(
+            f'{name}: loading from the hub needs: pip install "jina-rerank[local]"'
+        ) from error
+    model = HubModel(name, revision)
+    with model.explained_errors():
+        try:
+            return collect(model.cached, name, tokenizer)
+        except ModelLoadError:
+            model.check_online()
+        return collect(model.downloaded, name, tokenizer)

@@ -1,0 +1,43 @@
+"""Rotary positions: pairs of dimensions of queries and keys turned by an angle each place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def angles(size: int, theta: float, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Compute the cosines and sines of all places.
+
+    Dimension i is turned together with i + size / 2, by place / theta^(2i / size): RoFormer
+    (arXiv:2104.09864) in the layout of GPT-NeoX, which ModernBERT uses.
+
+    Args:
+        size: Dimensions of an attention head, even.
+        theta: The base of the wavelengths.
+        places: How many, from 0.
+        device: Where the result is to be.
+
+    Returns:
+        Cosines and sines, each of shape (places, size / 2), float32.
+    """
+    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
+    turned = torch.arange(places, dtype=torch.float32, device=device)[:, None] / theta**exponents
+    return turned.cos(), turned.sin()
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Turn vectors by the angles of their places.
+
+    Args:
+        x: Shape (..., length, size).
+        cosines: Shape (length, size / 2), float32 or float64.
+        sines: Same shape.
+
+    Returns:
+        Shape and dtype of `x`, computed in the dtype of the angles: those of far places have no
+        meaning in bfloat16.
+    """
+    first, second = x.to(cosines.dtype).chunk(2, dim=-1)
+    turned = [first * cosines - second * sines, second * cosines + first * sines]
+    return torch.cat(turned, dim=-1).to(x.dtype)

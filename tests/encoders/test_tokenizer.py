@@ -1,0 +1,80 @@
+"""Pairs joined by ids against the tokenizer's own encoding of the pair."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from checkpoints import TOKENIZERS, bpe_tokenizer, wordpiece_tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, processors
+
+from jina_rerank import ModelLoadError
+from jina_rerank.encoders import PairTokenizer
+
+PLAIN = {name: make() for name, make in TOKENIZERS.items()}
+PAIRS = {name: PairTokenizer(Tokenizer.from_str(t.to_str())) for name, t in PLAIN.items()}
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
+
+
+@given(query=text, document=text)
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_as_the_tokenizer_itself_encodes_the_pair(kind: str, query: str, document: str) -> None:
+    tokenizer = PAIRS[kind]
+    query_ids, document_ids = tokenizer.encode([query, document])
+    pair = tokenizer.pair(query_ids, document_ids)
+    expected = PLAIN[kind].encode(query, document)
+    assert list(pair.input_ids) == expected.ids
+    assert list(pair.token_type_ids) == expected.type_ids
+    assert len(pair) == tokenizer.special_tokens + len(query_ids) + len(document_ids)
+
+
+def test_bpe_template_has_four_special_tokens_and_no_segments() -> None:
+    tokenizer = PAIRS["bpe"]
+    query, document = tokenizer.encode(["What is PANDA?", "hi"])
+    pair = tokenizer.pair(query, document)
+    assert list(pair.input_ids) == [0, *query, 2, 2, *document, 2]
+    assert set(pair.token_type_ids) == {0}
+    assert query == tokenizer.encode(["what is panda?"])[0], "the lower-casing is kept"
+
+
+def test_wordpiece_template_has_segments() -> None:
+    tokenizer = PAIRS["wordpiece"]
+    query, document = tokenizer.encode(["panda", "paris france"])
+    pair = tokenizer.pair(query, document)
+    assert list(pair.input_ids) == [2, *query, 3, *document, 3]
+    assert list(pair.token_type_ids) == [0] * (len(query) + 2) + [1] * (len(document) + 1)
+
+
+def test_truncation_and_padding_in_the_file_are_switched_off(tmp_path: Path) -> None:
+    stored = wordpiece_tokenizer()
+    stored.enable_truncation(8)
+    stored.enable_padding(length=8)
+    stored.save(str(tmp_path / "tokenizer.json"))
+    short, long = PairTokenizer.from_file(tmp_path / "tokenizer.json").encode(["a", "paris " * 50])
+    assert (len(short), len(long)) == (1, 50)
+
+
+def test_safe_under_threads() -> None:
+    tokenizer = PairTokenizer(bpe_tokenizer())
+    texts = [f"what is panda number {i}? " * (i % 7 + 1) for i in range(200)]
+    expected = tokenizer.encode(texts)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: tokenizer.encode(texts), range(40)):
+            assert found == expected
+
+
+def test_no_template_for_pairs(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$B $A", special_tokens=[]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ModelLoadError, match=r"tokenizer\.json.*no template for pairs"):
+        PairTokenizer.from_file(tmp_path / "tokenizer.json")
+
+
+def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match=r"tokenizer\.json: cannot be read"):
+        PairTokenizer.from_file(tmp_path / "tokenizer.json")
