@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError, RerankError
+from ..names import EMBEDDED_MODEL
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
-from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.local import LocalScorer
 from .distill import distill
 from .documents import Document, Format, read_documents
@@ -146,9 +146,8 @@ def export(
     """
     from ..onnx import export_onnx
 
-    embedded = model == EMBEDDED_MODEL and not Path(model).is_dir()
     try:
-        print(export_onnx(None if embedded else model, folder, int8=int8))  # noqa: T201 - the output
+        print(export_onnx(model, folder, int8=int8))  # noqa: T201 - the output
     except InputError as error:
         fail(error, BAD_USAGE)
     except RerankError as error:
