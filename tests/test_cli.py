@@ -1,5 +1,6 @@
 """The command as a person and as a pipe meet it."""
 
+import importlib.metadata
 import json
 import os
 import pty
@@ -84,6 +85,12 @@ def test_another_model_and_long_documents(tmp_path: Path) -> None:
         (["rank", "q", "--top-n", "0"], "a\n", 2, "top_n: must be at least 1"),
         (["rank", "q", "/no/such/file"], "", 2, "/no/such/file: cannot be read: No such file"),
         (["rank", "q", "--model", "/no/such/model"], "a\n", 1, "/no/such/model: neither a folder"),
+        (["rank", "q", "--model", "/no/a=b"], "a\n", 1, "/no/a=b: neither a folder"),
+        (["rank", "q", "--model", ""], "a\n", 2, "model: '' is blank"),
+        (["rank", "q", "--max-length", "3"], "a\n", 2, "max_length must be a number from 16"),
+        (["rank", "q", "--revision", "v1"], "a\n", 2, "revision: the embedded model has none"),
+        (["rank", "q", "--revision", " "], "a\n", 2, "revision is blank"),
+        (["rank", "q", "-m", ".", "--revision", "v1"], "a\n", 2, ". is a folder, which has no"),
         (["rank", "q", "--format", "jsonl"], "nonsense\n", 2, "-:1: is not JSON"),
         (
             ["rank", "q", "--format", "jsonl"],
@@ -169,6 +176,22 @@ def test_models_shows_what_rank_can_load_and_nothing_else(tmp_path: Path) -> Non
     for name in (folder.removeprefix("models--").replace("--", "/") for folder in names):
         ranked = command(tmp_path, "rank", "panda", "-m", name, text="bear\n")
         assert (ranked.returncode == 0) == (name in found), (name, ranked.stderr)
+
+
+def test_a_revision_is_the_one_that_is_ranked_with(tmp_path: Path) -> None:
+    cache_model(tmp_path, "org/tagged", ref="v1", commit="c" * 40)
+    for revision, status in (("v1", 0), ("c" * 40, 0), ("v2", 1)):
+        done = command(
+            tmp_path, "rank", "panda", "-m", "org/tagged", "--revision", revision, text="bear\n"
+        )
+        assert done.returncode == status, done.stderr
+    assert "hf download org/tagged --revision v2" in done.stderr
+
+
+def test_the_command_tells_its_version(tmp_path: Path) -> None:
+    done = command(tmp_path, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"jina-rerank {importlib.metadata.version('jina-rerank')}\n"
 
 
 def test_models_without_a_cache_shows_the_embedded_one(tmp_path: Path) -> None:

@@ -56,15 +56,14 @@ def find_other_source(model: str | PathLike[str]) -> str | PathLike[str]:
 
 
 def name_of_path(model: Source) -> str | None:
-    """A model's name as a string that means the same: a path stays a path and is no hub id.
+    """A model's name as a string, for frameworks that keep strings only.
 
-    Args:
-        model: Where a framework can keep strings only.
+    A path with the embedded model's name becomes `./jina-rerank-mini`, so that it stays a path.
     """
     if not isinstance(model, PathLike):
         return model
     path = fspath(model)
-    return path if Path(path).is_absolute() or path.startswith((".", "~")) else f"./{path}"
+    return f"./{path}" if path in _EMBEDDED_NAMES else path
 
 
 def split_served(entry: str) -> tuple[str, str]:
