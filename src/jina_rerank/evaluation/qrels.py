@@ -21,7 +21,7 @@ _HEADINGS = (
 )
 """The columns of a heading: BEIR's query-id, corpus-id, score, and what other tools call them."""
 
-_GRADE = re.compile(r"[+-]?[0-9]{1,18}")
+_GRADE = re.compile(r"[+-]?[0-9]{1,100}")
 
 
 def read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
