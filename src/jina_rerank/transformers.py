@@ -26,7 +26,7 @@ from .jinabert.checkpoint import load_weights, save_tokenizer, tokenizer_options
 from .jinabert.config import MODEL_TYPE
 from .jinabert.files import CONFIG, TOKENIZER, collect
 from .jinabert.model import JinaBert, PackedForward
-from .scorers._weights import EMBEDDED_MODEL
+from .names import find_source
 from .scorers.local import embedded_model_folder
 
 try:
@@ -97,7 +97,7 @@ class JinaBertRerankerConfig(PreTrainedConfig):
         **kwargs: Any,  # noqa: ANN401 - as in transformers
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As in transformers, but Jina's `bert` is taken for what it is."""
-        values, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        values, rest = super().get_config_dict(_resolve(pretrained_model_name_or_path), **kwargs)
         if values.get("position_embedding_type") == "alibi":
             values["model_type"] = MODEL_TYPE
         return values, rest
@@ -326,7 +326,8 @@ def _read_tokenizer(path: Path, max_length: int) -> PreTrainedTokenizerFast:
 
 
 def _resolve(name: str | PathLike[str]) -> str:
-    return fspath(embedded_model_folder() if name == EMBEDDED_MODEL else name)
+    source = find_source(name)
+    return fspath(embedded_model_folder() if source is None else source)
 
 
 def _find(name: str, file: str, hub: dict[str, Any]) -> Path | None:

@@ -11,10 +11,9 @@ from tokenizers import Tokenizer
 
 from ..errors import ConfigurationError, ModelLoadError
 from ..jinabert import JinaBert, PairTokenizer
-from ..jinabert.files import find_checkpoint
 from ..scorers._device import Dtype
 from ..scorers.cross_encoder import CrossEncoderScorer
-from ..scorers.local import LocalScorer
+from ..scorers.local import LocalScorer, find_model
 from ..scorers.remote import RemoteScorer
 from .comparison import convert_to_compare, settle, shape_to_compare
 from .conversion import BertEncoder, convert_bert
@@ -51,7 +50,7 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         return JinaBert(student.shape), tokenizer
     if student.checkpoint is not None:
         with _naming("student.checkpoint"):
-            files = find_checkpoint(student.checkpoint)
+            files = find_model(student.checkpoint)
             assert files.tokenizer is not None
             PairTokenizer.from_file(files.tokenizer)
             model = JinaBert.from_pretrained(files.config.parent)
@@ -137,7 +136,7 @@ def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
         if name is not None:
             with _naming(f"teacher {teacher.name}.{field}"):
                 if field == "model":
-                    find_checkpoint(name)
+                    find_model(name)
                 else:
                     load_teacher(teacher, (), dtype).warm_up()
     if teacher.remote is not None:

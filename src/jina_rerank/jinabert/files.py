@@ -16,6 +16,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 SAFETENSORS = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
+HEAD = "classifier.weight"
 
 
 Get = Callable[[str], Path | None]
@@ -42,6 +43,7 @@ def find_checkpoint(
     *,
     revision: str | None = None,
     tokenizer: bool = True,
+    local_files_only: bool = False,
 ) -> CheckpointFiles:
     """The files of a checkpoint, downloaded if need be.
 
@@ -53,12 +55,16 @@ def find_checkpoint(
         folder_or_hub_id: A folder, or a model's name on the hub.
         revision: A branch, tag or commit of the hub's repository.
         tokenizer: Whether tokenizer.json is needed too.
+        local_files_only: Take what the folder or the cache has, and ask nobody for the rest.
 
     Raises:
         ModelLoadError: A file is missing, or cannot be had; it says what to do.
         ConfigurationError: The library for the hub is not installed.
     """
     name = fspath(folder_or_hub_id)
+    # Path("") would be the current folder.
+    if not name or name.isspace():
+        raise ModelLoadError(f"{name!r}: is no name of a model; name a folder or a hub id")
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -66,7 +72,7 @@ def find_checkpoint(
         return collect(lambda file: _in_folder(folder, file), name, tokenizer)
     if not isinstance(folder_or_hub_id, str):
         raise ModelLoadError(f"{name}: no such folder")
-    return _on_hub(name, revision, tokenizer)
+    return _on_hub(name, revision, tokenizer, local_files_only)
 
 
 def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
@@ -113,12 +119,38 @@ def _weights(get: Get, name: str) -> tuple[Path, ...]:
     raise ModelLoadError(f"{name}: has no weights: neither {SAFETENSORS}, shards, nor {PICKLE}")
 
 
+def check_head(files: CheckpointFiles) -> None:
+    """See that the weights have a reranker's head, without reading them.
+
+    An embedding model's config.json looks like a reranker's. Only the headers of safetensors files
+    are read; a pickled file is taken on trust.
+
+    Raises:
+        ModelLoadError: There is none, or a file is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    names: set[str] = set()
+    for path in files.weights:
+        if path.suffix != ".safetensors":
+            return
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names.update(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+    if HEAD not in names:
+        raise ModelLoadError(f"{files.weights[0]}: lacks {HEAD}; not a JinaBERT reranker")
+
+
 def _in_folder(folder: Path, file: str) -> Path | None:
     path = folder / file
     return path if path.is_file() else None
 
 
-def _on_hub(name: str, revision: str | None, tokenizer: bool) -> CheckpointFiles:
+def _on_hub(
+    name: str, revision: str | None, tokenizer: bool, local_files_only: bool
+) -> CheckpointFiles:
     try:
         from .hub import HubModel
     except ImportError as error:
@@ -130,5 +162,7 @@ def _on_hub(name: str, revision: str | None, tokenizer: bool) -> CheckpointFiles
         try:
             return collect(model.cached, name, tokenizer)
         except ModelLoadError:
+            if local_files_only:
+                raise
             model.check_online()
         return collect(model.downloaded, name, tokenizer)

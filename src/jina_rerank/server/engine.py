@@ -8,16 +8,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from starlette.requests import Request
 
 from .._inputs import check_request, check_top_n
 from ..errors import ConfigurationError, InputError
+from ..names import split_served
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
-from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.local import LocalScorer
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
@@ -300,11 +299,7 @@ def find_models(settings: Settings) -> list[ServedModel]:
     """What the settings name. Nothing is loaded yet."""
     served = []
     for entry in settings.models:
-        name, equals, source = entry.partition("=")
-        source = source if equals else name
-        # A folder of that name is meant, where there is one.
-        embedded = source == EMBEDDED_MODEL and not Path(source).is_dir()
-        model = None if embedded else source
+        name, model = split_served(entry)
         scorer = LocalScorer(model, max_length=settings.max_length)
         strict = LocalScorer(model, max_length=settings.max_length, long_documents="error")
         served.append(ServedModel(name, Reranker(scorer), Reranker(strict), scorer.abeginnings))

@@ -144,10 +144,11 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
     """A value as its setting has it; texts are what environments and files hold."""
     try:
         if name == "models":
-            parts = value.split(",") if isinstance(value, str) else value
-            if not isinstance(parts, list | tuple):
+            if isinstance(value, str):
+                value = [part for part in value.split(",") if part.strip()]
+            if not isinstance(value, list | tuple):
                 raise TypeError
-            return tuple(str(part).strip() for part in parts if str(part).strip())
+            return tuple(str(part).strip() for part in value)
         if name == "key_file":
             return value if isinstance(value, Path) else Path(str(value))
         if isinstance(default, bool):

@@ -56,6 +56,8 @@ class Summary:
         queries: How many queries were asked.
         documents: How many documents there are.
         judgements: How many pairs are judged.
+        missing_documents: How many judged documents the collection lacks.
+        ignore_identical_ids: Whether a document with the query's own id was left out.
         depth: How many candidates each query had at most.
         measures: Names of the measures, the most important first.
         rows: One for each system; the first is the first stage.
@@ -67,6 +69,8 @@ class Summary:
     queries: int
     documents: int
     judgements: int
+    missing_documents: int
+    ignore_identical_ids: bool
     depth: int
     measures: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -84,6 +88,8 @@ class Summary:
             queries=len(collection.queries),
             documents=len(collection.documents),
             judgements=collection.judgements,
+            missing_documents=len(collection.missing_documents),
+            ignore_identical_ids=evaluation.ignore_identical_ids,
             depth=evaluation.depth,
             measures=evaluation.measures,
             rows=tuple(_row(evaluation, result) for result in evaluation.results),
