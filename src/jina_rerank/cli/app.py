@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from .._lines import typed_text
 from ..errors import InputError, RerankError
 from ..ranking import Ranking
 from ..reranker import Reranker
@@ -19,7 +20,7 @@ from ..scorers._pairs import LongDocuments
 from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.local import LocalScorer
 from .distill import distill
-from .documents import Document, Format, read_documents
+from .documents import STANDARD_INPUT, Document, Format, read_documents
 from .evaluate import evaluate
 from .exits import BAD_USAGE, FAILED, fail
 from .serve import serve
@@ -91,11 +92,11 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     failed, 2 the input or an option cannot be used.
     """
     try:
-        documents = read_documents(files or [Path("-")], input_format, column)
+        documents = read_documents(files or [STANDARD_INPUT], input_format, typed_text(column))
         scorer = LocalScorer(model, max_length=max_length, long_documents=long_documents)
         with Reranker(scorer) as reranker:
             ranking = reranker.rank(
-                query,
+                typed_text(query),
                 [document.text for document in documents],
                 top_n=top_n,
                 threshold=threshold,
@@ -148,7 +149,7 @@ def export(
 
     embedded = model == EMBEDDED_MODEL and not Path(model).is_dir()
     try:
-        print(export_onnx(None if embedded else model, folder, int8=int8))  # noqa: T201 - the output
+        print(typed_text(export_onnx(None if embedded else model, folder, int8=int8)))  # noqa: T201 - the output
     except InputError as error:
         fail(error, BAD_USAGE)
     except RerankError as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .._lines import typed_text
 from ..errors import ConfigurationError, InputError, RerankError
 from .exits import BAD_USAGE, FAILED, fail
 
@@ -39,4 +40,4 @@ def distill(
         fail(error, BAD_USAGE)
     except RerankError as error:
         fail(error, FAILED)
-    print(model)  # noqa: T201 - the output
+    print(typed_text(model))  # noqa: T201 - the output

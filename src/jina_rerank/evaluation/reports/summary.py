@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ..._lines import read_text
 from ...errors import InputError
 from ..evaluate import Cost, Evaluation, SystemResult
 from ..measures import PairedTest, confidence_interval
@@ -128,11 +129,10 @@ def read_summary(path: Path) -> Summary:
     Raises:
         InputError: The file cannot be read, or is something else.
     """
+    text = read_text(path)
     try:
-        return Summary.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(str(path), f"cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Summary.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(str(path), f"is not the summary of an evaluation: {error!r}") from error
 
 
