@@ -91,7 +91,12 @@ def test_another_model_and_long_documents(tmp_path: Path) -> None:
             "standard input:1: must be an object with a string",
         ),
         (["rank", "q", "--format", "csv"], "a,b\n1,2\n", 2, "no column 'text' but ['a', 'b']"),
-        (["rank", "q", "--format", "csv", "--column", "b"], "a,b\n1\n", 2, "standard input:2: the row has 1 of 2 fields"),
+        (
+            ["rank", "q", "--format", "csv", "--column", "b"],
+            "a,b\n1\n",
+            2,
+            "standard input:2: the row has 1 of 2 fields",
+        ),
     ],
 )
 def test_errors_say_where_and_leave_a_status(

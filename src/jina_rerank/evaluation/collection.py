@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .._inputs import check_query
-from .._lines import find_file, read_lines, read_objects, take_id, take_text
+from .._lines import find_file, read_lines, read_objects, take_id, take_text, typed_text
 from ..errors import InputError
 
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
@@ -111,7 +111,7 @@ def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> 
             next(iter(judged_at.values())), "judges a document that corpus.jsonl lacks, as all do"
         )
     return Collection(
-        name=name or folder.resolve().name,
+        name=name or typed_text(folder.resolve().name),
         queries=queries,
         documents=documents,
         qrels={query: qrels[query] for query in queries},

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .._lines import read_text
+from .._lines import read_text, typed_text
 from ..errors import ConfigurationError, InputError
 from ..reranker import Reranker
 from ._extra import import_extra
@@ -139,7 +139,7 @@ def read_rag_dataset(folder: Path, *, name: str | None = None) -> Collection:
     documents = {identifier: text for text, identifier in passages.items()}
     between = _between(_source_texts(folder / "source_files"), list(passages))
     documents |= {f"s{number}": text for number, text in enumerate(between, 1)}
-    return Collection(name or folder.resolve().name, queries, documents, qrels)
+    return Collection(name or typed_text(folder.resolve().name), queries, documents, qrels)
 
 
 def _read_example(where: str, example: Any) -> tuple[str, list[str]]:  # noqa: ANN401 - JSON

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..._lines import read_text
+from ..._output import write_text
 from ...errors import InputError
 from ..evaluate import Cost, Evaluation, SystemResult
 from ..measures import PairedTest, confidence_interval
@@ -118,9 +119,7 @@ class Summary:
 
 def write_summary(summary: Summary, path: Path) -> None:
     """Write a summary as JSON."""
-    path.write_text(
-        json.dumps(summary.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_text(path, json.dumps(summary.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_summary(path: Path) -> Summary:
@@ -150,7 +149,7 @@ def write_per_query(evaluation: Evaluation, path: Path) -> None:
         for query in evaluation.collection.queries
         for result in evaluation.results
     ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _row(evaluation: Evaluation, result: SystemResult) -> Row:
