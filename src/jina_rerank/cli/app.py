@@ -59,7 +59,8 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Text (a document a line), .jsonl or .csv; none or - is standard input."
+            help="Text (a document a line), .jsonl, .json, .csv or .tsv, or these with .gz; "
+            "none or - is standard input."
         ),
     ] = None,
     top_n: Annotated[
@@ -73,7 +74,8 @@ def rank(  # noqa: PLR0917 - typer passes them by name
         typer.Option("--model", "-m", help="A folder or hub id; default: the embedded one."),
     ] = None,
     input_format: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Of all files; default: by their names.")
+        Format | None,
+        typer.Option("--format", "-f", help="Of all files; default: by name and content."),
     ] = None,
     column: Annotated[
         str, typer.Option(help="Column of a CSV, or key of a JSON line, that holds the text.")
@@ -89,7 +91,7 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     """Rank documents by their relevance to QUERY.
 
     Writes a table on a terminal and JSON Lines in a pipe. Exit status: 0 done, 1 the model
-    failed, 2 the input or an option cannot be used.
+    failed, 2 the input or an option cannot be used, or the output cannot be written.
     """
     try:
         documents = read_documents(files or [STANDARD_INPUT], input_format, typed_text(column))
