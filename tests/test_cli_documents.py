@@ -106,6 +106,12 @@ def test_a_table_that_pythons_own_writer_made_comes_back_whole(
         ("a.json", "[" * 100_000, ":1: is not JSON: it is nested too deeply"),
         ("a.jsonl", '{"text": "a"}\n' + "[" * 100_000, ":2: is not JSON: it is nested too deeply"),
         ("a.jsonl", '{"text":' * 50_000, ":1: is not JSON: it is nested too deeply"),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n{"text": \n{"text": "b"}\n',
+            ":2: is not JSON: Expecting value",
+        ),
+        ("a.json", '[\n{"text": "a"},\n', ":2: is not JSON"),
         ("a.jsonl", '\n{"text": "a", "text": "b"}', ":2: is not JSON: an object has the key 'text"),
         ("a.jsonl", '{"text": "a"}\n{"text": "cut \\ud83d"}', ":2: holds a lone surrogate"),
         ("a.txt", "a\nb\0c\n", ":2: holds a NUL character"),

@@ -132,7 +132,8 @@ def parse_json(text: str, name: str, first_line: int = 1) -> object:
         InputError: It is not JSON, is nested too deeply, or has a key of an object twice.
     """
     try:
-        return _DECODER.decode(text)
+        # Without the line end: JSON that is broken off there would be placed on the next line.
+        return _DECODER.decode(text.rstrip())
     except json.JSONDecodeError as error:
         where = f"{name}:{first_line + error.lineno - 1}"
         raise InputError(where, f"is not JSON: {error.msg}, at column {error.colno}") from error
