@@ -91,15 +91,20 @@ def test_another_model_and_long_documents(tmp_path: Path) -> None:
         (["rank", "q", "--revision", "v1"], "a\n", 2, "revision: the embedded model has none"),
         (["rank", "q", "--revision", " "], "a\n", 2, "revision is blank"),
         (["rank", "q", "-m", ".", "--revision", "v1"], "a\n", 2, ". is a folder, which has no"),
-        (["rank", "q", "--format", "jsonl"], "nonsense\n", 2, "-:1: is not JSON"),
+        (["rank", "q", "--format", "jsonl"], "nonsense\n", 2, "standard input:1: is not JSON"),
         (
             ["rank", "q", "--format", "jsonl"],
             '{"a": 1}\n',
             2,
-            "-:1: must be an object with a string",
+            "standard input:1: must be an object with a string",
         ),
         (["rank", "q", "--format", "csv"], "a,b\n1,2\n", 2, "no column 'text' but ['a', 'b']"),
-        (["rank", "q", "--format", "csv", "--column", "b"], "a,b\n1\n", 2, "-:2: has no field"),
+        (
+            ["rank", "q", "--format", "csv", "--column", "b"],
+            "a,b\n1\n",
+            2,
+            "standard input:2: the row has 1 of 2 fields",
+        ),
     ],
 )
 def test_errors_say_where_and_leave_a_status(

@@ -17,7 +17,6 @@ from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from .errors import ConfigurationError, InputError, ModelLoadError
@@ -26,6 +25,7 @@ from .jinabert.checkpoint import load_weights, save_tokenizer, tokenizer_options
 from .jinabert.config import MODEL_TYPE
 from .jinabert.files import CONFIG, TOKENIZER, collect
 from .jinabert.model import JinaBert, PackedForward
+from .jinabert.tokenizer import open_tokenizer
 from .names import find_source
 from .scorers.local import embedded_model_folder
 
@@ -202,7 +202,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         folder = Path(save_directory)
         is_there = (folder / TOKENIZER).exists() or not (folder / CONFIG).exists()
         if self._tokenizer_file is not None and not is_there:
-            tokenizer = Tokenizer.from_file(str(self._tokenizer_file))
+            tokenizer = open_tokenizer(self._tokenizer_file)
             save_tokenizer(tokenizer, self.config.max_position_embeddings, folder)
 
     def forward(
@@ -319,7 +319,7 @@ def load_tokenizer(
 
 
 def _read_tokenizer(path: Path, max_length: int) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = open_tokenizer(path)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **tokenizer_options(tokenizer, max_length)
     )

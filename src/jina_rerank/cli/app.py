@@ -13,13 +13,14 @@ import typer
 from rich.console import Console
 
 from .. import __version__
+from .._lines import typed_text
 from ..names import EMBEDDED_MODEL
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
 from ..scorers.local import LocalScorer
 from .distill import distill
-from .documents import Document, Format, read_documents
+from .documents import STANDARD_INPUT, Document, Format, read_documents
 from .evaluate import evaluate
 from .exits import exit_on_error
 from .serve import serve
@@ -70,7 +71,8 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Text (a document a line), .jsonl or .csv; none or - is standard input."
+            help="Text (a document a line), .jsonl, .json, .csv or .tsv, or these with .gz; "
+            "none or - is standard input."
         ),
     ] = None,
     top_n: Annotated[
@@ -87,7 +89,8 @@ def rank(  # noqa: PLR0917 - typer passes them by name
         str | None, typer.Option(help="A branch, tag or commit of the model on the hub.")
     ] = None,
     input_format: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Of all files; default: by their names.")
+        Format | None,
+        typer.Option("--format", "-f", help="Of all files; default: by name and content."),
     ] = None,
     column: Annotated[
         str, typer.Option(help="Column of a CSV, or key of a JSON line, that holds the text.")
@@ -103,16 +106,16 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     """Rank documents by their relevance to QUERY.
 
     Writes a table on a terminal and JSON Lines in a pipe. Exit status: 0 done, 1 the model
-    failed, 2 the input or an option cannot be used.
+    failed, 2 the input or an option cannot be used, or the output cannot be written.
     """
     with exit_on_error():
-        documents = read_documents(files or [Path("-")], input_format, column)
+        documents = read_documents(files or [STANDARD_INPUT], input_format, typed_text(column))
         scorer = LocalScorer(
             model, max_length=max_length, long_documents=long_documents, revision=revision
         )
         with Reranker(scorer) as reranker:
             ranking = reranker.rank(
-                query,
+                typed_text(query),
                 [document.text for document in documents],
                 top_n=top_n,
                 threshold=threshold,
@@ -160,7 +163,7 @@ def export(
     from ..onnx import export_onnx
 
     with exit_on_error():
-        print(export_onnx(model, folder, int8=int8))  # noqa: T201 - the output
+        print(typed_text(export_onnx(model, folder, int8=int8)))  # noqa: T201 - the output
 
 
 def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:

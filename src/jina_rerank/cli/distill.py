@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .._lines import typed_text
 from ..errors import ConfigurationError
 from .exits import exit_on_error
 
@@ -35,4 +36,4 @@ def distill(
                 f'distilling needs {error.name}: pip install "jina-rerank[distill]"'
             ) from error
         model = run(read_recipe(recipe), output, until=until, progress=sys.stderr.isatty())
-    print(model)  # noqa: T201 - the output
+    print(typed_text(model))  # noqa: T201 - the output

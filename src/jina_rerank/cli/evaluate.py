@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .._output import writing
+from .._output import write_text, writing
 from ..errors import InputError
 from ..evaluation import (
     DEFAULT_MEASURES,
@@ -192,7 +192,7 @@ def write_reports(evaluation: Evaluation, summary: Summary, folder: Path) -> Non
     runs.mkdir(parents=True, exist_ok=True)
     write_summary(summary, folder / "results.json")
     write_per_query(evaluation, folder / "per_query.jsonl")
-    (folder / "report.md").write_text(summary_markdown(summary), encoding="utf-8")
-    (folder / "report.html").write_text(evaluation_html(evaluation, summary), encoding="utf-8")
+    write_text(folder / "report.md", summary_markdown(summary))
+    write_text(folder / "report.html", evaluation_html(evaluation, summary))
     for result in evaluation.results:
         write_run(result.run, runs / f"{file_name(result.name)}.trec", result.name)

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from ..errors import ConfigurationError, ModelLoadError
 from ..jinabert import JinaBert, PairTokenizer
+from ..jinabert.tokenizer import open_tokenizer
 from ..scorers._device import Dtype
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer, find_model
@@ -36,7 +37,7 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         assert student.tokenizer is not None
         with _naming("student.tokenizer"):
             pairs = PairTokenizer.from_file(Path(student.tokenizer))
-        tokenizer = Tokenizer.from_file(student.tokenizer)
+        tokenizer = open_tokenizer(Path(student.tokenizer))
         for field, needed in (
             ("vocab_size", max(tokenizer.get_vocab().values()) + 1),
             ("type_vocab_size", max(pairs.pair(*pairs.encode(["a", "a"])).token_type_ids) + 1),
@@ -54,7 +55,7 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
             assert files.tokenizer is not None
             PairTokenizer.from_file(files.tokenizer)
             model = JinaBert.from_pretrained(files.config.parent)
-        return model, Tokenizer.from_file(str(files.tokenizer))
+        return model, open_tokenizer(files.tokenizer)
     assert student.convert is not None
     given = [name for name in ("layers", "compare", "intermediate_size") if getattr(student, name)]
     with _naming(", ".join(f"student.{name}" for name in ("convert", *given))):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .._inputs import check_query
-from .._lines import find_file, read_objects, take_id, take_text
+from .._lines import find_file, read_objects, take_id, take_text, typed_text
 from ..errors import InputError
 from .qrels import Qrels, read_qrels
 
@@ -114,7 +114,7 @@ def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> 
             next(iter(judged_at.values())), "judges a document that corpus.jsonl lacks, as all do"
         )
     return Collection(
-        name=name or folder.resolve().name,
+        name=name or typed_text(folder.resolve().name),
         queries=queries,
         documents=documents,
         qrels={query: qrels[query] for query in queries},

@@ -378,4 +378,6 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 def file_name(name: str) -> str:
     """A system's name as the name of a file: short, plain, and no two alike."""
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:60]
-    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
+    # A folder's name may hold bytes that are not UTF-8.
+    digest = sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return plain if plain == name else f"{plain}-{digest[:8]}"

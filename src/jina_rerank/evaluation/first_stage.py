@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .._lines import read_lines, read_objects, take_id
-from .._output import writing
+from .._output import write_text, writing
 from ..errors import InputError
 from ._extra import import_extra
 from .collection import Collection
@@ -223,7 +223,7 @@ def write_run(run: Run, path: Path, tag: str) -> None:
             previous = min(np.float32(scores[document]), below)
             lines.append(f"{query} Q0 {document} {rank} {previous!s} {tag}\n")
     with writing(path):
-        path.write_text("".join(lines), encoding="utf-8")
+        write_text(path, "".join(lines))
 
 
 def check_identifiers(identifiers: Iterable[str], path: Path) -> None:

@@ -66,8 +66,8 @@ class JinaBertConfig:
             ModelLoadError: It cannot be read, or describes another kind of model.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            values = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelLoadError(f"{path}: cannot be read as JSON: {error}") from error
         if not isinstance(values, dict):
             raise ModelLoadError(f"{path}: is not a JSON object")

@@ -102,9 +102,9 @@ def _weights(get: Get, name: str) -> tuple[Path, ...]:
     if index := get(SHARD_INDEX):
         try:
             shards = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+                set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
             )
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise ModelLoadError(f"{index}: not an index of shards: {error!r}") from error
         # A name such as ../../x would reach outside the checkpoint.
         if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shards):

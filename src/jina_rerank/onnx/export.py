@@ -71,7 +71,7 @@ def export_onnx(
         for name, tensor in bert.state_dict().items()
     }
     proto = build_model(bert.config, weights)
-    config = json.loads(source.config.read_text(encoding="utf-8"))
+    config = json.loads(source.config.read_text(encoding="utf-8-sig"))
     config.pop("quantization", None)  # it tells how model.safetensors is stored
     config["model_type"] = "bert"  # as in Jina's own; transformers.js refuses unknown ones
     try:

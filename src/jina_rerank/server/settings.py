@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import ConfigurationError
+from .._lines import read_text
+from ..errors import ConfigurationError, InputError
 
 PREFIX = "JINA_RERANK_"
 
@@ -131,9 +132,13 @@ class Settings:
 
 def _read_file(file: Path, known: set[str]) -> dict[str, Any]:
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        found = tomllib.loads(read_text(file))
+    except InputError as error:
+        raise ConfigurationError(str(error)) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file}: cannot be read as TOML: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(f"{file}: cannot be read as TOML: nested too deeply") from None
     unknown = sorted(set(found) - known)
     if unknown:
         raise ConfigurationError(f"{file}: there is no setting {unknown[0]!r}")

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ..._lines import read_text
+from ..._output import write_text
 from ...errors import InputError
 from ..evaluate import Cost, Evaluation, SystemResult
 from ..measures import PairedTest, confidence_interval
@@ -123,9 +125,7 @@ class Summary:
 
 def write_summary(summary: Summary, path: Path) -> None:
     """Write a summary as JSON."""
-    path.write_text(
-        json.dumps(summary.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_text(path, json.dumps(summary.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_summary(path: Path) -> Summary:
@@ -134,11 +134,10 @@ def read_summary(path: Path) -> Summary:
     Raises:
         InputError: The file cannot be read, or is something else.
     """
+    text = read_text(path)
     try:
-        return Summary.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(str(path), f"cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Summary.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(str(path), f"is not the summary of an evaluation: {error!r}") from error
 
 
@@ -156,7 +155,7 @@ def write_per_query(evaluation: Evaluation, path: Path) -> None:
         for query in evaluation.collection.queries
         for result in evaluation.results
     ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _row(evaluation: Evaluation, result: SystemResult) -> Row:
