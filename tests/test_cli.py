@@ -1,5 +1,6 @@
 """The command as a person and as a pipe meet it."""
 
+import importlib.metadata
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from jina_rerank import InputError
@@ -83,15 +85,26 @@ def test_another_model_and_long_documents(tmp_path: Path) -> None:
         (["rank", "q", "--top-n", "0"], "a\n", 2, "top_n: must be at least 1"),
         (["rank", "q", "/no/such/file"], "", 2, "/no/such/file: cannot be read: No such file"),
         (["rank", "q", "--model", "/no/such/model"], "a\n", 1, "/no/such/model: neither a folder"),
-        (["rank", "q", "--format", "jsonl"], "nonsense\n", 2, "-:1: is not JSON"),
+        (["rank", "q", "--model", "/no/a=b"], "a\n", 1, "/no/a=b: neither a folder"),
+        (["rank", "q", "--model", ""], "a\n", 2, "model: '' is blank"),
+        (["rank", "q", "--max-length", "3"], "a\n", 2, "max_length must be a number from 16"),
+        (["rank", "q", "--revision", "v1"], "a\n", 2, "revision: the embedded model has none"),
+        (["rank", "q", "--revision", " "], "a\n", 2, "revision is blank"),
+        (["rank", "q", "-m", ".", "--revision", "v1"], "a\n", 2, ". is a folder, which has no"),
+        (["rank", "q", "--format", "jsonl"], "nonsense\n", 2, "standard input:1: is not JSON"),
         (
             ["rank", "q", "--format", "jsonl"],
             '{"a": 1}\n',
             2,
-            "-:1: must be an object with a string",
+            "standard input:1: must be an object with a string",
         ),
         (["rank", "q", "--format", "csv"], "a,b\n1,2\n", 2, "no column 'text' but ['a', 'b']"),
-        (["rank", "q", "--format", "csv", "--column", "b"], "a,b\n1\n", 2, "-:2: has no field"),
+        (
+            ["rank", "q", "--format", "csv", "--column", "b"],
+            "a,b\n1\n",
+            2,
+            "standard input:2: the row has 1 of 2 fields",
+        ),
     ],
 )
 def test_errors_say_where_and_leave_a_status(
@@ -120,24 +133,80 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     assert isinstance(found[0], Document)
 
 
-def test_models_shows_the_embedded_one_and_what_is_cached(
-    tmp_path: Path,
-) -> None:
-    snapshot = tmp_path / "hub" / "models--org--small" / "snapshots" / ("a" * 40)
-    write_checkpoint(snapshot)
-    other = tmp_path / "hub" / "models--org--bert" / "snapshots" / ("b" * 40)
-    other.mkdir(parents=True)
-    (other / "config.json").write_text('{"model_type": "bert"}')
-    done = subprocess.run(
-        [sys.executable, "-m", "jina_rerank.cli", "models"],
+def command(home: Path, *args: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with a hub's cache of its own and no network."""
+    return subprocess.run(
+        [sys.executable, "-m", "jina_rerank.cli", *args],
+        input=text,
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HOME": str(tmp_path)},
-        check=True,
+        env={**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+        check=False,
     )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [model["name"] for model in found] == ["jina-rerank-mini", "org/small"]
-    assert found[1]["layers"] == 2
+
+
+def cache_model(home: Path, name: str, *, ref: str | None = "main", commit: str = "a" * 40) -> Path:
+    """A model in the hub's cache, as if it had been downloaded."""
+    folder = home / "hub" / f"models--{name.replace('/', '--')}"
+    if ref is not None:
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / ref).write_text(commit)
+    return write_checkpoint(folder / "snapshots" / commit)
+
+
+def without_tensors(snapshot: Path, prefix: str) -> None:
+    weights = snapshot / "model.safetensors"
+    state = {name: t for name, t in load_file(weights).items() if not name.startswith(prefix)}
+    save_file(state, weights)
+
+
+def test_models_shows_what_rank_can_load_and_nothing_else(tmp_path: Path) -> None:
+    small = cache_model(tmp_path, "org/small")
+    cache_model(tmp_path, "legacy")
+    cache_model(tmp_path, "org/no-refs", ref=None)
+    cache_model(tmp_path, "org/tagged", ref="v1")
+    (cache_model(tmp_path, "org/no-tokenizer") / "tokenizer.json").unlink()
+    (cache_model(tmp_path, "org/no-weights") / "model.safetensors").unlink()
+    cache_model(tmp_path, "org/moved")
+    (tmp_path / "hub" / "models--org--moved" / "refs" / "main").write_text("b" * 40)
+    without_tensors(cache_model(tmp_path, "org/embedding"), "classifier")
+    (cache_model(tmp_path, "org/cut") / "model.safetensors").write_bytes(b"\x00" * 20)
+    (cache_model(tmp_path, "org/bert") / "config.json").write_text('{"model_type": "bert"}')
+    done = command(tmp_path, "models")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {model["name"]: model for model in map(json.loads, done.stdout.splitlines())}
+    assert list(found) == ["jina-rerank-mini", "legacy", "org/small"]
+    assert (found["org/small"]["layers"], found["org/small"]["folder"]) == (2, str(small))
+    names = [folder.name for folder in (tmp_path / "hub").iterdir()]
+    for name in (folder.removeprefix("models--").replace("--", "/") for folder in names):
+        ranked = command(tmp_path, "rank", "panda", "-m", name, text="bear\n")
+        assert (ranked.returncode == 0) == (name in found), (name, ranked.stderr)
+
+
+def test_a_revision_is_the_one_that_is_ranked_with(tmp_path: Path) -> None:
+    cache_model(tmp_path, "org/tagged", ref="v1", commit="c" * 40)
+    for revision, status in (("v1", 0), ("c" * 40, 0), ("v2", 1)):
+        done = command(
+            tmp_path, "rank", "panda", "-m", "org/tagged", "--revision", revision, text="bear\n"
+        )
+        assert done.returncode == status, done.stderr
+    assert "hf download org/tagged --revision v2" in done.stderr
+
+
+def test_the_command_tells_its_version(tmp_path: Path) -> None:
+    done = command(tmp_path, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"jina-rerank {importlib.metadata.version('jina-rerank')}\n"
+
+
+def test_models_without_a_cache_shows_the_embedded_one(tmp_path: Path) -> None:
+    (tmp_path / "hub").write_text("a file in its place")
+    for home in (tmp_path / "absent", tmp_path):
+        done = command(home, "models")
+        assert done.returncode == 0
+        assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == [
+            "jina-rerank-mini"
+        ]
 
 
 def test_a_terminal_gets_a_table_and_a_pipe_does_not(tmp_path: Path) -> None:

@@ -69,6 +69,9 @@ def test_errors_leave_a_status(small_checkpoint: Path, tmp_path: Path) -> None:
     assert (status, shown) == (1, "")
     assert "/no/such/model: neither a folder" in err
     assert run(str(small_checkpoint), str(tmp_path / "new"), "--format", "gguf")[0] == 2
+    status, shown, err = run("", str(tmp_path / "new"))
+    assert (status, shown) == (2, "")
+    assert "model: '' is blank" in err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -83,5 +86,5 @@ def test_without_its_library_it_says_what_to_install(
         env={**os.environ, "NO_COLOR": "1"},
         check=False,
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.strip().endswith('pip install "jina-rerank[export]"')

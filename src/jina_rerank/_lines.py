@@ -1,16 +1,22 @@
-"""Reading text files line by line, gzipped or not, with errors that name the file and the line."""
+"""Reading text from outside: UTF-8, gzipped or not, with errors that name the file and the line."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from ._inputs import check_text
 from .errors import InputError
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def find_file(path: Path) -> Path | None:
@@ -21,62 +27,136 @@ def find_file(path: Path) -> Path | None:
     return None
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Every line that is not blank, with where it is: `"corpus.jsonl:12"`.
+def typed_text(argument: str | Path) -> str:
+    """An argument of the command as text, whatever encoding the locale made Python read it in.
 
     Args:
-        path: A text file in UTF-8; one whose name ends in `.gz` is unpacked.
+        argument: A string or path from the command line. Bytes that are not UTF-8 stay lone
+            surrogates, as Python has them.
+    """
+    try:
+        return os.fsencode(argument).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a caller in Python made it: it never was bytes
+        return str(argument)
+
+
+def name_of(path: Path | None) -> str:
+    """The name of a file in errors; None is standard input."""
+    return "standard input" if path is None else typed_text(path)
+
+
+def read_all_lines(path: Path | None) -> Generator[tuple[int, str], None, None]:
+    """Every line, with its number and its line end.
+
+    Lines are numbered from 1 and end with a line feed, a carriage return, or both. A byte order
+    mark is left out, wherever a line begins with one: `cat` puts them there.
+
+    Args:
+        path: A text file in UTF-8; one whose name ends in `.gz` is unpacked. None is standard
+            input.
 
     Raises:
         InputError: The file cannot be read, or is not UTF-8.
     """
+    name = name_of(path)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                where = f"{path}:{number}"
-                # Line by line, since a decoder of the whole would name a place some pages off.
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if text.strip():
-                    yield where, text.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(where, f"is not UTF-8 text: {error.reason}") from error
+        with _opened(path) as file:
+            # A strict decoder works in blocks and would name a place some pages off.
+            lines = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            try:
+                for number, line in enumerate(lines, 1):
+                    _check_utf8(line, f"{name}:{number}")
+                    yield number, line.lstrip(BYTE_ORDER_MARK)
+            finally:
+                lines.detach()  # standard input is not ours to close
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(str(path), f"cannot be read: {reason}") from error
+        raise InputError(name, f"cannot be read: {reason}") from error
+
+
+def read_text(path: Path) -> str:
+    """A whole text file, without a byte order mark.
+
+    Args:
+        path: As for `read_all_lines`.
+
+    Raises:
+        InputError: As for `read_all_lines`.
+    """
+    return "".join(line for _, line in read_all_lines(path))
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Every line that is not blank, without its end, with where it is: `"corpus.jsonl:12"`.
+
+    Args:
+        path: As for `read_all_lines`.
+
+    Raises:
+        InputError: As for `read_all_lines`.
+    """
+    name = name_of(path)
+    for number, line in read_all_lines(path):
+        if line.strip():
+            yield f"{name}:{number}", line.rstrip("\r\n")
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every object of a JSON Lines file, with where it is.
 
     Args:
-        path: As for `read_lines`.
+        path: As for `read_all_lines`.
 
     Raises:
-        InputError: As for `read_lines`, or a line is not a JSON object.
+        InputError: As for `read_all_lines`, or a line is not a JSON object.
     """
-    for where, line in read_lines(path):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(where, f"is not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise InputError(where, f"must be a JSON object, not {type(value).__name__}")
-        yield where, value
+    name = name_of(path)
+    for number, line in read_all_lines(path):
+        if line.strip():
+            value = parse_json(line, name, number)
+            where = f"{name}:{number}"
+            if not isinstance(value, dict):
+                raise InputError(where, f"must be a JSON object, not {type(value).__name__}")
+            yield where, value
 
 
-def take_text(value: dict[str, Any], key: str, where: str) -> str:
+def parse_json(text: str, name: str, first_line: int = 1) -> object:
+    """The value of a JSON text.
+
+    Args:
+        text: One line of a file, or several.
+        name: The name of the file, for errors.
+        first_line: The line of the file where the text begins.
+
+    Raises:
+        InputError: It is not JSON, is nested too deeply, or has a key of an object twice.
+    """
+    try:
+        # Without the line end: JSON that is broken off there would be placed on the next line.
+        return _DECODER.decode(text.rstrip())
+    except json.JSONDecodeError as error:
+        where = f"{name}:{first_line + error.lineno - 1}"
+        raise InputError(where, f"is not JSON: {error.msg}, at column {error.colno}") from error
+    except RecursionError:
+        # Not from it: a thousand frames of the parser say nothing.
+        raise InputError(f"{name}:{first_line}", "is not JSON: it is nested too deeply") from None
+    except ValueError as error:
+        raise InputError(f"{name}:{first_line}", f"is not JSON: {error}") from error
+
+
+def take_text(value: Mapping[str, object], key: str, where: str) -> str:
     """The string under a key.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or no tokenizer could take it.
     """
     text = value.get(key)
     if not isinstance(text, str):
         raise InputError(where, f"must have a string under {key!r}")
-    return text
+    return check_text(text, f"{where}: {key}")
 
 
-def take_id(value: dict[str, Any], key: str, where: str) -> str:
+def take_id(value: Mapping[str, object], key: str, where: str) -> str:
     """The identifier under a key; whole numbers count as identifiers too.
 
     Raises:
@@ -86,3 +166,39 @@ def take_id(value: dict[str, Any], key: str, where: str) -> str:
     if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
         raise InputError(where, f"must have an identifier under {key!r}")
     return check_text(str(identifier), f"{where}: {key}")
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdin.buffer
+    elif path.suffix.lower() == ".gz":
+        with gzip.open(path) as file:
+            yield cast("BinaryIO", file)  # which it is, but for the annotations of its methods
+    else:
+        with path.open("rb") as plain:
+            yield plain
+
+
+def _check_utf8(line: str, where: str) -> None:
+    try:
+        # isascii reads a flag that every str carries, so most lines are never encoded.
+        if not line.isascii():
+            line.encode()
+    except UnicodeEncodeError as error:
+        # What stands there is not said: it may be a part of a key.
+        raise InputError(
+            where, f"is not UTF-8 text at column {error.start + 1}; convert it to UTF-8 first"
+        ) from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {repeated!r} twice")
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats)

@@ -1,4 +1,4 @@
-"""Folders that runs write into: one run at a time, and errors that name what cannot be written."""
+"""Files and folders that runs write: one run at a time, errors that name what cannot be written."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(
             str(error.filename or path), f"cannot be written: {error.strerror or error}"
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Write a file in UTF-8.
+
+    Names of files may hold bytes that are not UTF-8; each is written as JSON escapes it: `\udce9`.
+    """
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from ._inputs import check_threshold, check_top_n
 from .errors import ConfigurationError
+from .names import Source, name_of_path
 from .reranker import Reranker
 from .scorers._device import Dtype
 from .scorers._pairs import LongDocuments
@@ -24,6 +25,7 @@ __all__ = [
     "build_reranker",
     "check_threshold",
     "check_top_n",
+    "name_of_path",
 ]
 
 Backend = Literal["local", "remote"]
@@ -48,7 +50,7 @@ _REMOTE_DEFAULTS = {
 def build_reranker(
     *,
     backend: Backend = "local",
-    model: str | PathLike[str] | None = None,
+    model: Source = None,
     api_key: str | None = None,
     base_url: str | None = None,
     dialect: DialectName = "jina",
@@ -64,8 +66,8 @@ def build_reranker(
 
     Args:
         backend: `"local"` or `"remote"`.
-        model: With `"local"`, None for the embedded model, or a folder or hub id. With
-            `"remote"`, as for `RemoteScorer`.
+        model: With `"local"`, None or `jina-rerank-mini` for the embedded model, or a folder or
+            hub id. With `"remote"`, as for `RemoteScorer`.
         api_key: As for `RemoteScorer`; this and the next four only with `"remote"`.
         base_url: As for `RemoteScorer`.
         dialect: As for `RemoteScorer`.

@@ -27,8 +27,8 @@ class Reranker:
     event loops.
 
     Args:
-        model: None for the embedded model (offline, no key); a string or a path for a local
-            JinaBERT reranker, a hub id or a folder; or any `Scorer`.
+        model: None or `jina-rerank-mini` for the embedded model (offline, no key); a string or a
+            path for a local JinaBERT reranker, a hub id or a folder; or any `Scorer`.
 
     Raises:
         ConfigurationError: `model` is none of these.

@@ -18,7 +18,6 @@ from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from .encoders import JinaBertConfig, read_checkpoint
@@ -26,8 +25,9 @@ from .encoders.checkpoint import load_state, save_tokenizer, tokenizer_options
 from .encoders.families.jinabert import MODEL_TYPE
 from .encoders.files import CONFIG, TOKENIZER, collect
 from .encoders.model import PackedForward
+from .encoders.tokenizer import open_tokenizer
 from .errors import ConfigurationError, InputError, ModelLoadError
-from .scorers._weights import EMBEDDED_MODEL
+from .names import find_source
 from .scorers.local import embedded_model_folder
 
 try:
@@ -98,7 +98,7 @@ class JinaBertRerankerConfig(PreTrainedConfig):
         **kwargs: Any,  # noqa: ANN401 - as in transformers
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As in transformers, but Jina's `bert` is taken for what it is."""
-        values, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        values, rest = super().get_config_dict(_resolve(pretrained_model_name_or_path), **kwargs)
         if values.get("position_embedding_type") == "alibi":
             values["model_type"] = MODEL_TYPE
         return values, rest
@@ -201,7 +201,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         folder = Path(save_directory)
         is_there = (folder / TOKENIZER).exists() or not (folder / CONFIG).exists()
         if self._tokenizer_file is not None and not is_there:
-            tokenizer = Tokenizer.from_file(str(self._tokenizer_file))
+            tokenizer = open_tokenizer(self._tokenizer_file)
             save_tokenizer(tokenizer, self.config.max_position_embeddings, folder)
 
     def forward(
@@ -318,14 +318,15 @@ def load_tokenizer(
 
 
 def _read_tokenizer(path: Path, max_length: int) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = open_tokenizer(path)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **tokenizer_options(tokenizer, max_length)
     )
 
 
 def _resolve(name: str | PathLike[str]) -> str:
-    return fspath(embedded_model_folder() if name == EMBEDDED_MODEL else name)
+    source = find_source(name)
+    return fspath(embedded_model_folder() if source is None else source)
 
 
 def _find(name: str, file: str, hub: dict[str, Any]) -> Path | None:

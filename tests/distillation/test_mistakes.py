@@ -72,7 +72,8 @@ def test_a_model_that_is_not_there_is_told_before_anything_is_mined(
         monkeypatch.delenv(variable, raising=False)
     parts = {name: text.format(folder=tmp_path) for name, text in parts.items()}
     status, err = run(small_recipe(tmp_path, **parts))
-    assert status == 1
+    # The recipe is to be changed; that there is no key is no fault of it.
+    assert status == (1 if "key" in said else 2)
     assert said.format(folder=tmp_path) in err
     assert not (tmp_path / "out" / "prepared").exists()
 
@@ -157,7 +158,7 @@ def test_a_student_of_another_shape_in_the_same_folder(tmp_path: Path) -> None:
     assert run(recipe)[0] == 0
     write_checkpoint(tmp_path / "student", **{**SMALL, "hidden_size": 48})
     status, err = run(recipe)
-    assert (status, "training holds a run of another student" in err) == (1, True)
+    assert (status, "training holds a run of another student" in err) == (2, True)
 
 
 HOLD = """
@@ -177,7 +178,7 @@ def test_a_folder_takes_one_run_at_a_time_and_is_free_after_a_kill(tmp_path: Pat
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         status, err = run(recipe)
-        assert (status, "out: another run is writing there" in err) == (1, True)
+        assert (status, "out: another run is writing there" in err) == (2, True)
         other.send_signal(signal.SIGKILL)
     assert run(recipe)[0] == 0
 

@@ -185,7 +185,7 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
     folder, out = write_beir(tmp_path / "places"), tmp_path / "out"
     with held(out / "state"):
         status, _, err = run(folder, "--output", out)
-    assert status == 1
+    assert status == 2
     assert "state: another run is writing there" in err
     assert run(folder, "--output", out)[0] == 0
     assert len(json.loads((out / "results.json").read_text())["rows"]) == 2

@@ -25,18 +25,31 @@ DOCUMENTS = ["coffee is brewed", "the giant panda is a bear", "paris", "berlin",
 KEY = "a-key-for-the-tests"
 
 LITELLM = """
-import json, sys
+import asyncio, json, sys
 import litellm
 
-url, query, documents = json.loads(sys.argv[1])
-answers = {}
-for provider in ("jina_ai", "cohere", "huggingface"):
-    answer = litellm.rerank(
-        model=f"{provider}/small", query=query, documents=documents, api_base=url, api_key="k" * 20
+asked, query, documents = json.loads(sys.argv[1])
+
+
+async def ask_both_ways(provider, address):
+    given = dict(
+        model=f"{provider}/small",
+        query=query,
+        documents=documents,
+        api_base=address,
+        api_key="k" * 20,
     )
-    answers[provider] = answer.model_dump()
-print(json.dumps(answers))
+    here = await asyncio.to_thread(litellm.rerank, **given)
+    return [here.model_dump(), (await litellm.arerank(**given)).model_dump()]
+
+
+async def ask_all():
+    return [await ask_both_ways(*one) for one in asked]
+
+
+print(json.dumps(asyncio.run(ask_all())))
 """
+"""Each provider's answers by `rerank` and by `arerank`, which do not send the same."""
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +192,22 @@ class TestCohere:
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("litellm") is None, reason="needs litellm")
 def test_litellm(service: LiveService, plain: Reranker) -> None:
+    providers = {
+        # By its provider and what follows the address: which of the two ways of asking, rerank and
+        # arerank, sends the documents back.
+        ("jina_ai", ""): (True, True),
+        ("cohere", ""): (True, False),
+        ("huggingface", ""): (True, False),
+        # They send the same to the same path, and each fails on documents as the other reads them.
+        ("hosted_vllm", ""): (False, False),
+        ("infinity", ""): (False, False),
+        # Where only one of them asks.
+        ("hosted_vllm", "/v2"): (True, False),
+        ("infinity", "/v1"): (True, True),
+    }
+    asked = [(provider, f"{service.url}{path}") for provider, path in providers]
     done = subprocess.run(  # it sets up loggers, and takes seconds to import
-        [sys.executable, "-c", LITELLM, json.dumps([service.url, QUERY, DOCUMENTS])],
+        [sys.executable, "-c", LITELLM, json.dumps([asked, QUERY, DOCUMENTS])],
         # Or it would ask a foreign host for a list of prices.
         env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         capture_output=True,
@@ -189,9 +216,34 @@ def test_litellm(service: LiveService, plain: Reranker) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    expected = [(hit.index, hit.text) for hit in plain.rank(QUERY, DOCUMENTS)]
-    answers = json.loads(done.stdout)
-    assert set(answers) == {"jina_ai", "cohere", "huggingface"}
-    for answer in answers.values():
-        found = [(r["index"], r["document"]["text"]) for r in answer["results"]]
-        assert found == expected
+    expected = plain.rank(QUERY, DOCUMENTS)
+    answers = dict(zip(providers, json.loads(done.stdout), strict=True))
+    for provider, both in answers.items():
+        for answer, sent_back in zip(both, providers[provider], strict=True):
+            results = answer["results"]
+            assert [r["index"] for r in results] == [hit.index for hit in expected], provider
+            assert [r["relevance_score"] for r in results] == pytest.approx(
+                [hit.score for hit in expected], abs=1e-6
+            )
+            texts = [hit.text if sent_back else None for hit in expected]
+            assert [r.get("document", {}).get("text") for r in results] == texts, provider
+    for answer in answers["hosted_vllm", ""] + answers["infinity", ""]:
+        assert answer["meta"]["tokens"]["input_tokens"] == expected.usage.tokens
+        assert answer["meta"]["billed_units"]["total_tokens"] == expected.usage.tokens
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("litellm") is None, reason="needs litellm")
+@pytest.mark.parametrize("provider", ["hosted_vllm", "infinity"])
+def test_litellm_hears_what_is_wrong(service: LiveService, provider: str) -> None:
+    asked = [(provider, service.url)]
+    done = subprocess.run(
+        [sys.executable, "-c", LITELLM, json.dumps([asked, QUERY, ["", " "]])],
+        env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "all 2 are blank" in done.stderr

@@ -27,6 +27,21 @@ def post(service: LiveService, **body) -> httpx.Response:
     return httpx.post(f"{service.url}/v1/rerank", json=given, timeout=30)
 
 
+@pytest.mark.parametrize("path", ["/reranking", "/v1/reranking"])
+def test_llama_cpps_names_are_answered_likewise(service: LiveService, path: str) -> None:
+    for body in ({"top_n": 2}, {"return_documents": False}, {"documents": []}, {"query": 7}):
+        asked = {"query": QUERY, "documents": DOCUMENTS} | body
+        here = httpx.post(f"{service.url}{path}", json=asked, timeout=30)
+        there = httpx.post(f"{service.url}/v1/rerank", json=asked, timeout=30)
+        assert here.status_code == there.status_code
+        own, its = here.json(), there.json()
+        # The id of a refusal is its own.
+        assert own.pop("request_id", None) == (
+            here.headers["x-request-id"] if its.pop("request_id", None) else None
+        )
+        assert own == its
+
+
 def test_our_client_gets_what_the_model_says(service: LiveService, plain: Reranker) -> None:
     with Reranker(RemoteScorer("small", base_url=service.url)) as remote:
         found = remote.rank(QUERY, DOCUMENTS)
@@ -159,9 +174,20 @@ def test_the_models(service: LiveService) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/rerank", 405), ("GET", "/v1/nothing", 404), ("POST", "/v1/models", 405)],
+    [
+        ("GET", "/v1/rerank", 405),
+        ("GET", "/reranking", 405),
+        ("GET", "/score", 405),
+        ("PUT", "/v1/score", 405),
+        ("GET", "/v1/nothing", 404),
+        ("POST", "/score/nothing", 404),
+        ("POST", "/v1/models", 405),
+        ("POST", "/info", 405),
+        ("POST", "/health", 405),
+    ],
 )
 def test_what_is_not_there(service: LiveService, method: str, path: str, status: int) -> None:
     response = httpx.request(method, service.url + path)
     assert response.status_code == status
     assert response.json()["request_id"] == response.headers["x-request-id"]
+    assert ("allow" in response.headers) == (status == 405)

@@ -51,6 +51,29 @@ def test_it_is_ready_when_the_model_has_computed_something(gated: GatedModel) ->
         assert ask(service, ["bear"]).status_code == 200
 
 
+def test_its_health_is_that_it_is_ready_and_computes(gated: GatedModel) -> None:
+    def health() -> tuple[int, str]:
+        response = httpx.get(f"{service.url}/health")
+        return response.status_code, response.text
+
+    gated.hold()
+    with LiveService(served(gated), deadline=0.2, keys="ada:ada-0123456789abcdef") as service:
+        assert gated.computing.wait(30)
+        assert health() == (503, "loading")
+        gated.release()
+        until(lambda: health() == (200, "ready"))
+        gated.hold()
+        key = {"authorization": "Bearer ada-0123456789abcdef"}
+        body = {"query": "panda", "documents": ["bear"]}
+        late = httpx.post(f"{service.url}/v1/rerank", json=body, headers=key, timeout=60)
+        assert late.status_code == 504
+        until(lambda: health() == (503, "hanging"))
+        gated.release()
+        until(lambda: health() == (200, "ready"))
+        service.engine.drain()
+        assert health() == (503, "draining")
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_service(tmp_path: Path) -> None:
     with LiveService(models=(str(tmp_path),)) as service:
         service.join()

@@ -72,6 +72,9 @@ def test_a_port_that_is_taken_ends_it(small_checkpoint: Path) -> None:
         (("--config", "/absent.toml"), "absent"),
         (("--key-file", "/absent"), "absent"),
         (("--model", "a", "--model", "a"), "same name"),
+        (("--model", ""), "model: '' is blank"),
+        (("--model", "a", "--model", " "), "model: '' is blank"),
+        (("--model", "a="), "'a=' lacks a part"),
     ],
 )
 def test_settings_that_cannot_be_used(options: tuple[str, ...], said: str) -> None:

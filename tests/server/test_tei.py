@@ -8,6 +8,7 @@ import httpx
 import pytest
 from serving import LiveService
 
+import jina_rerank
 from jina_rerank import LocalScorer, Reranker
 from jina_rerank.server import ServedModel
 from jina_rerank.testing import FakeScorer
@@ -113,3 +114,76 @@ def test_a_model_without_raw_scores_says_so() -> None:
         reply = post(service, raw_scores=True)
     assert reply.status_code == 422
     assert reply.json()["error"].startswith("raw_scores")
+
+
+class TestDocumentsInsteadOfTexts:
+    """Jina's dialect on this path, which services that speak it have too."""
+
+    def test_the_answer_is_that_of_jinas_own_path(self, service: LiveService) -> None:
+        for body in (
+            {"documents": TEXTS},
+            {"documents": TEXTS, "top_n": 2, "model": "small", "return_documents": False},
+            {"documents": [{"text": text} for text in TEXTS], "query": {"text": QUERY}},
+        ):
+            asked = {"query": QUERY} | body
+            here = httpx.post(f"{service.url}/rerank", json=asked, timeout=30)
+            there = httpx.post(f"{service.url}/v1/rerank", json=asked, timeout=30)
+            assert there.status_code == 200
+            assert here.json() == there.json()
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"documents": []},
+            {"documents": "a panda"},
+            {"documents": ["a", None]},
+            {"documents": ["a", "b\0"]},
+            {"documents": TEXTS, "top_n": 0},
+            {"documents": TEXTS, "query": " "},
+            {"documents": TEXTS, "model": "another"},
+            {"documents": ["a"] * 1001},
+        ],
+    )
+    def test_so_is_a_refusal(self, service: LiveService, body: dict[str, object]) -> None:
+        said = []
+        for path in ("/rerank", "/v1/rerank"):
+            asked = {"query": QUERY} | body
+            reply = httpx.post(f"{service.url}{path}", json=asked, timeout=30)
+            own = reply.text.replace(reply.headers["x-request-id"], "ID")
+            said.append((reply.status_code, own))
+        here, there = said
+        assert there[0] >= 400
+        assert here == there
+
+    def test_texts_are_ranked_where_a_request_has_both(self, service: LiveService) -> None:
+        # As TEI does, which knows no documents.
+        assert post(service, documents=["a panda"]).json() == post(service).json()
+
+    @pytest.mark.parametrize("body", [{"query": QUERY}, {}, [], ["documents"], "documents", 7])
+    def test_a_request_with_neither_is_answered_by_tei(
+        self, service: LiveService, body: object
+    ) -> None:
+        reply = httpx.post(f"{service.url}/rerank", json=body, timeout=30)
+        assert reply.status_code == 422
+        assert reply.json()["error_type"] == "Validation"
+
+
+def test_the_info_has_the_limits(small_checkpoint: Path) -> None:
+    models = (f"small={small_checkpoint}", f"other={small_checkpoint}")
+    with LiveService(models=models, max_length=128, max_documents=77) as service:
+        found = httpx.get(f"{service.url}/info").json()
+    assert found["model_id"] == "small"
+    # By this text-embeddings-inference's clients tell rerankers from embedding models.
+    assert list(found["model_type"]) == ["reranker"]
+    assert (found["max_input_length"], found["max_client_batch_size"]) == (128, 77)
+    assert found["auto_truncate"] is True
+    assert found["version"] == jina_rerank.__version__
+    assert found["max_concurrent_requests"] * 128 <= 500_000
+
+
+def test_the_info_asks_for_a_key(small_checkpoint: Path) -> None:
+    with LiveService(models=(f"small={small_checkpoint}",), keys="tests:" + "k" * 20) as service:
+        reply = httpx.get(f"{service.url}/info")
+        known = httpx.get(f"{service.url}/info", headers={"authorization": "Bearer " + "k" * 20})
+    assert (reply.status_code, set(reply.json())) == (401, {"error", "error_type"})
+    assert known.status_code == 200

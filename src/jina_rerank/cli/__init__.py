@@ -2,14 +2,18 @@
 
 import sys
 
+from .streams import standard_streams
+
 
 def main() -> None:
     """Run the command, or say what it needs to run."""
-    try:
-        from .app import app
-    except ImportError as error:
-        sys.exit(
-            f"jina-rerank: {error.name} is not installed; the command needs: "
-            'pip install "jina-rerank[local]"'
-        )
-    app()
+    # Before anything else opens a file: it could be taken for a stream that is closed.
+    with standard_streams():
+        try:
+            from .app import app
+        except ImportError as error:
+            sys.exit(
+                f"jina-rerank: {error.name} is not installed; the command needs: "
+                'pip install "jina-rerank[local]"'
+            )
+        app()

@@ -12,16 +12,17 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from ..errors import InputError, RerankError
+from .. import __version__
+from .._lines import typed_text
+from ..names import EMBEDDED_MODEL
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
-from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.local import LocalScorer
 from .distill import distill
-from .documents import Document, Format, read_documents
+from .documents import STANDARD_INPUT, Document, Format, read_documents
 from .evaluate import evaluate
-from .exits import BAD_USAGE, FAILED, fail
+from .exits import exit_on_error
 from .serve import serve
 from .tables import models_table, ranking_table, usable_offline
 
@@ -44,9 +45,21 @@ app.command()(distill)
 app.command()(serve)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"jina-rerank {__version__}")  # noqa: T201 - the output
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version, and end."
+        ),
+    ] = False,
 ) -> None:
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
@@ -58,7 +71,8 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Text (a document a line), .jsonl or .csv; none or - is standard input."
+            help="Text (a document a line), .jsonl, .json, .csv or .tsv, or these with .gz; "
+            "none or - is standard input."
         ),
     ] = None,
     top_n: Annotated[
@@ -71,8 +85,12 @@ def rank(  # noqa: PLR0917 - typer passes them by name
         str | None,
         typer.Option("--model", "-m", help="A folder or hub id; default: the embedded one."),
     ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="A branch, tag or commit of the model on the hub.")
+    ] = None,
     input_format: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Of all files; default: by their names.")
+        Format | None,
+        typer.Option("--format", "-f", help="Of all files; default: by name and content."),
     ] = None,
     column: Annotated[
         str, typer.Option(help="Column of a CSV, or key of a JSON line, that holds the text.")
@@ -88,23 +106,21 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     """Rank documents by their relevance to QUERY.
 
     Writes a table on a terminal and JSON Lines in a pipe. Exit status: 0 done, 1 the model
-    failed, 2 the input or an option cannot be used.
+    failed, 2 the input or an option cannot be used, or the output cannot be written.
     """
-    try:
-        documents = read_documents(files or [Path("-")], input_format, column)
-        scorer = LocalScorer(model, max_length=max_length, long_documents=long_documents)
+    with exit_on_error():
+        documents = read_documents(files or [STANDARD_INPUT], input_format, typed_text(column))
+        scorer = LocalScorer(
+            model, max_length=max_length, long_documents=long_documents, revision=revision
+        )
         with Reranker(scorer) as reranker:
             ranking = reranker.rank(
-                query,
+                typed_text(query),
                 [document.text for document in documents],
                 top_n=top_n,
                 threshold=threshold,
                 progress=sys.stderr.isatty() and len(documents) >= PROGRESS_FROM,
             )
-    except InputError as error:
-        fail(error, BAD_USAGE)
-    except RerankError as error:
-        fail(error, FAILED)
     if as_json or not sys.stdout.isatty():
         _write_json_lines(ranking, documents)
     else:
@@ -146,13 +162,8 @@ def export(
     """
     from ..onnx import export_onnx
 
-    embedded = model == EMBEDDED_MODEL and not Path(model).is_dir()
-    try:
-        print(export_onnx(None if embedded else model, folder, int8=int8))  # noqa: T201 - the output
-    except InputError as error:
-        fail(error, BAD_USAGE)
-    except RerankError as error:
-        fail(error, FAILED)
+    with exit_on_error():
+        print(typed_text(export_onnx(model, folder, int8=int8)))  # noqa: T201 - the output
 
 
 def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ConfigurationError, InputError, RerankError
-from .exits import BAD_USAGE, FAILED, fail
+from .._lines import typed_text
+from ..errors import ConfigurationError
+from .exits import exit_on_error
 
 
 def distill(
@@ -26,7 +27,7 @@ def distill(
     Writes the path of the model. A run that was killed goes on where it was saved. Exit status:
     0 done, 1 a teacher or the training failed, 2 the recipe or its data cannot be used.
     """
-    try:
+    with exit_on_error():
         try:
             from ..distillation.recipe import read_recipe
             from ..distillation.run import distill as run
@@ -35,8 +36,4 @@ def distill(
                 f'distilling needs {error.name}: pip install "jina-rerank[distill]"'
             ) from error
         model = run(read_recipe(recipe), output, until=until, progress=sys.stderr.isatty())
-    except InputError as error:
-        fail(error, BAD_USAGE)
-    except RerankError as error:
-        fail(error, FAILED)
-    print(model)  # noqa: T201 - the output
+    print(typed_text(model))  # noqa: T201 - the output

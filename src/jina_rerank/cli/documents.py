@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
+from .._inputs import check_text
+from .._lines import name_of, parse_json, read_all_lines, take_id, typed_text
 from ..errors import InputError
 
-Format = Literal["text", "jsonl", "csv"]
+logger = logging.getLogger(__name__)
 
-_BY_SUFFIX: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+Format: TypeAlias = Literal["text", "jsonl", "json", "csv", "tsv"]
+"""What `--format` takes."""
+
+Lines: TypeAlias = Sequence[tuple[int, str]]
+"""Lines with their numbers and their ends."""
+
+STANDARD_INPUT = Path("-")
+
+_BY_SUFFIX: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
+
+_BEGINS_LIKE_JSON = re.compile(r"""\{|\[\s*(?:["'{\[]|\]?\s*$)""")
+"""Unlike "[12:01] a line of a log"."""
 
 # One field may be a whole document; the module's own limit is 131,072 characters.
 csv.field_size_limit(10_000_000)
@@ -41,71 +61,201 @@ def read_documents(
     """All documents of all files.
 
     Args:
-        files: `-` is standard input.
-        input_format: Of all files; None takes it from each name, text if it says nothing.
+        files: Text in UTF-8; what ends in `.gz` is unpacked. `-` is standard input.
+        input_format: Of all files; None takes it from each name, and from the content where the
+            name does not tell.
         column: The column or key that holds the text.
 
     Raises:
-        InputError: A file cannot be read, or not in its format; it names the line.
+        InputError: A file cannot be read, is not in its format, or could be in several; or there
+            is no document at all. It names the line.
     """
     documents: list[Document] = []
+    empty: list[str] = []
     for file in files:
-        source = str(file)
-        kind = input_format or _BY_SUFFIX.get(file.suffix.lower(), "text")
-        try:
-            if source == "-":
-                documents += _read(sys.stdin, kind, source, column)
-            else:
-                with file.open(encoding="utf-8-sig", newline="") as lines:
-                    documents += _read(lines, kind, source, column)
-        except OSError as error:
-            raise InputError(source, f"cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise InputError(source, f"is not UTF-8 text: {error.reason}") from error
+        reader = _Reader.of(file, column)
+        found = list(reader.read(file, input_format))
+        documents += found
+        if not found:
+            empty.append(reader.name)
+    if not documents:
+        raise InputError(", ".join(empty), "is empty; there is no document to rank")
+    for name in empty:
+        logger.warning("%s: is empty", name)
     return documents
 
 
-def _read(lines: Iterable[str], kind: Format, source: str, column: str) -> Iterator[Document]:
-    if kind == "csv":
-        yield from _read_csv(lines, source, column)
-        return
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue  # a blank line separates documents and is none
-        where = f"{source}:{number}"
-        if kind == "jsonl":
-            yield _from_json(line, where, source, column)
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads one file.
+
+    Attributes:
+        name: What errors call it.
+        source: What results call it.
+        column: The column or key that holds the text.
+    """
+
+    name: str
+    source: str
+    column: str
+
+    @classmethod
+    def of(cls, file: Path, column: str) -> _Reader:
+        """The reader of a file, or of standard input."""
+        return cls(name_of(_path_of(file)), typed_text(file), column)
+
+    def read(self, file: Path, kind: Format | None) -> Iterator[Document]:
+        """The documents of the file."""
+        # Closed as soon as a line cannot be used, since standard input is lent.
+        with closing(read_all_lines(_path_of(file))) as lines:
+            yield from self._read(lines, file, kind)
+
+    def _read(
+        self, lines: Iterable[tuple[int, str]], file: Path, kind: Format | None
+    ) -> Iterator[Document]:
+        suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+        kind = kind or _BY_SUFFIX.get(suffix)
+        if kind is None:
+            lines = list(lines)
+            kind = self._recognise(lines, suffix)
+        if kind in {"csv", "tsv"}:
+            yield from self._read_table(lines, "," if kind == "csv" else "\t")
+        elif kind == "json":
+            yield from self._read_json(lines)
         else:
-            yield Document(line.rstrip("\r\n"), where, source)
+            for number, line in lines:
+                # A blank line separates documents and is none.
+                if not line.strip():
+                    continue
+                if kind == "jsonl":
+                    value = parse_json(line, self.name, number)
+                    yield self._from_json(value, f":{number}")
+                else:
+                    yield self._document(line.rstrip("\r\n"), f":{number}")
 
-
-def _read_csv(lines: Iterable[str], source: str, column: str) -> Iterator[Document]:
-    rows = csv.DictReader(lines, strict=True)
-    columns = rows.fieldnames or []
-    if column not in columns:
-        raise InputError(
-            source, f"has no column {column!r} but {list(columns)}; name one with --column"
+    def _recognise(self, lines: Lines, suffix: str) -> Format:
+        """The format by the content."""
+        number, first = next(
+            ((number, line.strip()) for number, line in lines if line.strip()), (1, "")
         )
-    try:
-        for row in rows:
-            where = f"{source}:{rows.line_num}"
-            text = row[column]
-            if text is None:
-                raise InputError(where, f"has no field for the column {column!r}")
-            yield Document(text, row.get("id") or row.get("_id") or where, source)
-    except csv.Error as error:
-        raise InputError(f"{source}:{rows.line_num}", f"is not CSV: {error}") from error
+        if suffix == ".json" or first.startswith(("{", "[")):
+            if self._is_json(first, dict):
+                return "jsonl"
+            if suffix == ".json" or self._is_json(_join(lines), object):
+                return "json"
+        begins_like = None
+        if _BEGINS_LIKE_JSON.match(first):
+            begins_like = "JSON and is none"
+        elif self.column in {field.strip('"') for field in re.split(r"[,;\t]", first)}:
+            begins_like = f"a table with a column {self.column!r}"
+        if begins_like:
+            raise InputError(
+                f"{self.name}:{number}",
+                f"begins like {begins_like}; name the format: --format text ranks each line as it "
+                "is, and there are jsonl, json, csv and tsv",
+            )
+        return "text"
+
+    def _is_json(self, text: str, kind: type) -> bool:
+        try:
+            return isinstance(parse_json(text, self.name), kind)
+        except InputError:
+            return False
+
+    def _read_json(self, lines: Iterable[tuple[int, str]]) -> Iterator[Document]:
+        text = _join(lines)
+        if not text.strip():
+            return
+        value = parse_json(text, self.name)
+        for place, item in enumerate(value if isinstance(value, list) else [value]):
+            yield self._from_json(item, f"[{place}]")
+
+    def _from_json(self, value: object, place: str) -> Document:
+        if isinstance(value, str):
+            return self._document(value, place)
+        text = value.get(self.column) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(text, str):
+            raise InputError(
+                f"{self.name}{place}",
+                f"must be an object with a string under {self.column!r}; name the key with "
+                "--column",
+            )
+        return self._document(text, place, value)
+
+    def _read_table(self, lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[Document]:
+        rows = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
+        heading: list[str] | None = None
+        while True:
+            # A row may go on over several lines; the first is the one to look for.
+            place = f":{rows.line_num + 1}"
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                kind = "CSV" if delimiter == "," else "TSV"
+                raise InputError(f"{self.name}{place}", f"is not {kind}: {error}") from error
+            if row is None:
+                return
+            if not row:
+                continue
+            if heading is None:
+                heading = row
+                self._check_heading(heading, place)
+            else:
+                yield self._from_row(heading, row, place)
+
+    def _check_heading(self, heading: Sequence[str], place: str) -> None:
+        if self.column not in heading:
+            raise InputError(
+                f"{self.name}{place}",
+                f"has no column {self.column!r} but {list(heading)}; name one with --column",
+            )
+        for name in heading:
+            if name and heading.count(name) > 1:
+                raise InputError(
+                    f"{self.name}{place}",
+                    f"has {heading.count(name)} columns {name!r}; rename all but one",
+                )
+
+    def _from_row(self, heading: Sequence[str], row: Sequence[str], place: str) -> Document:
+        if len(row) != len(heading):
+            raise InputError(
+                f"{self.name}{place}",
+                f"the row has {len(row)} of {len(heading)} fields; put a field that holds a "
+                "comma, a tab or a line end in double quotes",
+            )
+        # A table that numbers its rows often has no name for that column, which comes first.
+        if any(field.strip() for name, field in zip(heading[1:], row[1:], strict=True) if not name):
+            raise InputError(
+                f"{self.name}{place}",
+                "has text in a column that the heading does not name; name it, or put a field that "
+                "holds a comma, a tab or a line end in double quotes",
+            )
+        values = dict(zip(heading, row, strict=True))
+        return self._document(values[self.column], place, values)
+
+    def _document(
+        self, text: str, place: str, values: Mapping[str, object] = MappingProxyType({})
+    ) -> Document:
+        """A document, its text and its identifier checked.
+
+        Args:
+            text: What is ranked.
+            place: Behind the name of the file.
+            values: What stands beside the text.
+        """
+        where = f"{self.name}{place}"
+        identifier = f"{self.source}{place}"
+        for key in ("id", "_id"):
+            # Writers of tables and of JSON leave these where there is no identifier.
+            if values.get(key) is not None and values[key] != "":
+                identifier = take_id(values, key, where)
+                break
+        return Document(check_text(text, where), identifier, self.source)
 
 
-def _from_json(line: str, where: str, source: str, column: str) -> Document:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise InputError(where, f"is not JSON: {error}") from error
-    text = value.get(column) if isinstance(value, dict) else None
-    if not isinstance(text, str):
-        raise InputError(
-            where, f"must be an object with a string under {column!r}; name the key with --column"
-        )
-    identifier = value.get("id", value.get("_id", where))
-    return Document(text, str(identifier), source)
+def _path_of(file: Path) -> Path | None:
+    return None if file == STANDARD_INPUT else file
+
+
+def _join(lines: Iterable[tuple[int, str]]) -> str:
+    return "".join(line for _, line in lines)

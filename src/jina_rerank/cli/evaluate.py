@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .._output import writing
-from ..errors import InputError, RerankError
+from .._output import write_text, writing
+from ..errors import InputError
 from ..evaluation import (
     DEFAULT_MEASURES,
     Collection,
@@ -33,7 +33,7 @@ from ..evaluation.reports import (
 from ..evaluation.reports.table import summary_table
 from ..evaluation.spelling import Speller
 from ..scorers._pairs import LongDocuments
-from .exits import BAD_USAGE, FAILED, fail
+from .exits import exit_on_error
 from .suite import SuiteName, evaluate_suite
 
 RUNS = "runs"
@@ -72,6 +72,13 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         list[str] | None,
         typer.Option("--measure", help="In ir-measures' words; again for more."),
     ] = None,
+    ignore_identical_ids: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-identical-ids",
+            help="Leave out a document with the query's own id, as BEIR does.",
+        ),
+    ] = False,
     max_length: Annotated[int, typer.Option(help="Longest pair in tokens.")] = 8192,
     long_documents: Annotated[
         LongDocuments, typer.Option(help="What to do with a document that does not fit.")
@@ -105,9 +112,14 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
     """
     names = list(dict.fromkeys(models or ["mini"]))
     show = progress or sys.stderr.isatty()
-    try:
+    with exit_on_error():
         if suite is not None:
-            _refuse_with_suite(first_stage=first_stage, measure=measures, json=json_file)
+            _refuse_with_suite(
+                first_stage=first_stage,
+                measure=measures,
+                ignore_identical_ids=ignore_identical_ids,
+                json=json_file,
+            )
             evaluate_suite(
                 suite,
                 None if collection is None else Path(collection),
@@ -129,7 +141,10 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         if queries is not None:
             judged = judged.take(queries)
         speller = Speller(judged.documents, max_length, long_documents)
-        found = bm25(judged, depth) if first_stage is None else read_first_stage(first_stage)
+        if first_stage is None:
+            found = bm25(judged, depth, ignore_identical_ids=ignore_identical_ids)
+        else:
+            found = read_first_stage(first_stage)
         _check_outputs(judged, output, json_file)
         evaluation = evaluate_systems(
             judged,
@@ -137,6 +152,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
             [speller.build(model) for model in names],
             depth=depth,
             measures=measures or DEFAULT_MEASURES,
+            ignore_identical_ids=ignore_identical_ids,
             state=None if output is None else output / "state",
             progress=show,
         )
@@ -147,10 +163,6 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         if output is not None:
             with writing(output):
                 write_reports(evaluation, summary, output)
-    except InputError as error:
-        fail(error, BAD_USAGE)
-    except RerankError as error:
-        fail(error, FAILED)
     if sys.stdout.isatty():
         Console().print(summary_table(summary))
     else:
@@ -180,7 +192,7 @@ def write_reports(evaluation: Evaluation, summary: Summary, folder: Path) -> Non
     runs.mkdir(parents=True, exist_ok=True)
     write_summary(summary, folder / "results.json")
     write_per_query(evaluation, folder / "per_query.jsonl")
-    (folder / "report.md").write_text(summary_markdown(summary), encoding="utf-8")
-    (folder / "report.html").write_text(evaluation_html(evaluation, summary), encoding="utf-8")
+    write_text(folder / "report.md", summary_markdown(summary))
+    write_text(folder / "report.html", evaluation_html(evaluation, summary))
     for result in evaluation.results:
         write_run(result.run, runs / f"{file_name(result.name)}.trec", result.name)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ConfigurationError, RerankError
-from .exits import BAD_USAGE, FAILED, fail
+from ..errors import ConfigurationError
+from .exits import exit_on_error
 
 if TYPE_CHECKING:
     from ..server import Settings
@@ -80,7 +80,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "drain": drain,
         "log_level": log_level,
     }
-    try:
+    with exit_on_error():
         try:
             from ..server import Settings
         except ImportError as error:
@@ -92,10 +92,6 @@ def serve(  # noqa: PLR0917 - typer passes them by name
             print(json.dumps(settings.shown(), indent=2))  # noqa: T201 - the output
             return
         _run(settings)
-    except ConfigurationError as error:
-        fail(error, BAD_USAGE)
-    except RerankError as error:
-        fail(error, FAILED)
 
 
 def _run(settings: Settings) -> None:

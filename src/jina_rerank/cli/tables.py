@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from ..errors import ConfigurationError, ModelLoadError
+from ..names import EMBEDDED_MODEL
 from ..ranking import Ranking
-from ..scorers._weights import EMBEDDED_MODEL
-from ..scorers.local import embedded_model_folder
+from ..scorers.local import find_model
 from .documents import Document
+
+if TYPE_CHECKING:
+    from ..encoders.files import CheckpointFiles
 
 _TEXT_CHARACTERS = 300
 
@@ -44,46 +47,40 @@ class UsableModel:
 
 
 def usable_offline() -> list[UsableModel]:
-    """The embedded model, if installed, and every JinaBERT reranker in the hub's cache."""
+    """The embedded model, if installed, and every model in the hub's cache that its name loads."""
     found = []
-    with suppress(ConfigurationError, ModelLoadError):
-        found.append(_describe(EMBEDDED_MODEL, embedded_model_folder()))
-    for name, folder in _cached_snapshots():
-        try:
-            found.append(_describe(name, folder))
-        except ModelLoadError:
-            continue  # another kind of model, or not wholly downloaded
+    for name in (EMBEDDED_MODEL, *_cached_names()):
+        # Another kind of model, not wholly downloaded, or at a revision that has to be named.
+        with suppress(ConfigurationError, ModelLoadError):
+            found.append(_describe(name, find_model(name, local_files_only=True)))
     return found
 
 
-def _describe(name: str, folder: Path) -> UsableModel:
+def _describe(name: str, files: CheckpointFiles) -> UsableModel:
     from ..encoders import read_checkpoint
-    from ..encoders.files import find_checkpoint
+    from ..encoders.files import check_head
 
-    files = find_checkpoint(folder)
     architecture = read_checkpoint(files).architecture
+    check_head(files)
     return UsableModel(
         name=name,
         layers=architecture.num_hidden_layers,
         max_length=architecture.max_length,
         megabytes=round(sum(path.stat().st_size for path in files.weights) / 1e6, 1),
-        folder=str(folder),
+        folder=str(files.config.parent),
     )
 
 
-def _cached_snapshots() -> list[tuple[str, Path]]:
+def _cached_names() -> list[str]:
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
         cache = scan_cache_dir()
-    except CacheNotFound:
+    except (CacheNotFound, ValueError):  # ValueError: a file is in the cache's place
         return []
     return sorted(
-        (repository.repo_id, revision.snapshot_path)
-        for repository in cache.repos
-        if repository.repo_type == "model"
-        for revision in repository.revisions
+        repository.repo_id for repository in cache.repos if repository.repo_type == "model"
     )
 
 

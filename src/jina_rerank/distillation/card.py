@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment
 
+from .._output import write_text
 from ..evaluation.reports.markdown import markdown_table
 from .data import Source
 from .recipe import Recipe
@@ -80,7 +81,7 @@ def write_card(
         step=step,
         figures=_figures_table(figures),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
 
 
 def _sources_table(sources: Sequence[Source]) -> str:

@@ -26,6 +26,7 @@ from ..encoders.alibi import Slopes
 from ..encoders.checkpoint import read_tensors
 from ..encoders.families.jinabert import FeedForward
 from ..encoders.files import find_checkpoint
+from ..encoders.tokenizer import open_tokenizer
 from ..errors import InputError, ModelLoadError
 
 SUM = 40.0
@@ -324,8 +325,8 @@ def _modern(name: str) -> str:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelLoadError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(given, dict):
         raise ModelLoadError(f"{path}: is not a JSON object")
@@ -352,7 +353,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         raise ModelLoadError(f"{folder}: has neither {whole.name} nor {vocabulary.name}")
     try:
         tokenizer = (
-            Tokenizer.from_file(str(whole))
+            open_tokenizer(whole)
             if whole.is_file()
             else _from_vocabulary(vocabulary, folder / "tokenizer_config.json")
         )
@@ -372,8 +373,13 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _from_vocabulary(vocabulary: Path, config: Path) -> Tokenizer:
-    options = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    tokenizer = Tokenizer(WordPiece.from_file(str(vocabulary), unk_token="[UNK]"))  # noqa: S106
+    options = json.loads(config.read_text(encoding="utf-8-sig")) if config.is_file() else {}
+    ids = {
+        # A byte order mark is no part of the first one.
+        token.removeprefix("\ufeff") if number == 0 else token: number
+        for token, number in WordPiece.read_file(str(vocabulary)).items()
+    }
+    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=options.get("do_lower_case", True),
         strip_accents=options.get("strip_accents"),

@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer
 
 from ..encoders import JinaBert, PairTokenizer
-from ..encoders.files import find_checkpoint
+from ..encoders.tokenizer import open_tokenizer
 from ..errors import ConfigurationError, ModelLoadError
 from ..scorers._device import Dtype
 from ..scorers.cross_encoder import CrossEncoderScorer
-from ..scorers.local import LocalScorer
+from ..scorers.local import LocalScorer, find_model
 from ..scorers.remote import RemoteScorer
 from .comparison import convert_to_compare, settle, shape_to_compare
 from .conversion import BertEncoder, convert_bert
@@ -37,7 +37,7 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         assert student.tokenizer is not None
         with _naming("student.tokenizer"):
             pairs = PairTokenizer.from_file(Path(student.tokenizer))
-        tokenizer = Tokenizer.from_file(student.tokenizer)
+        tokenizer = open_tokenizer(Path(student.tokenizer))
         for field, needed in (
             ("vocab_size", max(tokenizer.get_vocab().values()) + 1),
             ("type_vocab_size", max(pairs.pair(*pairs.encode(["a", "a"])).token_type_ids) + 1),
@@ -51,11 +51,11 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         return JinaBert(student.shape), tokenizer
     if student.checkpoint is not None:
         with _naming("student.checkpoint"):
-            files = find_checkpoint(student.checkpoint)
+            files = find_model(student.checkpoint)
             assert files.tokenizer is not None
             PairTokenizer.from_file(files.tokenizer)
             model = JinaBert.from_pretrained(files.config.parent)
-        return model, Tokenizer.from_file(str(files.tokenizer))
+        return model, open_tokenizer(files.tokenizer)
     assert student.convert is not None
     given = [name for name in ("layers", "compare", "intermediate_size") if getattr(student, name)]
     with _naming(", ".join(f"student.{name}" for name in ("convert", *given))):
@@ -137,7 +137,7 @@ def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
         if name is not None:
             with _naming(f"teacher {teacher.name}.{field}"):
                 if field == "model":
-                    find_checkpoint(name)
+                    find_model(name)
                 else:
                     load_teacher(teacher, (), dtype).warm_up()
     if teacher.remote is not None:

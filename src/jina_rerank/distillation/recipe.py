@@ -27,6 +27,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import torch
 
+from .._lines import read_text
 from ..encoders import JinaBertConfig
 from ..errors import InputError
 from .checks import check_recipe
@@ -194,9 +195,11 @@ def read_recipe(path: Path) -> Recipe:
             range, or does not go with another; the message names the field.
     """
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        given = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise InputError("recipe", f"{path} cannot be read: {error}") from error
+    except RecursionError:
+        raise InputError("recipe", f"{path} cannot be read: it is nested too deeply") from None
     return _build(Recipe, given, "")
 
 

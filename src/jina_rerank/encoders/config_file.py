@@ -28,8 +28,8 @@ class ConfigFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            values = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelLoadError(f"{path}: cannot be read as JSON: {error}") from error
         if not isinstance(values, dict):
             raise ModelLoadError(f"{path}: is not a JSON object")

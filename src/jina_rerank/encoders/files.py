@@ -16,6 +16,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 SAFETENSORS = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
+HEAD = "classifier.weight"
 
 
 Get = Callable[[str], Path | None]
@@ -44,6 +45,7 @@ def find_checkpoint(
     *,
     revision: str | None = None,
     tokenizer: bool = True,
+    local_files_only: bool = False,
 ) -> CheckpointFiles:
     """The files of a checkpoint, downloaded if need be.
 
@@ -55,12 +57,16 @@ def find_checkpoint(
         folder_or_hub_id: A folder, or a model's name on the hub.
         revision: A branch, tag or commit of the hub's repository.
         tokenizer: Whether tokenizer.json is needed too.
+        local_files_only: Take what the folder or the cache has, and ask nobody for the rest.
 
     Raises:
         ModelLoadError: A file is missing, or cannot be had; it says what to do.
         ConfigurationError: The library for the hub is not installed.
     """
     name = fspath(folder_or_hub_id)
+    # Path("") would be the current folder.
+    if not name or name.isspace():
+        raise ModelLoadError(f"{name!r}: is no name of a model; name a folder or a hub id")
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -68,7 +74,7 @@ def find_checkpoint(
         return collect(lambda file: _in_folder(folder, file), name, tokenizer)
     if not isinstance(folder_or_hub_id, str):
         raise ModelLoadError(f"{name}: no such folder")
-    return _on_hub(name, revision, tokenizer)
+    return _on_hub(name, revision, tokenizer, local_files_only)
 
 
 def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
@@ -98,9 +104,9 @@ def _weights(get: Get, name: str) -> tuple[Path, ...]:
     if index := get(SHARD_INDEX):
         try:
             shards = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+                set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
             )
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise ModelLoadError(f"{index}: not an index of shards: {error!r}") from error
         # A name such as ../../x would reach outside the checkpoint.
         if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shards):
@@ -115,12 +121,38 @@ def _weights(get: Get, name: str) -> tuple[Path, ...]:
     raise ModelLoadError(f"{name}: has no weights: neither {SAFETENSORS}, shards, nor {PICKLE}")
 
 
+def check_head(files: CheckpointFiles) -> None:
+    """See that the weights have a reranker's head, without reading them.
+
+    An embedding model's config.json looks like a reranker's. Only the headers of safetensors files
+    are read; a pickled file is taken on trust.
+
+    Raises:
+        ModelLoadError: There is none, or a file is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    names: set[str] = set()
+    for path in files.weights:
+        if path.suffix != ".safetensors":
+            return
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names.update(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+    if HEAD not in names:
+        raise ModelLoadError(f"{files.weights[0]}: lacks {HEAD}; not a JinaBERT reranker")
+
+
 def _in_folder(folder: Path, file: str) -> Path | None:
     path = folder / file
     return path if path.is_file() else None
 
 
-def _on_hub(name: str, revision: str | None, tokenizer: bool) -> CheckpointFiles:
+def _on_hub(
+    name: str, revision: str | None, tokenizer: bool, local_files_only: bool
+) -> CheckpointFiles:
     try:
         from .hub import HubModel
     except ImportError as error:
@@ -132,5 +164,7 @@ def _on_hub(name: str, revision: str | None, tokenizer: bool) -> CheckpointFiles
         try:
             return collect(model.cached, name, tokenizer)
         except ModelLoadError:
+            if local_files_only:
+                raise
             model.check_online()
         return collect(model.downloaded, name, tokenizer)

@@ -77,7 +77,7 @@ class PairTokenizer:
             ModelLoadError: It cannot be read, or has no template for pairs.
         """
         try:
-            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer = open_tokenizer(path)
         except Exception as error:  # the Rust side raises nothing narrower
             raise ModelLoadError(f"{path}: cannot be read as a tokenizer: {error}") from error
         try:
@@ -118,6 +118,15 @@ class PairTokenizer:
             + document_types
             + types_after,
         )
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a `tokenizer.json`, which may begin with a byte order mark.
+
+    Raises:
+        Exception: It cannot be read; `tokenizers` raises nothing narrower.
+    """
+    return Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
 
 
 def _find_template(tokenizer: Tokenizer) -> _Template:

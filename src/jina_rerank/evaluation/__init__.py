@@ -11,7 +11,7 @@ Needs the extra `eval`. The command is `jina-rerank eval`.
 """
 
 from .bi_encoder import BiEncoderSystem
-from .collection import Collection, Qrels, load_collection, read_beir
+from .collection import Collection, load_collection, read_beir
 from .evaluate import Cost, Evaluation, SystemResult, evaluate
 from .first_stage import Run, bm25, read_candidates, read_first_stage, read_run, write_run
 from .measures import (
@@ -22,6 +22,7 @@ from .measures import (
     measure,
     paired_test,
 )
+from .qrels import Qrels
 from .systems import (
     Bm25System,
     Candidates,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os import fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._quiet import quiet
 from ..errors import ModelLoadError, ScoringError
+from ..names import find_other_source
 from ..scorers._device import choose_device
 from ._extra import import_extra
 
@@ -33,9 +35,11 @@ def load_encoder(
         install: The command that brings what is missing.
 
     Raises:
-        ConfigurationError: sentence-transformers is missing.
+        ConfigurationError: sentence-transformers is missing, or the name is blank or the embedded
+            model's.
         ModelLoadError: The model cannot be loaded.
     """
+    model = fspath(find_other_source(model))
     library = import_extra("sentence_transformers", install)
     try:
         with quiet():

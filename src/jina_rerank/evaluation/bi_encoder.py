@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from ..names import find_other_source
 from ..scorers._weights import find_weights
 from .systems import Candidates, SystemScores, fingerprint_of
 
@@ -26,7 +27,8 @@ class BiEncoderSystem:
         batch_size: How many texts are embedded at a time.
 
     Raises:
-        ConfigurationError: From `warm_up`: sentence-transformers is missing.
+        ConfigurationError: The name is blank or the embedded model's. From `warm_up`:
+            sentence-transformers is missing.
         ModelLoadError: From `warm_up`: the model cannot be loaded.
     """
 
@@ -38,7 +40,7 @@ class BiEncoderSystem:
         max_length: int | None = None,
         batch_size: int = 32,
     ) -> None:
-        self._model = fspath(model)
+        self._model = fspath(find_other_source(model))
         self._name = name or self._model
         self._max_length = max_length
         self._batch_size = batch_size

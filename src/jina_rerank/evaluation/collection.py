@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from .._inputs import check_query
-from .._lines import find_file, read_lines, read_objects, take_id, take_text
+from .._lines import find_file, read_objects, take_id, take_text, typed_text
 from ..errors import InputError
-
-Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
-"""Grades by query id and document id: 0 is not relevant, higher is more relevant."""
+from .qrels import Qrels, read_qrels
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,12 @@ class Collection:
     def judgements(self) -> int:
         """How many pairs of query and document are judged."""
         return sum(map(len, self.qrels.values()))
+
+    @property
+    def missing_documents(self) -> list[str]:
+        """The judged documents that `documents` lacks, each once; nobody can find them."""
+        judged = dict.fromkeys(document for grades in self.qrels.values() for document in grades)
+        return [document for document in judged if document not in self.documents]
 
     def take(self, count: int) -> Collection:
         """The same collection with fewer queries, evenly spread, and all documents.
@@ -84,8 +87,8 @@ def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> 
     """A collection in BEIR layout.
 
     The folder holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and
-    `qrels/SPLIT.tsv` (query id, document id, grade, with or without a heading); each may be
-    gzipped, with `.gz` behind its name.
+    `qrels/SPLIT.tsv`, see `read_qrels`; each may be gzipped, with `.gz` behind its name. Judged
+    documents that the corpus lacks are `missing_documents`.
 
     Args:
         folder: Where it is.
@@ -95,7 +98,7 @@ def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> 
     Raises:
         InputError: A file is missing or a line cannot be used; it names file and line.
     """
-    qrels, judged_at = _read_qrels(_find_qrels(folder, split))
+    qrels, judged_at = read_qrels(_find_qrels(folder, split))
     texts = _read_texts(_existing(folder / "queries.jsonl"))
     for query, where in judged_at.items():
         if query not in texts:
@@ -111,7 +114,7 @@ def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> 
             next(iter(judged_at.values())), "judges a document that corpus.jsonl lacks, as all do"
         )
     return Collection(
-        name=name or folder.resolve().name,
+        name=name or typed_text(folder.resolve().name),
         queries=queries,
         documents=documents,
         qrels={query: qrels[query] for query in queries},
@@ -146,34 +149,9 @@ def _read_texts(path: Path) -> dict[str, tuple[str, str]]:
         if identifier in texts:
             raise InputError(where, f"has the _id {identifier!r} of {texts[identifier][1]} again")
         text = take_text(value, "text", where)
-        title = value.get("title") or ""
+        # A missing one is often null.
+        title = "" if value.get("title") is None else take_text(value, "title", where)
         texts[identifier] = f"{title} {text}".strip(), where
     if not texts:
         raise InputError(str(path), "is empty")
     return texts
-
-
-def _read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
-    """Grades, and where each query is first judged."""
-    qrels: dict[str, dict[str, int]] = {}
-    judged_at: dict[str, str] = {}
-    for number, (where, line) in enumerate(read_lines(path)):
-        fields = line.split("\t")
-        if len(fields) != 3:
-            raise InputError(
-                where, f"must be query id, document id and grade between tabs, not {line!r}"
-            )
-        query, document, grade = fields
-        try:
-            number_of_grade = int(grade)
-        except ValueError:
-            if number == 0 and not any(map(str.isdigit, grade)):
-                continue  # the heading
-            raise InputError(where, f"has the grade {grade!r}, which is no whole number") from None
-        grades = qrels.setdefault(query, {})
-        if grades.setdefault(document, number_of_grade) != number_of_grade:
-            raise InputError(where, f"judges {document!r} for {query!r} again, and differently")
-        judged_at.setdefault(query, where)
-    if not qrels:
-        raise InputError(str(path), "has no judgements")
-    return qrels, judged_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import time
@@ -27,6 +28,8 @@ from .systems import (
     System,
     SystemScores,
 )
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 16
 """Queries that are scored together, so that batches are full, and kept together."""
@@ -86,12 +89,14 @@ class Evaluation:
         collection: What they were evaluated on.
         depth: How many documents of the first stage each system ordered, at most.
         measures: The names of the measures.
+        ignore_identical_ids: Whether a document with the query's own id was left out.
         results: One for each system; the first is the first stage itself.
     """
 
     collection: Collection
     depth: int
     measures: tuple[str, ...]
+    ignore_identical_ids: bool
     results: tuple[SystemResult, ...]
 
     @property
@@ -141,6 +146,7 @@ def evaluate(
     *,
     depth: int = 100,
     measures: Sequence[str] = DEFAULT_MEASURES,
+    ignore_identical_ids: bool = False,
     state: Path | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -153,6 +159,8 @@ def evaluate(
         systems: What to compare, each with a name of its own.
         depth: How many of the first stage's best to order, at least 1.
         measures: Names that ir-measures knows.
+        ignore_identical_ids: Leave out the candidate that has the query's own id, for collections
+            whose queries are documents too, as BEIR does. A judgement of it counts nevertheless.
         state: A folder to keep finished queries in, one file for each system that has a
             fingerprint. A later call goes on where the files' fingerprints say that collection,
             candidates and system are the same, and starts anew where not. One call at a time.
@@ -169,7 +177,14 @@ def evaluate(
         RerankError: As a system's `score`.
     """
     _check_names(systems)
-    candidates = _gather(collection, first_stage, depth)
+    candidates = _gather(collection, first_stage, depth, ignore_identical_ids)
+    if missing := collection.missing_documents:
+        logger.warning(
+            "%s: %s judged documents are missing, %r is the first; nobody can find them",
+            collection.name,
+            f"{len(missing):,}",
+            missing[0],
+        )
     scoring = _Scoring(candidates, state, progress)
     results = []
     with nullcontext() if state is None else held(state):
@@ -181,7 +196,7 @@ def evaluate(
             results.append(
                 SystemResult(system.name, run, measure(run, collection.qrels, measures), cost)
             )
-    return Evaluation(collection, depth, tuple(measures), tuple(results))
+    return Evaluation(collection, depth, tuple(measures), ignore_identical_ids, tuple(results))
 
 
 def _check_names(systems: Sequence[System | MixedSystem]) -> None:
@@ -211,12 +226,16 @@ def _called_alike(name: str) -> ConfigurationError:
     return ConfigurationError(f"two systems are called {name!r}; give one another name")
 
 
-def _gather(collection: Collection, first_stage: Run, depth: int) -> list[Candidates]:
+def _gather(
+    collection: Collection, first_stage: Run, depth: int, ignore_identical_ids: bool
+) -> list[Candidates]:
     if depth < 1:
         raise InputError("depth", f"must be at least 1, not {depth}")
     gathered = []
     for query, text in collection.queries.items():
-        found = first_stage.get(query, {})
+        found = dict(first_stage.get(query, {}))
+        if ignore_identical_ids:
+            found.pop(query, None)
         identifiers = best_first(found)[:depth]
         for identifier in identifiers:
             if identifier not in collection.documents:
@@ -359,4 +378,6 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 def file_name(name: str) -> str:
     """A system's name as the name of a file: short, plain, and no two alike."""
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:60]
-    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
+    # A folder's name may hold bytes that are not UTF-8.
+    digest = sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return plain if plain == name else f"{plain}-{digest[:8]}"

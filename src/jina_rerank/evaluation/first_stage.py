@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from .._lines import read_lines, read_objects, take_id
-from .._output import writing
+from .._output import write_text, writing
 from ..errors import InputError
 from ._extra import import_extra
 from .collection import Collection
@@ -26,13 +27,14 @@ def best_first(scores: Mapping[str, float]) -> list[str]:
     return sorted(scores, key=scores.__getitem__, reverse=True)
 
 
-def bm25(collection: Collection, depth: int = 100) -> Run:
+def bm25(collection: Collection, depth: int = 100, *, ignore_identical_ids: bool = False) -> Run:
     """What BM25 finds for each query; see `Bm25Index`.
 
     Args:
         collection: Its documents are searched for its queries.
         depth: How many documents to keep for a query. Fewer are found where fewer share a word
             with it.
+        ignore_identical_ids: As for `evaluate`; another document takes the place of one left out.
 
     Raises:
         InputError: `depth` is below 1.
@@ -41,7 +43,13 @@ def bm25(collection: Collection, depth: int = 100) -> Run:
     if depth < 1:
         raise InputError("depth", f"must be at least 1, not {depth}")
     index = Bm25Index(collection.documents)
-    return {query: index.search(text, depth) for query, text in collection.queries.items()}
+    run = {}
+    for query, text in collection.queries.items():
+        found = index.search(text, depth + ignore_identical_ids)
+        if ignore_identical_ids:
+            found.pop(query, None)
+        run[query] = dict(islice(found.items(), depth))
+    return run
 
 
 class Bm25Index:
@@ -215,7 +223,7 @@ def write_run(run: Run, path: Path, tag: str) -> None:
             previous = min(np.float32(scores[document]), below)
             lines.append(f"{query} Q0 {document} {rank} {previous!s} {tag}\n")
     with writing(path):
-        path.write_text("".join(lines), encoding="utf-8")
+        write_text(path, "".join(lines))
 
 
 def check_identifiers(identifiers: Iterable[str], path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import ConfigurationError, InputError
 from ._extra import import_extra
-from .collection import Qrels
 from .first_stage import Run, best_first
+from .qrels import Qrels
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "Success@10", "R@10", "AP", "R@100")
 """In the words of ir-measures: RR@10 is MRR@10 when averaged, Success@10 the hit rate."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from .._lines import read_text, typed_text
 from ..errors import ConfigurationError, InputError
 from ..reranker import Reranker
 from ._extra import import_extra
@@ -113,15 +114,15 @@ def read_rag_dataset(folder: Path, *, name: str | None = None) -> Collection:
         them, `s1`...; grade 1 for a query's own contexts.
 
     Raises:
-        InputError: The file is missing, or an example cannot be used; it names the example.
+        InputError: The file is missing, or an example cannot be used; it names the example. Or a
+            file is not UTF-8; it names the line.
         ConfigurationError: There is text to be split, and LlamaIndex is missing.
     """
     path = folder / "rag_dataset.json"
+    text = read_text(path)
     try:
-        examples = json.loads(path.read_text(encoding="utf-8-sig"))["examples"]
-    except OSError as error:
-        raise InputError(str(path), f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        examples = json.loads(text)["examples"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             str(path), "is not a LlamaIndex rag_dataset: no list of examples"
         ) from error
@@ -138,7 +139,7 @@ def read_rag_dataset(folder: Path, *, name: str | None = None) -> Collection:
     documents = {identifier: text for text, identifier in passages.items()}
     between = _between(_source_texts(folder / "source_files"), list(passages))
     documents |= {f"s{number}": text for number, text in enumerate(between, 1)}
-    return Collection(name or folder.resolve().name, queries, documents, qrels)
+    return Collection(name or typed_text(folder.resolve().name), queries, documents, qrels)
 
 
 def _read_example(where: str, example: Any) -> tuple[str, list[str]]:  # noqa: ANN401 - JSON
@@ -159,7 +160,7 @@ def _read_example(where: str, example: Any) -> tuple[str, list[str]]:  # noqa: A
 def _source_texts(folder: Path) -> list[str]:
     found = folder.rglob("*")
     files = sorted(path for path in found if path.suffix.lower() in TEXTS and path.is_file())
-    return [path.read_text(encoding="utf-8", errors="replace") for path in files]
+    return [read_text(path) for path in files]
 
 
 def _between(texts: list[str], contexts: Sequence[str]) -> list[str]:

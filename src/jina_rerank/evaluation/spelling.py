@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from ..errors import ConfigurationError
 from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
-from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.base import Scorer
 from ..scorers.cross_encoder import CrossEncoderScorer
 from ..scorers.local import LocalScorer
 from ..scorers.remote import RemoteScorer
 from .bi_encoder import BiEncoderSystem
 from .systems import FIRST_STAGE, Bm25System, FirstStageSystem, MixedSystem, RerankerSystem, System
-
-EMBEDDED_NAMES = ("mini", EMBEDDED_MODEL)
 
 _SERVICE = re.compile(r"(?P<model>[^@]*)(?:@(?P<base_url>.*))?")
 _PART = r"(?:(?P<{0}_weight>[0-9.]+)\*)?(?P<{0}>.+)"
@@ -42,11 +39,11 @@ class Speller:
         """The system, not loaded yet; its name is as it was spelled.
 
         Args:
-            spelled: `mini` for the embedded model; a folder or hub id of a JinaBERT reranker;
-                `cross-encoder:NAME` and `bi-encoder:NAME` for models of sentence-transformers;
-                `remote:MODEL` for Jina's service and `remote:MODEL@URL` for another;
-                `bm25`; or `mix:A+B` for two of these or `first-stage`, half and half, with
-                weights as in `mix:0.3*first-stage+0.7*mini`.
+            spelled: `mini` or `jina-rerank-mini` for the embedded model; a folder or hub id of a
+                JinaBERT reranker; `cross-encoder:NAME` and `bi-encoder:NAME` for models of
+                sentence-transformers; `remote:MODEL` for Jina's service and `remote:MODEL@URL`
+                for another; `bm25`; or `mix:A+B` for two of these or `first-stage`, half and
+                half, with weights as in `mix:0.3*first-stage+0.7*mini`.
 
         Raises:
             ConfigurationError: It cannot be read.
@@ -75,7 +72,7 @@ class Speller:
 
     def _local(self, model: str) -> Scorer:
         return LocalScorer(
-            None if model in EMBEDDED_NAMES else model,
+            model,
             max_length=self.max_length,
             long_documents=self.long_documents,
         )

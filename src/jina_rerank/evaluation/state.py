@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class StateFile:
             lines = self._path.read_bytes().splitlines(keepends=True)
         except OSError:
             lines = []
-        if lines and lines[0] == self._header.encode():
+        if lines and lines[0].removeprefix(BOM_UTF8) == self._header.encode():
             self._usable_bytes = len(lines[0])
             for line in lines[1:]:
                 window = _parse(line)
@@ -90,7 +91,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         window: dict[str, Any] = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return window
 

@@ -37,7 +37,7 @@ def export_onnx(
     `jina_rerank.onnx.graph.build_model`. Weights of more than 2 GB go into model.onnx_data.
 
     Args:
-        model: A folder or a hub id; None for the embedded model.
+        model: A folder or a hub id; None or `jina-rerank-mini` for the embedded model.
         folder: Where to write; made if it is not there. It must be empty.
         int8: Store most matrices as 8-bit integers with one scale a row, about a third of the
             size, and compute their products in integers. Logits then move by some tenths, and
@@ -55,13 +55,13 @@ def export_onnx(
         import onnx
 
         from ..encoders import EncoderModel
-        from ..encoders.files import find_checkpoint
+        from ..scorers.local import find_model
         from .graph import build_model
     except ImportError as error:
         raise ConfigurationError(
             f"an export needs {error.name}, which is not installed: {INSTALL_EXPORT}"
         ) from error
-    source = find_checkpoint(_embedded_folder() if model is None else model)
+    source = find_model(model)
     assert source.tokenizer is not None
     target = OnnxFiles.in_folder(_empty_folder(Path(folder)))
     encoder = EncoderModel.from_pretrained(source.config.parent)
@@ -73,7 +73,7 @@ def export_onnx(
         for name, tensor in encoder.state_dict().items()
     }
     proto = build_model(architecture, weights)
-    config = json.loads(source.config.read_text(encoding="utf-8"))
+    config = json.loads(source.config.read_text(encoding="utf-8-sig"))
     config.pop("quantization", None)  # it tells how model.safetensors is stored
     if config.get("model_type") == MODEL_TYPE:
         config["model_type"] = "bert"  # as in Jina's own; transformers.js refuses unknown ones
@@ -97,12 +97,6 @@ def _empty_folder(folder: Path) -> Path:
     except OSError as error:
         raise InputError("folder", f"{folder} cannot be made: {error.strerror}") from error
     return folder
-
-
-def _embedded_folder() -> Path:
-    from ..scorers.local import embedded_model_folder
-
-    return embedded_model_folder()
 
 
 def _stored(name: str, tensor: Tensor, int8: bool) -> Float32 | Int8Rows:

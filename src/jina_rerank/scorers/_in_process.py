@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from os import PathLike
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, get_args
 from weakref import WeakValueDictionary
 
@@ -55,6 +57,8 @@ class InProcessScorer(ABC):
             raise ConfigurationError(
                 f"long_documents must be one of {get_args(LongDocuments)}, not {long_documents!r}"
             )
+        if revision is not None and not revision.strip():
+            raise ConfigurationError("revision is blank; name a branch, a tag or a commit")
         self._model = model
         self._source = source
         self._revision = revision
@@ -109,6 +113,18 @@ class InProcessScorer(ABC):
     @abstractmethod
     def _key(self) -> Hashable:
         """What tells this scorer's model from all others in the process."""
+
+    def _source_key(self) -> Hashable:
+        """What tells this scorer's source from all others, whatever name is shown.
+
+        A string is a hub id where there is no such folder; a path is always a folder.
+        """
+        if self._source is None:
+            return None
+        folder = Path(self._source).expanduser()
+        if folder.is_dir() or not isinstance(self._source, str):
+            return ("folder", os.path.realpath(folder), self._revision)
+        return ("hub", fspath(self._source), self._revision)
 
     @abstractmethod
     def _load(self) -> PairModel:

@@ -8,8 +8,7 @@ from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 
-EMBEDDED_MODEL = "jina-rerank-mini"
-"""The name and the distribution of the model that ships with the package."""
+from ..names import EMBEDDED_MODEL
 
 Weights = list[object] | None
 """Which weights, of those that may be under one name; None if they are not on this machine."""

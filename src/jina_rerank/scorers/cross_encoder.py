@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
+from ..names import find_other_source
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
 from ._pair_model import TOKENS_PER_BATCH, PairModel
@@ -51,7 +52,7 @@ class CrossEncoderScorer(InProcessScorer):
     ) -> None:
         super().__init__(
             fspath(model),
-            source=model,
+            source=find_other_source(model),
             revision=revision,
             dtype=dtype,
             device=device,
@@ -63,7 +64,7 @@ class CrossEncoderScorer(InProcessScorer):
         return f"CrossEncoderScorer({self.model!r}, dtype={self._dtype!r}, device={self._device!r})"
 
     def _key(self) -> Hashable:
-        return (CrossEncoderScorer, self.model, self._revision, self._dtype, self._device)
+        return (CrossEncoderScorer, self._source_key(), self._dtype, self._device)
 
     def _load(self) -> PairModel:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -13,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ScoringError
+from ..names import EMBEDDED_MODEL, Source, find_source
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._pairs import LongDocuments
 from ._torch import import_torch
-from ._weights import EMBEDDED_MODEL, Weights, find_weights
+from ._weights import Weights, find_weights
 
 if TYPE_CHECKING:
     import torch
 
     from ..encoders import EncoderModel, PairTokenizer, TokenPair
+    from ..encoders.files import CheckpointFiles
 
     Forward = Callable[[torch.Tensor, Sequence[int], torch.Tensor], torch.Tensor]
     """The logits of sequences that lie one after another, from their ids, lengths and types."""
@@ -40,7 +41,7 @@ class LocalScorer(InProcessScorer):
     scorers in the process with the same model, dtype and device. No remote code is ever run.
 
     Args:
-        model: None for the embedded model; otherwise a folder or a hub id.
+        model: None or `jina-rerank-mini` for the embedded model; otherwise a folder or a hub id.
         dtype: What to compute in. `"auto"` is bfloat16 where the processor is faster with it,
             otherwise float32.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU;
@@ -59,7 +60,7 @@ class LocalScorer(InProcessScorer):
 
     def __init__(
         self,
-        model: str | PathLike[str] | None = None,
+        model: Source = None,
         *,
         dtype: Dtype = "auto",
         device: str = "auto",
@@ -71,17 +72,17 @@ class LocalScorer(InProcessScorer):
             raise ConfigurationError(
                 f"model must be a hub id or a folder, not {type(model).__name__}"
             )
-        name = EMBEDDED_MODEL if model is None else fspath(model)
+        source = find_source(model)
         super().__init__(
-            name,
-            source=model,
+            EMBEDDED_MODEL if source is None else fspath(source),
+            source=source,
             revision=revision,
             dtype=dtype,
             device=device,
             max_length=max_length,
             long_documents=long_documents,
         )
-        if model is None and revision is not None:
+        if source is None and revision is not None:
             raise ConfigurationError("revision: the embedded model has none; name a hub id")
 
     def __repr__(self) -> str:
@@ -91,16 +92,12 @@ class LocalScorer(InProcessScorer):
         )
 
     def _key(self) -> Hashable:
-        source = self.model
-        if self._source is not None and Path(source).is_dir():
-            source = os.path.realpath(source)
-        return (LocalScorer, source, self._revision, self._dtype, self._device)
+        return (LocalScorer, self._source_key(), self._dtype, self._device)
 
     def _load(self) -> PairModel:
         try:
             import_torch()
             from ..encoders import EncoderModel, PairTokenizer
-            from ..encoders.files import find_checkpoint
         except ImportError as error:
             raise ConfigurationError(
                 f"a local model needs {error.name}, which is not installed: {INSTALL_LOCAL}"
@@ -108,8 +105,7 @@ class LocalScorer(InProcessScorer):
         started = time.perf_counter()
         device = choose_device(self._device)
         dtype = choose_dtype(self._dtype, device)
-        source = embedded_model_folder() if self._source is None else self._source
-        files = find_checkpoint(source, revision=self._revision)
+        files = find_model(self._source, revision=self._revision)
         assert files.tokenizer is not None
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self._source, self._revision)
@@ -168,6 +164,30 @@ class _EncoderPairs:
             return [float(logit) for logit in logits.tolist()]
         except RuntimeError as error:  # what torch raises when memory runs out, among others
             raise ScoringError(f"the model failed on {sum(lengths):,} tokens: {error}") from error
+
+
+def find_model(
+    model: Source, *, revision: str | None = None, local_files_only: bool = False
+) -> CheckpointFiles:
+    """The files that `LocalScorer` loads for a name, downloaded if need be.
+
+    Args:
+        model: As for `LocalScorer`.
+        revision: As for `LocalScorer`.
+        local_files_only: Ask nobody for what is not on this machine.
+
+    Raises:
+        ModelLoadError: A file is missing, or cannot be had.
+        ConfigurationError: The name is blank, or a distribution is not installed.
+    """
+    from ..encoders.files import find_checkpoint
+
+    source = find_source(model)
+    return find_checkpoint(
+        embedded_model_folder() if source is None else source,
+        revision=revision,
+        local_files_only=local_files_only,
+    )
 
 
 def embedded_model_folder() -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from os import PathLike, fspath
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
+from ..names import EMBEDDED_MODEL, Source, find_source
 from ._in_process import InProcessScorer
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._pairs import LongDocuments
-from ._weights import EMBEDDED_MODEL, Weights, find_weights
+from ._weights import Weights, find_weights
 from .local import embedded_model_folder
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class OnnxScorer(InProcessScorer):
     documentation.
 
     Args:
-        model: None for the embedded model, whose graph is built when it is loaded; otherwise a
-            folder that `jina-rerank export` has written: model.onnx, config.json and
-            tokenizer.json.
+        model: None or `jina-rerank-mini` for the embedded model, whose graph is built when it is
+            loaded; otherwise a folder that `jina-rerank export` has written: model.onnx,
+            config.json and tokenizer.json.
         max_length: As for `LocalScorer`.
         long_documents: As for `LocalScorer`.
 
@@ -54,16 +54,17 @@ class OnnxScorer(InProcessScorer):
 
     def __init__(
         self,
-        model: str | PathLike[str] | None = None,
+        model: Source = None,
         *,
         max_length: int = 8192,
         long_documents: LongDocuments = "truncate",
     ) -> None:
         if not isinstance(model, str | PathLike | None):
             raise ConfigurationError(f"model must be a folder, not {type(model).__name__}")
+        source = find_source(model)
         super().__init__(
-            EMBEDDED_MODEL if model is None else fspath(model),
-            source=model,
+            EMBEDDED_MODEL if source is None else fspath(source),
+            source=source,
             revision=None,
             dtype="float32",
             device="cpu",
@@ -78,8 +79,7 @@ class OnnxScorer(InProcessScorer):
         )
 
     def _key(self) -> Hashable:
-        folder = None if self._source is None else os.path.realpath(self._source)
-        return (OnnxScorer, folder)
+        return (OnnxScorer, self._source_key())
 
     def _load(self) -> PairModel:
         embedded = self._source is None

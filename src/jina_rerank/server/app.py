@@ -19,6 +19,7 @@ from .dialects.cohere import Cohere
 from .dialects.jina import Jina
 from .dialects.sagemaker import SageMaker
 from .dialects.tei import Tei
+from .dialects.vllm import Vllm
 from .engine import Engine
 from .logs import Observed
 from .playground import playground_router
@@ -33,7 +34,7 @@ CODES = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 def all_dialects() -> list[Dialect]:
     """Every dialect there is."""
-    return [Jina(), Cohere(), Tei(), SageMaker()]
+    return [Jina(), Cohere(), Tei(), Vllm(), SageMaker()]
 
 
 def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> FastAPI:
@@ -96,6 +97,16 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     )
     async def ready() -> Response:
         return PlainTextResponse(engine.state, 200 if engine.ready else 503)
+
+    @app.get(
+        "/health",
+        summary="Whether it is ready, and its models compute",
+        response_class=PlainTextResponse,
+        responses={503: {"description": "As `/ready` or `/live` says."}},
+    )
+    async def health() -> Response:
+        alive = await live()
+        return await ready() if alive.status_code == 200 else alive
 
     @app.get(
         "/metrics",

@@ -56,6 +56,19 @@ class RankJob:
     max_document_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """Several queries as one request.
+
+    Attributes:
+        model: As in `RankJob`.
+        pairs: Each query with its own candidates; at least one, and none without candidates.
+    """
+
+    model: str | None
+    pairs: Sequence[tuple[str, Sequence[str]]]
+
+
 class Dialect(Protocol):
     """A way of asking for rankings, with its own paths, fields and errors."""
 
@@ -86,7 +99,7 @@ def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
                     # Before its body is read: who has no key is to cost nothing.
                     engine.authorize(request)
                     if request.method == "POST":
-                        request = _ReadRequest(request, await read_json(request, engine.settings))
+                        request = ReadRequest(request, await read_json(request, engine.settings))
                     return await handle(request)
                 except Exception as error:  # noqa: BLE001 - every kind has an answer
                     refused = as_refusal(error)
@@ -101,19 +114,25 @@ def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
     return APIRouter(route_class=Guarded)
 
 
-class _ReadRequest(Request):
-    """A request whose body has been read."""
+class ReadRequest(Request):
+    """A request whose body has been read.
+
+    Attributes:
+        value: What the body's JSON says, before it is checked.
+    """
 
     def __init__(self, request: Request, value: object) -> None:
         super().__init__(request.scope, request.receive)
-        self._value = value
+        self.value = value
 
     async def body(self) -> bytes:
+        """What stands for the body: its bytes are not kept."""
         # Not empty, so that json is asked.
         return b"{}"
 
     async def json(self) -> object:
-        return self._value
+        """The value."""
+        return self.value
 
 
 def stack_of(error: BaseException) -> list[str]:

@@ -6,21 +6,20 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from starlette.requests import Request
 
 from .._inputs import check_request, check_top_n
 from ..errors import ConfigurationError, InputError
-from ..ranking import Ranking
+from ..names import split_served
+from ..ranking import Ranking, Usage
 from ..reranker import Reranker
-from ..scorers._weights import EMBEDDED_MODEL
 from ..scorers.local import LocalScorer
 from .admission import Queue, estimate_tokens
-from .dialect import RankJob
+from .dialect import RankJob, ScoreJob
 from .keys import Keys
 from .metrics import Metrics
 from .pulse import Pulse
@@ -186,27 +185,72 @@ class Engine:
             Refused: UnknownModel, TooLarge, TooLong, TooManyRequests, DeadlineExceeded,
                 ClientGone or Draining.
         """
-        if self._closing:
-            raise Draining("this process is about to end; send it again", retry_after=1.0)
         model = self._find(job.model)
-        tokens = self._measure(job)
+        check_top_n(job.top_n)
+        tokens = self._measure([(job.query, job.documents)])
+
+        async def compute() -> list[Ranking]:
+            return [await self._compute(model, job)]
+
+        count = len(job.documents)
+        (ranking,) = await self._admit(
+            model, compute, request, documents=count, tokens=tokens, top_n=job.top_n
+        )
+        return ranking
+
+    async def score(self, job: ScoreJob, request: Request) -> list[Ranking]:
+        """Answer several queries as one request: they share a place in the queue and batches.
+
+        Args:
+            job: What is asked.
+            request: As for `rank`.
+
+        Returns:
+            One ranking for each query, in the same order.
+
+        Raises:
+            InputError: As for `rank`.
+            RerankError: As for `rank`.
+            Refused: As for `rank`; the limits are those of one request.
+        """
+        model = self._find(job.model)
+        tokens = self._measure(job.pairs)
+        count = sum(len(documents) for _, documents in job.pairs)
+
+        async def compute() -> list[Ranking]:
+            return await model.reranker.arank_many(job.pairs)
+
+        return await self._admit(model, compute, request, documents=count, tokens=tokens)
+
+    async def _admit(
+        self,
+        model: ServedModel,
+        compute: Callable[[], Coroutine[Any, Any, list[Ranking]]],
+        request: Request,
+        *,
+        documents: int,
+        tokens: int,
+        top_n: int | None = None,
+    ) -> list[Ranking]:
+        """What `compute` answers, within the limits of queue and deadline, and counted."""
         note = request.state
-        note.model, note.documents, note.estimated_tokens = model.name, len(job.documents), tokens
-        with self.queue.place(tokens), traced(model.name, len(job.documents), job.top_n) as ranked:
+        note.model, note.documents, note.estimated_tokens = model.name, documents, tokens
+        with self.queue.place(tokens), traced(model.name, documents, top_n) as ranked:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):
-                    ranking = await _unless_gone(self._compute(model, job), request)
+                    rankings = await _unless_gone(compute(), request)
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"it took longer than {self.settings.deadline:g} s; send fewer documents at a "
                     "time, or later",
                     retry_after=1.0,
                 ) from None
-            ranked(ranking)
-        note.tokens = ranking.usage.tokens
-        self.metrics.ranked(model.name, ranking, time.perf_counter() - started)
-        return dataclasses.replace(ranking, model=model.name)
+            whole = _joined(rankings)
+            ranked(whole)
+        note.tokens = whole.usage.tokens
+        self.metrics.ranked(model.name, whole, time.perf_counter() - started)
+        return [dataclasses.replace(ranking, model=model.name) for ranking in rankings]
 
     async def _compute(self, model: ServedModel, job: RankJob) -> Ranking:
         if job.max_document_tokens is not None:
@@ -223,22 +267,26 @@ class Engine:
             raise TooLong(f"{error.argument} is too long; split it, or allow truncation") from None
 
     def _find(self, name: str | None) -> ServedModel:
+        if self._closing:
+            raise Draining("this process is about to end; send it again", retry_after=1.0)
         found = self._models.get(self.models[0] if name is None else name)
         if found is None:
             # Not the name itself: it may be anything, and this goes to the logs of others.
             raise UnknownModel(f"no such model here; there are: {', '.join(self.models)}")
         return found
 
-    def _measure(self, job: RankJob) -> int:
+    def _measure(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> int:
+        """The tokens of a request, estimated, after all checks of what it holds."""
         settings = self.settings
-        if len(job.documents) > settings.max_documents:
+        count = sum(len(documents) for _, documents in pairs)
+        if count > settings.max_documents:
             raise TooLarge(
-                f"documents: {len(job.documents):,} are more than {settings.max_documents:,}; "
+                f"documents: {count:,} are more than {settings.max_documents:,}; "
                 "send fewer at a time"
             )
-        check_request(job.query, job.documents)
-        check_top_n(job.top_n)
-        tokens = estimate_tokens(job.query, job.documents, settings.max_length)
+        for query, documents in pairs:
+            check_request(query, documents)
+        tokens = sum(estimate_tokens(*pair, settings.max_length) for pair in pairs)
         if tokens > settings.max_request_tokens:
             raise TooLarge(
                 f"the request has some {tokens:,} tokens, more than "
@@ -251,15 +299,35 @@ def find_models(settings: Settings) -> list[ServedModel]:
     """What the settings name. Nothing is loaded yet."""
     served = []
     for entry in settings.models:
-        name, equals, source = entry.partition("=")
-        source = source if equals else name
-        # A folder of that name is meant, where there is one.
-        embedded = source == EMBEDDED_MODEL and not Path(source).is_dir()
-        model = None if embedded else source
+        name, model = split_served(entry)
         scorer = LocalScorer(model, max_length=settings.max_length)
         strict = LocalScorer(model, max_length=settings.max_length, long_documents="error")
         served.append(ServedModel(name, Reranker(scorer), Reranker(strict), scorer.abeginnings))
     return served
+
+
+def _joined(rankings: Sequence[Ranking]) -> Ranking:
+    """The cost of one request's rankings together; such rankings share their timings."""
+    first = rankings[0]
+    if len(rankings) == 1:
+        return first
+    usages = [ranking.usage for ranking in rankings]
+    usage = Usage(
+        documents=sum(usage.documents for usage in usages),
+        tokens=_sum(usage.tokens for usage in usages),
+        truncated_documents=_sum(usage.truncated_documents for usage in usages),
+    )
+    return dataclasses.replace(first, hits=(), usage=usage)
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """Their sum, or None where one is not told."""
+    total = 0
+    for number in numbers:
+        if number is None:
+            return None
+        total += number
+    return total
 
 
 async def _unless_gone(work: Coroutine[Any, Any, T], request: Request) -> T:

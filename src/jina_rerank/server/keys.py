@@ -9,7 +9,8 @@ import os
 import re
 from pathlib import Path
 
-from ..errors import ConfigurationError
+from .._lines import read_text
+from ..errors import ConfigurationError, InputError
 from .refusals import Unauthorized
 
 logger = logging.getLogger(__name__)
@@ -110,10 +111,9 @@ def _state_of(file: Path) -> object:
 
 def _read(file: Path) -> dict[str, bytes]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        # Not the error's own text, which would quote what cannot be decoded.
-        raise ConfigurationError(f"{file}: cannot be read ({type(error).__name__})") from None
+        text = read_text(file)
+    except InputError as error:
+        raise ConfigurationError(str(error)) from None
     found = _parse([line.partition("#")[0] for line in text.splitlines()], str(file))
     if not found:
         raise ConfigurationError(f"{file}: holds no keys")

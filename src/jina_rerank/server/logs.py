@@ -37,7 +37,7 @@ FIELDS = (
 """What a line may have beside its message."""
 
 
-PROBES = frozenset({"/live", "/ready", "/metrics", "/ping"})
+PROBES = frozenset({"/live", "/ready", "/health", "/metrics", "/ping"})
 """Asked every few seconds by machines: hardly worth a line in the log, and no trace."""
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import ConfigurationError
+from .._lines import read_text
+from ..errors import ConfigurationError, InputError
 
 PREFIX = "JINA_RERANK_"
 
@@ -131,9 +132,13 @@ class Settings:
 
 def _read_file(file: Path, known: set[str]) -> dict[str, Any]:
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        found = tomllib.loads(read_text(file))
+    except InputError as error:
+        raise ConfigurationError(str(error)) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file}: cannot be read as TOML: {error}") from error
+    except RecursionError:
+        raise ConfigurationError(f"{file}: cannot be read as TOML: nested too deeply") from None
     unknown = sorted(set(found) - known)
     if unknown:
         raise ConfigurationError(f"{file}: there is no setting {unknown[0]!r}")
@@ -144,10 +149,11 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
     """A value as its setting has it; texts are what environments and files hold."""
     try:
         if name == "models":
-            parts = value.split(",") if isinstance(value, str) else value
-            if not isinstance(parts, list | tuple):
+            if isinstance(value, str):
+                value = [part for part in value.split(",") if part.strip()]
+            if not isinstance(value, list | tuple):
                 raise TypeError
-            return tuple(str(part).strip() for part in parts if str(part).strip())
+            return tuple(str(part).strip() for part in value)
         if name == "key_file":
             return value if isinstance(value, Path) else Path(str(value))
         if isinstance(default, bool):

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ..._lines import read_text
+from ..._output import write_text
 from ...errors import InputError
 from ..evaluate import Cost, Evaluation, SystemResult
 from ..measures import PairedTest, confidence_interval
@@ -56,6 +58,8 @@ class Summary:
         queries: How many queries were asked.
         documents: How many documents there are.
         judgements: How many pairs are judged.
+        missing_documents: How many judged documents the collection lacks.
+        ignore_identical_ids: Whether a document with the query's own id was left out.
         depth: How many candidates each query had at most.
         measures: Names of the measures, the most important first.
         rows: One for each system; the first is the first stage.
@@ -67,6 +71,8 @@ class Summary:
     queries: int
     documents: int
     judgements: int
+    missing_documents: int
+    ignore_identical_ids: bool
     depth: int
     measures: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -84,6 +90,8 @@ class Summary:
             queries=len(collection.queries),
             documents=len(collection.documents),
             judgements=collection.judgements,
+            missing_documents=len(collection.missing_documents),
+            ignore_identical_ids=evaluation.ignore_identical_ids,
             depth=evaluation.depth,
             measures=evaluation.measures,
             rows=tuple(_row(evaluation, result) for result in evaluation.results),
@@ -117,9 +125,7 @@ class Summary:
 
 def write_summary(summary: Summary, path: Path) -> None:
     """Write a summary as JSON."""
-    path.write_text(
-        json.dumps(summary.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_text(path, json.dumps(summary.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_summary(path: Path) -> Summary:
@@ -128,11 +134,10 @@ def read_summary(path: Path) -> Summary:
     Raises:
         InputError: The file cannot be read, or is something else.
     """
+    text = read_text(path)
     try:
-        return Summary.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(str(path), f"cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Summary.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(str(path), f"is not the summary of an evaluation: {error!r}") from error
 
 
@@ -150,7 +155,7 @@ def write_per_query(evaluation: Evaluation, path: Path) -> None:
         for query in evaluation.collection.queries
         for result in evaluation.results
     ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _row(evaluation: Evaluation, result: SystemResult) -> Row:

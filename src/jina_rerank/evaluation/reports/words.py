@@ -78,11 +78,16 @@ def _cost(cost: Cost | None) -> list[str]:
 
 def about(summary: Summary) -> str:
     """What was evaluated on what."""
-    return (
+    text = (
         f"{summary.collection}: {summary.queries:,} queries, {summary.documents:,} documents, "
         f"{summary.judgements:,} judgements; each system orders the first stage's best "
         f"{summary.depth:,}"
     )
+    if summary.ignore_identical_ids:
+        text += ", without a document that has the query's own id"
+    if summary.missing_documents:
+        text += f"; judged documents that are missing: {summary.missing_documents:,}"
+    return text
 
 
 def legend(summary: Summary) -> str:

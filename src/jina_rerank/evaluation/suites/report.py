@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..._output import writing
+from ..._output import write_text, writing
 from ..rag import HIT_RATE, MRR
 from ..reports.markdown import markdown_table
 from ..reports.words import ABSENT
@@ -101,9 +101,9 @@ def write_suite(result: SuiteResult, folder: Path) -> None:
     written = json.dumps(suite_dict(result), indent=2, ensure_ascii=False)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{result.suite.name}.json").write_text(written + "\n", encoding="utf-8")
+        write_text(folder / f"{result.suite.name}.json", written + "\n")
         markdown = suite_markdown(result)
-        (folder / f"{result.suite.name}.md").write_text(markdown, encoding="utf-8")
+        write_text(folder / f"{result.suite.name}.md", markdown)
 
 
 def _label(measure: str) -> str:

@@ -165,10 +165,11 @@ def _measure(
 ) -> Figures:
     evaluation = evaluate(
         collection,
-        bm25(collection, depth),
+        bm25(collection, depth, ignore_identical_ids=suite.ignore_identical_ids),
         systems,
         depth=depth,
         measures=suite.measures,
+        ignore_identical_ids=suite.ignore_identical_ids,
         state=state,
         progress=progress,
     )

@@ -52,6 +52,7 @@ class Suite:
         sets: Its sets; empty where they are whatever the data folder holds.
         measures: The measures whose means over the sets are its figures.
         note: What must be known to compare the figures with published ones.
+        ignore_identical_ids: Whether a document with the query's own id is left out.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Suite:
     sets: tuple[SuiteSet, ...]
     measures: tuple[str, ...]
     note: str
+    ignore_identical_ids: bool = False
 
 
 def _one(name: str, known_as: str) -> SuiteSet:
@@ -99,8 +101,10 @@ BEIR = Suite(
     note=(
         "The published means are over 17 sets, of which the model card does not say which they "
         "are. BEIR has 18 beside MS MARCO; this suite takes all but Robust04. Nor does the card "
-        "say what the first stage was; here it is BM25."
+        "say what the first stage was; here it is BM25. A document with the query's own id is left "
+        "out, as BEIR does."
     ),
+    ignore_identical_ids=True,
 )
 
 LOCO = Suite(

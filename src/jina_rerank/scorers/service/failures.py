@@ -139,7 +139,7 @@ def find_request_id(reply: Reply) -> str | None:
 def _read_words(reply: Reply) -> _Words:
     try:
         body = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _Words(_first_words(reply.body.decode("utf-8", "replace")))
     if isinstance(body, str):
         return _Words(body)

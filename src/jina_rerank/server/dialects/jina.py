@@ -1,5 +1,7 @@
 """Jina's dialect: `POST /v1/rerank` and `GET /v1/models`, as the hosted service has them.
 
+`/reranking` and `/v1/reranking` are llama.cpp's names of the same; `/rerank` is in tei.py.
+
 Its contract (hosted OpenAPI, version 2026.04.02): scores have eight decimals; a document comes back
 in the shape in which it was sent, a string as a string and an object as an object; what was not
 asked for is left out and not null; usage holds `total_tokens` only.
@@ -25,6 +27,13 @@ from ..refusals import (
     TooLong,
     UnknownModel,
 )
+
+PATHS = {
+    "/v1/rerank": "jina_rerank",
+    "/v1/reranking": "jina_v1_reranking",
+    "/reranking": "jina_reranking",
+}
+"""Where rankings are asked for, with the operation's id in OpenAPI."""
 
 DECIMALS = 8
 """Of a score, as in the hosted service's answers."""
@@ -107,25 +116,20 @@ class Jina:
         router = guarded_router(engine, refusal)
         started = int(time.time())
 
-        @router.post(
-            "/v1/rerank",
-            response_model=RerankResponse,
-            responses={
-                status: {"model": JinaError}
-                for status in (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
-            },
-            summary="Rank documents by their relevance to a query",
-            operation_id="jina_rerank",
-        )
         async def rerank(body: RerankRequest, request: Request) -> JSONResponse:
-            job = RankJob(
-                body.model,
-                _text(body.query),
-                [_text(document) for document in body.documents],
-                body.top_n,
-                body.truncation,
-            )
-            return JSONResponse(_answer(await engine.rank(job, request), body))
+            return JSONResponse(await rank_as_jina(engine, body, request))
+
+        for path, operation in PATHS.items():
+            router.post(
+                path,
+                response_model=RerankResponse,
+                responses={
+                    status: {"model": JinaError}
+                    for status in (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
+                },
+                summary="Rank documents by their relevance to a query",
+                operation_id=operation,
+            )(rerank)
 
         @router.get(
             "/v1/models",
@@ -144,6 +148,28 @@ class Jina:
             )
 
         return router
+
+
+async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) -> dict[str, Any]:
+    """A ranking in this dialect's words.
+
+    Args:
+        engine: What ranks.
+        body: What is asked.
+        request: Who asks.
+
+    Raises:
+        RerankError: As `Engine.rank`.
+        Refused: As `Engine.rank`.
+    """
+    job = RankJob(
+        body.model,
+        _text(body.query),
+        [_text(document) for document in body.documents],
+        body.top_n,
+        body.truncation,
+    )
+    return _answer(await engine.rank(job, request), body)
 
 
 def refusal(refused: Refused, request: Request) -> JSONResponse:

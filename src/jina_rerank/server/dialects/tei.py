@@ -1,21 +1,25 @@
-"""The dialect of Hugging Face's text-embeddings-inference 1.8: `POST /rerank`.
+"""The dialect of Hugging Face's text-embeddings-inference 1.8: `POST /rerank` and `GET /info`.
 
 The answer is a bare list with all documents, best first. Differences to the original: `model` is
 the first that is served, as there is no field for it; documents are cut on the right only; a
 request may have more than 32 texts.
+
+Other services have the same path, vLLM, infinity and llama.cpp among them: a request with
+`documents` instead of `texts` is one in Jina's dialect, and is answered in it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
+from ... import __version__
 from ...ranking import RankedDocument
-from ..dialect import RankJob, guarded_router
+from ..dialect import RankJob, ReadRequest, guarded_router
 from ..engine import Engine
 from ..refusals import (
     DeadlineExceeded,
@@ -28,7 +32,12 @@ from ..refusals import (
     UnusableInput,
     WrongField,
 )
-from ._errors import documented, error_response
+from ._errors import FORM, documented, error_response, without_forms
+from .jina import JinaError, RerankRequest, RerankResponse, rank_as_jina
+from .jina import refusal as refusal_as_jina
+
+LITELLM = "litellm/"
+"""How LiteLLM begins to say who it is."""
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
@@ -56,6 +65,21 @@ class TeiRerankRequest(BaseModel):
     truncation_direction: Literal["Right", "right", "Left", "left"] = "Right"
 
 
+TEI, JINA = f"{FORM}TEI does", f"{FORM}Jina does"
+
+
+def _dialect_of(body: object) -> str:
+    """Which dialect a body is in; TEI itself ignores fields that it does not know."""
+    known = isinstance(body, dict) and "documents" in body and "texts" not in body
+    return JINA if known else TEI
+
+
+TeiOrJinaRequest = Annotated[
+    Annotated[TeiRerankRequest, Tag(TEI)] | Annotated[RerankRequest, Tag(JINA)],
+    Discriminator(_dialect_of),
+]
+
+
 class TeiRank(BaseModel):
     """One text of the ranking; `index` is its place in the request."""
 
@@ -71,49 +95,139 @@ class TeiError(BaseModel):
     error_type: ErrorType
 
 
+class TeiLabels(BaseModel):
+    """The one score that a reranker has, as a class."""
+
+    id2label: dict[str, str] = {"0": "LABEL_0"}
+    label2id: dict[str, int] = {"LABEL_0": 0}
+
+
+class TeiModelType(BaseModel):
+    """The kind of model."""
+
+    reranker: TeiLabels = TeiLabels()
+
+
+class TeiInfo(BaseModel):
+    """The model and the service's limits, in text-embeddings-inference's fields.
+
+    Attributes:
+        model_id: The name of the first model that is served.
+        model_sha: Its revision, which is not told.
+        model_dtype: `"auto"`: what it computes in is chosen when it is loaded.
+        model_type: A reranker.
+        max_concurrent_requests: How many of the longest pairs may wait; of shorter ones, more.
+        max_input_length: Longest pair in tokens.
+        max_batch_tokens: Most tokens in a request, estimated.
+        max_batch_requests: None: batches are bounded in tokens.
+        max_client_batch_size: Most texts in a request.
+        auto_truncate: Texts that are too long are cut, unless a request forbids it.
+        tokenization_workers: How many tokenize.
+        version: This package's.
+        sha: None.
+        docker_label: None.
+    """
+
+    model_id: str
+    model_sha: None = None
+    model_dtype: str = "auto"
+    model_type: TeiModelType = TeiModelType()
+    max_concurrent_requests: int
+    max_input_length: int
+    max_batch_tokens: int
+    max_batch_requests: None = None
+    max_client_batch_size: int
+    auto_truncate: bool = True
+    tokenization_workers: int = 1
+    version: str = __version__
+    sha: None = None
+    docker_label: None = None
+
+
 class _NoTexts(Refused):
     status = 400
     code = "Empty"
 
 
 class Tei:
-    """`POST /rerank`; see `Dialect`."""
+    """`POST /rerank` and `GET /info`; see `Dialect`."""
 
     def router(self, engine: Engine) -> APIRouter:
-        """The route; see `Dialect.router`."""
+        """The routes; see `Dialect.router`."""
         router = guarded_router(engine, _answer)
 
         @router.post(
             "/rerank",
             tags=["text-embeddings-inference"],
-            summary="Rank texts, as text-embeddings-inference does",
+            summary="Rank texts, as text-embeddings-inference does, or documents, as Jina does",
             operation_id="tei_rerank",
+            response_model=list[TeiRank] | RerankResponse,
             response_model_exclude_none=True,
-            responses=documented(TeiError),
+            responses=documented(TeiError | JinaError),
         )
         async def rerank(
-            asked: TeiRerankRequest, request: Request, response: Response
-        ) -> list[TeiRank]:
-            if not asked.texts:
-                raise _NoTexts("`texts` cannot be empty")
-            if asked.truncation_direction in {"Left", "left"}:
-                raise _wrong("truncation_direction", "texts are cut on the right only")
-            job = RankJob(None, asked.query, asked.texts, truncation=asked.truncate)
-            ranking = await engine.rank(job, request)
-            characters = sum(len(asked.query) + len(text) for text in asked.texts)
-            response.headers["x-compute-characters"] = str(characters)
-            if ranking.usage.tokens is not None:
-                response.headers["x-compute-tokens"] = str(ranking.usage.tokens)
-            return [
-                TeiRank(
-                    index=hit.index,
-                    score=_logit(hit) if asked.raw_scores else hit.score,
-                    text=hit.text if asked.return_text else None,
-                )
-                for hit in ranking
-            ]
+            asked: TeiOrJinaRequest, request: Request, response: Response
+        ) -> list[TeiRank] | Response:
+            if isinstance(asked, TeiRerankRequest):
+                return await _rank(engine, asked, request, response)
+            ranking = await rank_as_jina(engine, asked, request)
+            if request.headers.get("user-agent", "").startswith(LITELLM):
+                _make_plain(ranking)
+            return JSONResponse(ranking)
+
+        @router.get(
+            "/info",
+            tags=["text-embeddings-inference"],
+            summary="Show the first model and the limits, as text-embeddings-inference does",
+            operation_id="tei_info",
+            responses={401: {"model": TeiError}},
+        )
+        async def info() -> TeiInfo:
+            settings = engine.settings
+            return TeiInfo(
+                model_id=engine.models[0],
+                max_concurrent_requests=max(1, settings.max_queued_tokens // settings.max_length),
+                max_input_length=settings.max_length,
+                max_batch_tokens=settings.max_request_tokens,
+                max_client_batch_size=settings.max_documents,
+            )
 
         return router
+
+
+async def _rank(
+    engine: Engine, asked: TeiRerankRequest, request: Request, response: Response
+) -> list[TeiRank]:
+    if not asked.texts:
+        raise _NoTexts("`texts` cannot be empty")
+    if asked.truncation_direction in {"Left", "left"}:
+        raise _wrong("truncation_direction", "texts are cut on the right only")
+    job = RankJob(None, asked.query, asked.texts, truncation=asked.truncate)
+    ranking = await engine.rank(job, request)
+    characters = sum(len(asked.query) + len(text) for text in asked.texts)
+    response.headers["x-compute-characters"] = str(characters)
+    if ranking.usage.tokens is not None:
+        response.headers["x-compute-tokens"] = str(ranking.usage.tokens)
+    return [
+        TeiRank(
+            index=hit.index,
+            score=_logit(hit) if asked.raw_scores else hit.score,
+            text=hit.text if asked.return_text else None,
+        )
+        for hit in ranking
+    ]
+
+
+def _make_plain(ranking: dict[str, Any]) -> None:
+    """Have an answer in Jina's dialect be one that both of LiteLLM's readers can read.
+
+    Its providers `hosted_vllm/` and `infinity/` send the same request to this path. The one fails
+    on a document that is a string, as infinity answers, the other on an object, as vLLM does. Both
+    go without. What `prompt_tokens` leaves of `total_tokens` they book as output.
+    """
+    for result in ranking["results"]:
+        result.pop("document", None)
+    ranking["usage"]["prompt_tokens"] = ranking["usage"]["total_tokens"]
 
 
 def _logit(hit: RankedDocument) -> float:
@@ -127,6 +241,10 @@ def _wrong(field: str, message: str) -> InvalidRequest:
 
 
 def _answer(refused: Refused, request: Request) -> Response:
+    refused = without_forms(refused)
+    # Before a body has been read nobody knows its dialect, and the path's own is taken.
+    if isinstance(request, ReadRequest) and _dialect_of(request.value) == JINA:
+        return refusal_as_jina(refused, request)
     # What has failed at the model is a 424 there, and a text that is too long as wrong as any.
     status = {InternalFailure: 424, TooLong: 422}.get(type(refused), refused.status)
     message = refused.message

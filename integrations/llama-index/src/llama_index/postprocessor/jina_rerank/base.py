@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, SecretStr
@@ -24,6 +24,7 @@ from jina_rerank.plugin import (
     build_reranker,
     check_threshold,
     check_top_n,
+    name_of_path,
 )
 
 dispatcher = get_dispatcher(__name__)
@@ -143,7 +144,7 @@ class JinaRerank(BaseNodePostprocessor):
         # At once, and over the argument: error trackers read the locals of frames that raise.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         settings = {
-            "model": None if model is None else fspath(model),
+            "model": name_of_path(model),
             "backend": backend,
             "api_key": api_key,
             "base_url": base_url,

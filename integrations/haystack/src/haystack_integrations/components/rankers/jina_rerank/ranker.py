@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from copy import deepcopy
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, Self
 
 from haystack import Document, component, default_from_dict, default_to_dict
@@ -19,6 +19,7 @@ from jina_rerank.plugin import (
     build_reranker,
     check_threshold,
     check_top_n,
+    name_of_path,
 )
 
 from ._documents import RankerOutput, answer, deduplicate, tag_span
@@ -94,7 +95,7 @@ class JinaRanker:
         reranker: Reranker | None = None,
     ) -> None:
         # YAML knows no paths.
-        self.model = fspath(model) if isinstance(model, PathLike) else model
+        self.model = name_of_path(model)
         self.top_k = _check_top_k(top_k)
         self.score_threshold = check_threshold(score_threshold, "score_threshold")
         if isinstance(meta_fields_to_embed, str):

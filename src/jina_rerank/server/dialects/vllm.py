@@ -1,0 +1,228 @@
+"""The dialect of vLLM's score API: `POST /score` and `POST /v1/score`, as of its version 0.20.
+
+A score for each pair of texts, in the order of the pairs. `text_1` holds the queries and `text_2`
+the documents: one query for all documents, or as many queries as documents. Differences to the
+original: texts that are too long are cut, whatever `truncate_prompt_tokens` says; `data_1`,
+`queries` and what stands beside them are no names for the two here; there are no images.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..._inputs import check_query, check_text
+from ...errors import InputError
+from ...ranking import RankedDocument
+from ..dialect import ScoreJob, guarded_router
+from ..engine import Engine
+from ..refusals import InvalidRequest, Refused, TooLarge, UnknownModel, WrongField
+from ._errors import FORM, documented, error_response, without_forms
+
+PATHS = {"/score": "vllm_score", "/v1/score": "vllm_v1_score"}
+"""Where scores are asked for, with the operation's id in OpenAPI."""
+
+TYPES = {
+    401: "AuthenticationError",
+    404: "NotFoundError",
+    429: "RateLimitError",
+}
+"""Names of errors by status; of all others below 500 `BadRequestError`, above it
+`InternalServerError`."""
+
+
+STRING, LIST = f"{FORM}a string", f"{FORM}a list"
+
+
+def _form_of(texts: object) -> str:
+    """Which of the two forms was meant, so that errors are about that one only."""
+    return LIST if isinstance(texts, list) else STRING
+
+
+Texts = Annotated[
+    Annotated[str, Tag(STRING)]
+    | Annotated[list[str], Field(min_length=1, fail_fast=True), Tag(LIST)],
+    Discriminator(_form_of),
+]
+
+
+class VllmScoreRequest(BaseModel):
+    """Pairs of texts.
+
+    Attributes:
+        model: A served name; None is the first that is served.
+        text_1: The query of all documents, or as many queries as there are documents.
+        text_2: The documents.
+        use_activation: False asks for logits instead of their sigmoids.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    model: str | None = None
+    text_1: Texts
+    text_2: Texts
+    use_activation: bool | None = None
+
+
+class VllmScore(BaseModel):
+    """The score of one pair; `index` is its place in the request."""
+
+    index: int
+    object: Literal["score"] = "score"
+    score: float
+
+
+class VllmUsage(BaseModel):
+    """How many tokens the model read, each document's with its query and special tokens."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: None = None
+
+
+class VllmScoreResponse(BaseModel):
+    """A score for each pair, in the order of the pairs.
+
+    Attributes:
+        id: The request's, behind a prefix.
+        object: Says that `data` is a list.
+        created: When, in seconds since 1970.
+        model: The name that is served.
+        data: The scores.
+        usage: What they cost.
+    """
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[VllmScore]
+    usage: VllmUsage
+
+
+class VllmErrorInfo(BaseModel):
+    """What is wrong, as OpenAI's clients read it.
+
+    Attributes:
+        message: What is wrong and what to do about it.
+        type: The kind of error.
+        param: The field at fault, if it is one field.
+        code: The HTTP status.
+    """
+
+    message: str
+    type: str
+    param: str | None = None
+    code: int
+
+
+class VllmError(BaseModel):
+    """Why there are no scores."""
+
+    error: VllmErrorInfo
+
+
+class Vllm:
+    """`POST /score` and `POST /v1/score`; see `Dialect`."""
+
+    def router(self, engine: Engine) -> APIRouter:
+        """The routes; see `Dialect.router`."""
+        router = guarded_router(engine, _answer)
+
+        async def score(asked: VllmScoreRequest, request: Request) -> VllmScoreResponse:
+            queries, documents = _check_texts(asked)
+            # By their query: the same query for many documents is the common case.
+            places: dict[str, list[int]] = {}
+            for i, query in enumerate(queries):
+                places.setdefault(query, []).append(i)
+            _check_blank(places, documents)
+            job = ScoreJob(
+                asked.model,
+                [(query, [documents[i] for i in found]) for query, found in places.items()],
+            )
+            rankings = await engine.score(job, request)
+            scores = {
+                found[hit.index]: _logit(hit) if asked.use_activation is False else hit.score
+                for found, ranking in zip(places.values(), rankings, strict=True)
+                for hit in ranking
+            }
+            tokens = sum(ranking.usage.tokens or 0 for ranking in rankings)
+            return VllmScoreResponse(
+                id=f"score-{request.state.request_id}",
+                created=int(time.time()),
+                model=rankings[0].model,
+                data=[VllmScore(index=i, score=scores[i]) for i in range(len(documents))],
+                usage=VllmUsage(prompt_tokens=tokens, total_tokens=tokens),
+            )
+
+        for path, operation in PATHS.items():
+            router.post(
+                path,
+                tags=["vLLM"],
+                summary="Score pairs of texts, as vLLM does",
+                operation_id=operation,
+                responses=documented(VllmError),
+            )(score)
+        return router
+
+
+def _check_texts(asked: VllmScoreRequest) -> tuple[list[str], list[str]]:
+    """As many queries as documents, each of which can be used."""
+    queries = [check_query(text, name) for name, text in _named("text_1", asked.text_1)]
+    documents = [check_text(text, name) for name, text in _named("text_2", asked.text_2)]
+    if len(queries) == 1:
+        return queries * len(documents), documents
+    if len(queries) != len(documents):
+        raise InputError(
+            "text_1",
+            f"has {len(queries):,} texts for {len(documents):,} in text_2; "
+            "send one, or as many as in text_2",
+        )
+    return queries, documents
+
+
+def _named(field: str, texts: str | list[str]) -> Iterator[tuple[str, str]]:
+    """Each text with the name by which an error calls it."""
+    if isinstance(texts, str):
+        yield field, texts
+        return
+    for i, text in enumerate(texts):
+        yield f"{field}[{i}]", text
+
+
+def _check_blank(places: dict[str, list[int]], documents: Sequence[str]) -> None:
+    """Refuse a query all of whose documents are blank, by the names that they have here."""
+    for found in places.values():
+        if not any(documents[i].strip() for i in found):
+            name = "text_2" if len(found) == len(documents) else f"text_2[{found[0]}]"
+            raise InputError(name, "is blank; send the text to score")
+
+
+def _logit(hit: RankedDocument) -> float:
+    if hit.logit is None:
+        problem = "the model here tells no logits; leave it out"
+        raise InvalidRequest([WrongField(("body", "use_activation"), problem, "value_error")])
+    return hit.logit
+
+
+def _answer(refused: Refused, request: Request) -> Response:
+    refused = without_forms(refused)
+    status, param, message = refused.status, None, refused.message
+    if isinstance(refused, InvalidRequest):
+        status = 400
+        # The first of them, without the place in it: "text_2" of "text_2[3]".
+        param = next((str(f.path[1]).partition("[")[0] for f in refused.fields if f.path[1:]), None)
+    elif isinstance(refused, UnknownModel):
+        status, param = 404, "model"
+    elif isinstance(refused, TooLarge):
+        message = message.replace("documents: ", "text_2: ", 1)
+    kind = TYPES.get(status, "BadRequestError" if status < 500 else "InternalServerError")
+    info = VllmErrorInfo(message=message, type=kind, param=param, code=status)
+    return error_response(VllmError(error=info), status)
