@@ -138,3 +138,48 @@ def test_a_byte_order_mark_before_the_body_is_left_out(service: LiveService, dia
     path, body, *_ = DIALECTS[dialect]
     plain = escaped(body("panda", ["bear", "coffee"]))
     assert post(service, path, b"\xef\xbb\xbf" + plain).status_code == 200
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": ""},
+        {"content-type": "application/octet-stream"},
+        {"content-type": "Application/Octet-Stream; charset=binary"},
+        {"content-type": "binary/octet-stream"},
+        {"content-type": "application/json; charset=utf-8"},
+        {"content-type": "application/vnd.api+json"},
+    ],
+)
+def test_a_client_that_does_not_say_what_it_sends_is_answered(
+    service: LiveService, dialect: str, headers: dict[str, str]
+) -> None:
+    path, body, *_ = DIALECTS[dialect]
+    content = escaped(body("panda", ["bear", "coffee"]))
+    reply = post(service, path, content, headers)
+    assert reply.status_code == 200
+    assert ("content-type" in reply.request.headers) == bool(headers)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "text/plain, application/json"},
+        {"origin": "https://page.example"},
+        {"origin": "null"},
+    ],
+)
+def test_what_a_browser_sends_to_anybody_is_told_which_header_is_wrong(
+    service: LiveService, dialect: str, headers: dict[str, str]
+) -> None:
+    path, body, status, fields, _ = DIALECTS[dialect]
+    reply = post(service, path, escaped(body("panda", ["bear"])), headers)
+    assert reply.status_code == status
+    assert set(reply.json()) == fields
+    assert "content-type: must be application/json" in reply.text

@@ -8,9 +8,18 @@ import json
 import re
 
 from pydantic_core import from_json
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
-from .refusals import ClientGone, SlowRequest, TooLarge, Unreadable, UnsupportedEncoding
+from .refusals import (
+    ClientGone,
+    InvalidRequest,
+    SlowRequest,
+    TooLarge,
+    Unreadable,
+    UnsupportedEncoding,
+    WrongField,
+)
 from .settings import Settings
 
 SURROGATE = (
@@ -27,6 +36,12 @@ _ESCAPES = re.compile(
 """Surrogates as escapes and as bytes; an escaped backslash before a `u` begins none."""
 
 
+UNTYPED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+"""Content types of clients that do not say what they send."""
+
+_JSON_SUFFIX = re.compile(r"application/[^/\s]+\+json")
+
+
 async def read_json(request: Request, settings: Settings) -> object:
     """The body as what its JSON says, within the limits of bytes, time and depth.
 
@@ -35,16 +50,30 @@ async def read_json(request: Request, settings: Settings) -> object:
         settings: `max_body_bytes` and `deadline` apply.
 
     Raises:
+        InvalidRequest: The Content-Type names something else.
         UnsupportedEncoding: The body is compressed: a few kilobytes could become gigabytes.
         TooLarge: It has too many bytes, announced or not.
         SlowRequest: It did not arrive in time.
         ClientGone: It never will.
         Unreadable: It is no JSON, or is nested too deeply; it says where.
     """
+    _check_media_type(request.headers)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         raise UnsupportedEncoding("the body is compressed; send it as it is")
     return parse_json(await _read(request, settings))
+
+
+def _check_media_type(headers: Headers) -> None:
+    named = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if named == "application/json" or _JSON_SUFFIX.fullmatch(named):
+        return
+    # On behalf of any page a browser sends texts, forms and bodies without a type to any address,
+    # the loopback included. It names the page as origin, and nobody else does.
+    if named in UNTYPED and (named or "origin" not in headers):
+        return
+    problem = "must be application/json, with a body that is JSON"
+    raise InvalidRequest([WrongField(("header", "content-type"), problem, "content_type")])
 
 
 def parse_json(body: bytes) -> object:
