@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ CHECKS: Mapping[str, Check] = {
 }
 """The settings that are numbers, and what each of them may be."""
 
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\\?#@,\sA-Z]+")
+
+_ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -43,6 +48,13 @@ class Settings:
             is `jina-rerank-mini`. The first answers requests that name none.
         host: The address to listen on.
         port: The port, up to 65535; 0 takes any that is free.
+        unix_socket: A file to listen on instead, as a socket. Its permissions, 0660 less the
+            umask, say who may connect. It is made at the start and removed at the end; the one of a
+            process that was killed is replaced, and anything else that is there is refused.
+        root_path: The prefix under which a proxy offers the service, such as `/rerank`. The proxy
+            may leave it in the paths or take it away.
+        cors_origins: Origins of web pages that may ask, such as `https://page.example`; `*` is
+            every page, none is no page of another origin.
         key_file: Names and keys, one pair a line; read again when it changes.
         keys: The same in one line, pairs divided by commas. Beside those of the file.
         allow_anonymous: Whether a service without keys may listen on more than the loopback.
@@ -65,6 +77,9 @@ class Settings:
     models: tuple[str, ...] = ("jina-rerank-mini",)
     host: str = "127.0.0.1"
     port: int = 8000
+    unix_socket: Path | None = None
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
     key_file: Path | None = None
     keys: str = field(default="", repr=False)
     allow_anonymous: bool = False
@@ -82,11 +97,24 @@ class Settings:
             raise ConfigurationError("models: name at least one")
         for name, check in CHECKS.items():
             check(getattr(self, name), name)
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigurationError(
+                    "cors_origins: each must be * or an origin such as https://page.example, in "
+                    f"lower case and without a path, not {origin!r}"
+                )
+        if not _ROOT_PATH.fullmatch(self.root_path):
+            raise ConfigurationError(
+                "root_path must be a path such as /rerank, of letters, digits and . _ ~ -, with a "
+                f"slash at its beginning and none at its end, not {self.root_path!r}"
+            )
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise ConfigurationError(
                 f"log_level must be debug, info, warning or error, not {self.log_level!r}"
             )
-        if not self.has_keys and not self.allow_anonymous and not _is_loopback(self.host):
+        # Who may connect to a socket's file is a matter of its permissions.
+        is_local = self.unix_socket is not None or _is_loopback(self.host)
+        if not self.has_keys and not self.allow_anonymous and not is_local:
             raise ConfigurationError(
                 f"without keys the service listens on the loopback only, not on {self.host}: "
                 "set key_file or keys, or allow_anonymous if something in front of it asks for keys"
@@ -108,7 +136,7 @@ class Settings:
 
         Args:
             flags: Those of the command line, by name; None is not given.
-            environment: JINA_RERANK_PORT and so on; models are divided by commas.
+            environment: JINA_RERANK_PORT and so on; models and origins are divided by commas.
             file: TOML, with the names as keys.
 
         Raises:
@@ -134,8 +162,10 @@ class Settings:
         """The settings as plain values, without secrets."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["keys"] = "set" if self.keys else ""
-        values["key_file"] = None if self.key_file is None else str(self.key_file)
-        values["models"] = list(self.models)
+        for name in ("key_file", "unix_socket"):
+            values[name] = None if values[name] is None else str(values[name])
+        for name in ("models", "cors_origins"):
+            values[name] = list(values[name])
         return values
 
 
@@ -153,12 +183,12 @@ def _read_file(file: Path, known: set[str]) -> dict[str, Any]:
 def _parse(name: str, default: object, value: object, where: str) -> object:
     """A value as its setting has it; texts are what environments and files hold."""
     try:
-        if name == "models":
+        if isinstance(default, tuple):
             parts = value.split(",") if isinstance(value, str) else value
             if not isinstance(parts, list | tuple):
                 raise TypeError
             return tuple(str(part).strip() for part in parts if str(part).strip())
-        if name == "key_file":
+        if name in {"key_file", "unix_socket"}:
             return value if isinstance(value, Path) else Path(str(value))
         if isinstance(default, bool):
             return _to_bool(value)
@@ -168,6 +198,8 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
             return number
         if not isinstance(value, str):
             raise TypeError
+        if name == "root_path":
+            return value.rstrip("/")
     except (TypeError, ValueError, OverflowError):
         # The value itself is not said: it may be a key in the wrong place.
         raise ConfigurationError(f"{where}: cannot be read as {type(default).__name__}") from None
