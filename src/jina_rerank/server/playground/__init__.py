@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -42,6 +42,8 @@ HEADERS = {
 
 class PlaygroundRequest(BaseModel):
     """What the page asks for: one model's ranking."""
+
+    model_config = ConfigDict(strict=True)
 
     model: str
     query: str
