@@ -97,8 +97,9 @@ def check_text(text: object, argument: str) -> str:
     except UnicodeEncodeError as error:
         raise InputError(
             argument,
-            f"holds a lone surrogate at {error.start}, so it is not valid Unicode; "
-            'use text.encode("utf-8", "replace").decode()',
+            f"holds a lone surrogate at {error.start}, half of a character that was cut in two, so "
+            "it is not valid Unicode; cut texts between characters, or use "
+            'text.encode("utf-8", "replace").decode()',
         ) from None
     return text
 

@@ -78,3 +78,20 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelLoadError, match=r"tokenizer\.json: cannot be read"):
         PairTokenizer.from_file(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@given(
+    text=st.text(st.sampled_from("ab é漢😀\u0301\n\t panda👩"), min_size=1, max_size=12),
+    tokens=st.integers(1, 12),
+)
+def test_a_beginning_is_made_of_whole_characters_and_is_blank_only_if_its_text_is(
+    kind: str, text: str, tokens: int
+) -> None:
+    tokenizer = PAIRS[kind]
+    (beginning,) = tokenizer.beginnings([text], tokens)
+    assert text.startswith(beginning)
+    assert bool(beginning.strip()) == bool(text.strip())
+    (kept,) = tokenizer.encode([beginning])
+    # It has no more tokens than it may, unless it ends with the first that is visible.
+    assert len(kept) <= tokens or len(beginning.split()) == 1

@@ -75,6 +75,39 @@ def test_no_more_of_a_document_is_read_than_the_limit_allows(
         assert result["document"]["text"] == documents[result["index"]]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("documents", "beginnings"),
+    [
+        (["😀", "🐼🐼 bear"], ["😀", "🐼"]),
+        (["漢字 漢字", "\n\n\t\n 🎉 party"], ["漢", "\n\n\t\n 🎉"]),
+    ],
+)
+def test_a_limit_within_a_character_leaves_that_character(
+    service: LiveService,
+    plain: Reranker,
+    documents: list[str],
+    beginnings: list[str],
+    limit: int,
+) -> None:
+    """The model's tokenizer has a token for each byte of these."""
+    expected = plain.rank(QUERY, beginnings)
+    reply = post(service, documents=documents, max_tokens_per_doc=limit)
+    assert reply.status_code == 200
+    found = {result["index"]: result["relevance_score"] for result in reply.json()["results"]}
+    assert found == pytest.approx({hit.index: hit.score for hit in expected}, abs=1e-6)
+
+
+def test_a_character_that_does_not_fit_is_left_out_and_not_halved(
+    service: LiveService, plain: Reranker
+) -> None:
+    expected = plain.rank(QUERY, ["panda "])
+    for limit in (2, 3, 4, 5):
+        answer = post(service, documents=["panda 😀"], max_tokens_per_doc=limit).json()
+        (result,) = answer["results"]
+        assert result["relevance_score"] == pytest.approx(expected[0].score, abs=1e-6)
+
+
 def test_a_limit_that_is_not_reached_changes_nothing(service: LiveService) -> None:
     with_limit, without = post(service, max_tokens_per_doc=100), post(service)
     assert with_limit.json()["results"] == without.json()["results"]

@@ -86,10 +86,9 @@ def test_a_compressed_body_is_not_unpacked(start, encoding: str) -> None:
         b"nonsense",
         b'{"query": "a", "documents": ["b"], "top_n": NaN}',
         b'{"query": "\xff", "documents": ["b"]}',
-        rb'{"query": "\ud800", "documents": ["b"]}',
         b'{"query": "a", "documents": ["b"], "top_n": ' + b"9" * 1_000_000 + b"}",
     ],
-    ids=["lists", "objects", "documents", "empty", "text", "nan", "latin", "surrogate", "digits"],
+    ids=["lists", "objects", "documents", "empty", "text", "nan", "latin", "digits"],
 )
 def test_what_is_no_json_or_too_deep(start, body: bytes) -> None:
     refused(start(), 400, "INPUT_NOT_JSON", body)

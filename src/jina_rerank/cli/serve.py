@@ -26,6 +26,21 @@ def serve(  # noqa: PLR0917 - typer passes them by name
     ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 0 takes any that is free.")] = None,
+    unix_socket: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Listen on this file, as a socket, instead of host and port."
+        ),
+    ] = None,
+    root_path: Annotated[
+        str | None, typer.Option(help="The prefix of paths at a proxy, such as /rerank.")
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An origin whose pages may ask, such as https://page.example, or *; several may."
+        ),
+    ] = None,
     key_file: Annotated[
         Path | None, typer.Option(help="Who may ask: a line NAME:KEY for each.")
     ] = None,
@@ -69,6 +84,9 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "models": model or None,
         "host": host,
         "port": port,
+        "unix_socket": unix_socket,
+        "root_path": root_path,
+        "cors_origins": cors_origin or None,
         "key_file": key_file,
         "allow_anonymous": allow_anonymous,
         "max_length": max_length,

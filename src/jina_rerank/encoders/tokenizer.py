@@ -93,13 +93,16 @@ class PairTokenizer:
     def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
         """Of each text as much as its first tokens stand for.
 
+        A character of several tokens is there as a whole or not at all. A text that is not blank
+        keeps its first visible token, even if more come before or with it.
+
         Args:
             texts: Any.
             tokens: How many, at least 1, without special tokens.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
-            text if len(encoding) <= tokens else text[: encoding.offsets[tokens - 1][1]]
+            text if len(encoding) <= tokens else _beginning(text, encoding.offsets, tokens)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
@@ -127,6 +130,23 @@ def open_tokenizer(path: Path) -> Tokenizer:
         Exception: It cannot be read; `tokenizers` raises nothing narrower.
     """
     return Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
+
+
+def _beginning(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> str:
+    """As much of a text as its first tokens stand for; see `PairTokenizer.beginnings`.
+
+    Args:
+        text: It has more tokens than that.
+        offsets: The first and the last character of each token, the last one excluded. Tokens of
+            one character's bytes all have that character's; those of blanks may be empty.
+        tokens: How many.
+    """
+    end = min(offsets[tokens - 1][1], offsets[tokens][0])
+    beginning = text[:end]
+    if beginning and not beginning.isspace():
+        return beginning
+    ends = (last for _, last in offsets[tokens - 1 :])
+    return next((text[:last] for last in ends if text[:last].strip()), beginning)
 
 
 def _find_template(tokenizer: Tokenizer) -> _Template:

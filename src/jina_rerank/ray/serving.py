@@ -27,6 +27,8 @@ NAME = "reranker"
 RAYS_OWN = {
     "host": "http_options say where the proxies listen",
     "port": "http_options say where the proxies listen",
+    "unix_socket": "http_options say where the proxies listen",
+    "root_path": "an application's route_prefix is its prefix",
     "drain": "Ray sends no request to a replica that ends",
 }
 """Settings of `jina-rerank serve` that have another place here."""
@@ -60,9 +62,10 @@ def application(
     file that every node has, and JINA_RERANK_KEYS is read from the environment of the replicas.
 
     Args:
-        settings: Models, limits and the file of keys; None is all defaults. `host`, `port` and
-            `drain` are not used: Ray listens, and ends replicas. A replica cannot see where Ray
-            listens, so without keys it starts only if `allow_anonymous` is true.
+        settings: Models, limits and the file of keys; None is all defaults. `host`, `port`,
+            `unix_socket`, `root_path` and `drain` are not used: Ray listens, and ends replicas. A
+            replica cannot see where Ray listens, so without keys it starts only if
+            `allow_anonymous` is true.
         options: Ray's own, of `ray.serve.deployment`: `num_replicas`, `autoscaling_config`,
             `ray_actor_options={"num_cpus": 4}`, ... One replica with one CPU is the default; a
             model computes in as many threads as its replica has CPUs. These go before `OPTIONS`.
@@ -128,6 +131,8 @@ class Replica:
         settings = dataclasses.replace(
             settings,
             host="0.0.0.0",  # noqa: S104 - for all that is known here
+            unix_socket=None,
+            root_path="",
             keys=os.environ.get(f"{PREFIX}KEYS", ""),
         )
         log_json(settings.log_level)

@@ -11,6 +11,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
@@ -68,13 +69,11 @@ class CachedScorer:
                 "on others, put the cache around the first: FallbackScorer(CachedScorer(first), "
                 "...)"
             )
-        if isinstance(max_entries, bool) or not isinstance(max_entries, int) or max_entries < 1:
-            raise ConfigurationError(f"max_entries must be a number from 1, not {max_entries!r}")
         self._scorer = scorer
         self._path = _check_path(path)
-        self._max_entries = max_entries
+        self._max_entries = check_count(max_entries, "max_entries")
         self._closed = False
-        self._store = ScoreStore(self._path, max_entries)
+        self._store = ScoreStore(self._path, self._max_entries)
 
     @property
     def model(self) -> str:

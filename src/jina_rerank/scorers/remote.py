@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .._numbers import check_count
 from ..errors import AuthenticationError, ConfigurationError
 from .service.address import endpoint
 from .service.dialects import Dialect, DialectName, Parameters, find_dialect
 from .service.scorer import ServiceScorer
 from .service.secrets import KEY_VARIABLES, ApiKey, Secrets
-from .service.settings import check_count
 
 if TYPE_CHECKING:
     from .service.session import Session
@@ -187,7 +188,8 @@ class RemoteScorer(ServiceScorer):
 
 def _check_parameters(dialect: Dialect, parameters: Parameters) -> Parameters:
     if parameters.max_doc_length is not None:
-        check_count(parameters.max_doc_length, "max_doc_length")
+        length = check_count(parameters.max_doc_length, "max_doc_length")
+        parameters = replace(parameters, max_doc_length=length)
     if not isinstance(parameters.truncation, bool | None):
         raise ConfigurationError("truncation must be True, False or None")
     for name in sorted(dialect.unsupported):

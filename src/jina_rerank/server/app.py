@@ -22,6 +22,7 @@ from .dialects.tei import Tei
 from .dialects.vllm import Vllm
 from .engine import Engine
 from .logs import Observed
+from .paths import HeadAsGet, Located, check_root_path, cors
 from .playground import playground_router
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,11 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     Args:
         engine: What ranks; one for each application.
         dialects: What is spoken; None is all.
+
+    Raises:
+        ConfigurationError: `Settings.root_path` begins paths of the service's own.
     """
+    settings = engine.settings
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,13 +62,31 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
         warming.cancel()
         await engine.close()
 
+    async def not_routed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405 and request.method == "OPTIONS" and settings.cors_origins:
+            return Response(status_code=204, headers=error.headers)
+        body = {
+            "detail": error.detail,
+            "code": CODES.get(error.status_code, "INPUT_INVALID"),
+            "request_id": request.state.request_id,
+        }
+        return JSONResponse(body, error.status_code, error.headers)
+
     app = FastAPI(
         title="jina-rerank",
         version=__version__,
         summary="Puts the documents that answer a query first",
         lifespan=lifespan,
-        middleware=[Middleware(Observed, engine=engine)],
-        exception_handlers={HTTPException: _not_routed},
+        middleware=[
+            Middleware(Located, root_path=settings.root_path),
+            Middleware(Observed, engine=engine),
+            *cors(settings.cors_origins),
+            Middleware(HeadAsGet),
+        ],
+        exception_handlers={HTTPException: not_routed},
+        # It would send clients to an address that a proxy's clients cannot reach; see Located.
+        redirect_slashes=False,
         # They would load scripts from a foreign host.
         docs_url=None,
         redoc_url=None,
@@ -116,14 +139,6 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     async def metrics() -> Response:
         return Response(engine.metrics.text(), media_type=engine.metrics.media_type)
 
+    if settings.root_path:
+        check_root_path(settings.root_path, app.openapi()["paths"])
     return app
-
-
-async def _not_routed(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    body = {
-        "detail": error.detail,
-        "code": CODES.get(error.status_code, "INPUT_INVALID"),
-        "request_id": request.state.request_id,
-    }
-    return JSONResponse(body, error.status_code, error.headers)

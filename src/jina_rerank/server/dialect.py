@@ -122,7 +122,10 @@ class ReadRequest(Request):
     """
 
     def __init__(self, request: Request, value: object) -> None:
-        super().__init__(request.scope, request.receive)
+        # The value is JSON, whatever the client called it.
+        headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+        headers.append((b"content-type", b"application/json"))
+        super().__init__({**request.scope, "headers": headers}, request.receive)
         self.value = value
 
     async def body(self) -> bytes:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .dialect import stack_of
 from .engine import Engine
+from .paths import path_within
 from .tracing import answering, not_traced
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class Observed:
             await send(message)
 
         tracing = answering(scope["method"], Headers(scope=scope), state["request_id"])
-        with not_traced() if scope["path"] in PROBES else tracing as answered:
+        with not_traced() if path_within(scope) in PROBES else tracing as answered:
             try:
                 await self._app(scope, receive, observed)
             finally:

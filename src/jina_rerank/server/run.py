@@ -9,10 +9,9 @@ from types import FrameType
 
 import uvicorn
 
-from ..errors import ConfigurationError
 from .app import create_app
 from .engine import Engine
-from .settings import Settings
+from .listening import Listener, listening, url_of
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +23,6 @@ KEEP_ALIVE = 75
 """Seconds after which an idle connection is closed: later than clients and balancers close theirs,
 mostly after a minute, since a request that crosses a close is lost."""
 
-BACKLOG = 2048
-"""Connections that wait to be accepted."""
-
 
 class Server(uvicorn.Server):
     """A server that ends without losing a request.
@@ -37,9 +33,10 @@ class Server(uvicorn.Server):
 
     Args:
         engine: What to serve.
+        listener: Where, if `run` is given its socket; None listens on the address of the settings.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, listener: Listener | None = None) -> None:
         settings = engine.settings
         super().__init__(
             uvicorn.Config(
@@ -58,6 +55,7 @@ class Server(uvicorn.Server):
             )
         )
         self._engine = engine
+        self._listener = listener
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Listen, and say where."""
@@ -68,9 +66,15 @@ class Server(uvicorn.Server):
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        """Where it listens; see `url_of`."""
+        return url_of(self.servers[0].sockets[0])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening and let what is there be answered."""
+        # Here, since a second signal ends the process without anything that comes later.
+        if self._listener is not None:
+            self._listener.remove_file()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End in order at the first signal, at once at the second."""
@@ -103,17 +107,7 @@ def run(engine: Engine) -> None:
         Exception: Whatever kept a model from being loaded.
     """
     # Before a thread begins to load a model: the process could not end cleanly then.
-    listening = _listen(engine.settings)
-    Server(engine).run(sockets=[listening])
+    with listening(engine.settings) as listener:
+        Server(engine, listener).run(sockets=[listener.socket])
     if engine.failure is not None:
         raise engine.failure
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
-        ) from None

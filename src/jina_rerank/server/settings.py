@@ -5,16 +5,39 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from .._lines import read_text
+from .._numbers import check_count, check_seconds
 from ..errors import ConfigurationError, InputError
 
 PREFIX = "JINA_RERANK_"
+
+Check = Callable[[object, str], float]
+"""Raises a `ConfigurationError` if the number is out of range; its second argument is the name that
+the error says."""
+
+CHECKS: Mapping[str, Check] = {
+    "port": partial(check_count, least=0, most=2**16 - 1),
+    "max_length": partial(check_count, least=16),
+    "max_body_bytes": check_count,
+    "max_documents": check_count,
+    "max_request_tokens": check_count,
+    "max_queued_tokens": check_count,
+    "deadline": check_seconds,
+    "drain": partial(check_seconds, allow_zero=True),
+}
+"""The settings that are numbers, and what each of them may be."""
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\\?#@,\sA-Z]+")
+
+_ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +48,18 @@ class Settings:
         models: What is served: a hub id, a folder, or `name=` and one of them; the embedded model
             is `jina-rerank-mini`. The first answers requests that name none.
         host: The address to listen on.
-        port: The port; 0 takes any that is free.
+        port: The port, up to 65535; 0 takes any that is free.
+        unix_socket: A file to listen on instead, as a socket. Its permissions, 0660 less the
+            umask, say who may connect. It is made at the start and removed at the end; the one of a
+            process that was killed is replaced, and anything else that is there is refused.
+        root_path: The prefix under which a proxy offers the service, such as `/rerank`. The proxy
+            may leave it in the paths or take it away.
+        cors_origins: Origins of web pages that may ask, such as `https://page.example`; `*` is
+            every page, none is no page of another origin.
         key_file: Names and keys, one pair a line; read again when it changes.
         keys: The same in one line, pairs divided by commas. Beside those of the file.
         allow_anonymous: Whether a service without keys may listen on more than the loopback.
-        max_length: Longest pair in tokens.
+        max_length: Longest pair in tokens, at least 16.
         max_body_bytes: Largest body of a request.
         max_documents: Most documents in a request.
         max_request_tokens: Most tokens in a request, estimated.
@@ -41,12 +71,16 @@ class Settings:
         log_level: The least that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`.
 
     Raises:
-        ConfigurationError: One is out of range, or two do not go together.
+        ConfigurationError: One is out of range, or two do not go together. Numbers are finite;
+            seconds are at most 1,000,000.
     """
 
     models: tuple[str, ...] = ("jina-rerank-mini",)
     host: str = "127.0.0.1"
     port: int = 8000
+    unix_socket: Path | None = None
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
     key_file: Path | None = None
     keys: str = field(default="", repr=False)
     allow_anonymous: bool = False
@@ -62,23 +96,26 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.models:
             raise ConfigurationError("models: name at least one")
-        for name in (
-            "max_length",
-            "max_body_bytes",
-            "max_documents",
-            "max_request_tokens",
-            "max_queued_tokens",
-            "deadline",
-        ):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.drain < 0 or not 0 <= self.port < 2**16:
-            raise ConfigurationError("drain must be at least 0, and port from 0 to 65535")
+        for name, check in CHECKS.items():
+            check(getattr(self, name), name)
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigurationError(
+                    "cors_origins: each must be * or an origin such as https://page.example, in "
+                    f"lower case and without a path, not {origin!r}"
+                )
+        if not _ROOT_PATH.fullmatch(self.root_path):
+            raise ConfigurationError(
+                "root_path must be a path such as /rerank, of letters, digits and . _ ~ -, with a "
+                f"slash at its beginning and none at its end, not {self.root_path!r}"
+            )
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise ConfigurationError(
                 f"log_level must be debug, info, warning or error, not {self.log_level!r}"
             )
-        if not self.has_keys and not self.allow_anonymous and not _is_loopback(self.host):
+        # Who may connect to a socket's file is a matter of its permissions.
+        is_local = self.unix_socket is not None or _is_loopback(self.host)
+        if not self.has_keys and not self.allow_anonymous and not is_local:
             raise ConfigurationError(
                 f"without keys the service listens on the loopback only, not on {self.host}: "
                 "set key_file or keys, or allow_anonymous if something in front of it asks for keys"
@@ -100,11 +137,12 @@ class Settings:
 
         Args:
             flags: Those of the command line, by name; None is not given.
-            environment: JINA_RERANK_PORT and so on; models are divided by commas.
+            environment: JINA_RERANK_PORT and so on; models and origins are divided by commas.
             file: TOML, with the names as keys.
 
         Raises:
-            ConfigurationError: One cannot be read, or is unknown.
+            ConfigurationError: One cannot be read, is out of range, or is unknown; it is named as
+                it was given, by its variable for instance.
         """
         defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         environment = os.environ if environment is None else environment
@@ -125,8 +163,10 @@ class Settings:
         """The settings as plain values, without secrets."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["keys"] = "set" if self.keys else ""
-        values["key_file"] = None if self.key_file is None else str(self.key_file)
-        values["models"] = list(self.models)
+        for name in ("key_file", "unix_socket"):
+            values[name] = None if values[name] is None else str(values[name])
+        for name in ("models", "cors_origins"):
+            values[name] = list(values[name])
         return values
 
 
@@ -148,21 +188,26 @@ def _read_file(file: Path, known: set[str]) -> dict[str, Any]:
 def _parse(name: str, default: object, value: object, where: str) -> object:
     """A value as its setting has it; texts are what environments and files hold."""
     try:
-        if name == "models":
+        if isinstance(default, tuple):
+            parts = value
             if isinstance(value, str):
-                value = [part for part in value.split(",") if part.strip()]
-            if not isinstance(value, list | tuple):
+                parts = [part for part in value.split(",") if part.strip()]
+            if not isinstance(parts, list | tuple):
                 raise TypeError
-            return tuple(str(part).strip() for part in value)
-        if name == "key_file":
+            return tuple(str(part).strip() for part in parts)
+        if name in {"key_file", "unix_socket"}:
             return value if isinstance(value, Path) else Path(str(value))
         if isinstance(default, bool):
             return _to_bool(value)
         if isinstance(default, int | float):
-            return _to_number(value, type(default))
+            number = _to_number(value, type(default))
+            CHECKS[name](number, where)
+            return number
         if not isinstance(value, str):
             raise TypeError
-    except (TypeError, ValueError):
+        if name == "root_path":
+            return value.rstrip("/")
+    except (TypeError, ValueError, OverflowError):
         # The value itself is not said: it may be a key in the wrong place.
         raise ConfigurationError(f"{where}: cannot be read as {type(default).__name__}") from None
     return value
@@ -180,6 +225,8 @@ def _to_bool(value: object) -> bool:
 
 def _to_number(value: object, kind: type[int | float]) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError
+    if kind is int and isinstance(value, float):
         raise TypeError
     return kind(value)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-
-from ...errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +36,3 @@ class Conduct:
     max_retries: int
     max_concurrency: int
     allow_partial: bool
-
-
-def check_seconds(value: float, name: str) -> float:
-    """A number of seconds above 0.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return float(value)
-
-
-def check_count(value: int, name: str, least: int = 1) -> int:
-    """A whole number of at least `least`.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number from {least}, not {value!r}")
-    return value

@@ -13,7 +13,7 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -42,11 +42,15 @@ DECIMALS = 8
 class Text(BaseModel):
     """A text in an object."""
 
+    model_config = ConfigDict(strict=True)
+
     text: str
 
 
 class RerankRequest(BaseModel):
     """What is asked. Fields that are not known here are ignored."""
+
+    model_config = ConfigDict(strict=True)
 
     model: str | None = Field(None, description="A served model; the first one by default.")
     query: str | Text

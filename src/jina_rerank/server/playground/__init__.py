@@ -12,9 +12,9 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from ..dialect import RankJob, guarded_router
 from ..engine import Engine
@@ -42,6 +42,8 @@ HEADERS = {
 
 class PlaygroundRequest(BaseModel):
     """What the page asks for: one model's ranking."""
+
+    model_config = ConfigDict(strict=True)
 
     model: str
     query: str
@@ -109,6 +111,10 @@ def _add_file(router: APIRouter, path: str, content: bytes, media_type: str) -> 
 
     @router.api_route(path, methods=["GET", "HEAD"])
     async def file(request: Request) -> Response:
+        if path == "/" and not request.scope.get("raw_path", b"/").endswith(b"/"):
+            # Behind a proxy's prefix; the page's own addresses are relative to the slash.
+            prefix = request.scope["root_path"].rpartition("/")[2]
+            return RedirectResponse(f"{prefix}/")
         # A proxy that compresses may have made the tag a weak one.
         if request.headers.get("if-none-match", "").removeprefix("W/") == etag:
             return Response(status_code=304, headers=headers)
