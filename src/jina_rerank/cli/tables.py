@@ -57,11 +57,11 @@ def usable_offline() -> list[UsableModel]:
 
 
 def _describe(name: str, files: CheckpointFiles) -> UsableModel:
-    from ..encoders import read_checkpoint
-    from ..encoders.files import check_head
+    from ..encoders.families import check_head, read_checkpoint
 
-    architecture = read_checkpoint(files).architecture
-    check_head(files)
+    checkpoint = read_checkpoint(files)
+    architecture = checkpoint.architecture
+    check_head(checkpoint)
     return UsableModel(
         name=name,
         layers=architecture.num_hidden_layers,

@@ -50,7 +50,7 @@ def load_state(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
     where = files.weights[0] if len(files.weights) == 1 else files.weights[0].parent
     if checkpoint.quantization is not None:
         tensors = _dequantized(tensors, origin, dtype)
-    sources = {name: _stored(family.source(name), tensors) for name in expected}
+    sources = {name: _stored(checkpoint.source(name), tensors) for name in expected}
     named = {source.name for source in sources.values()}
     if missing := sorted(named - tensors.keys()):
         raise ModelLoadError(f"{where}: lacks {_names(missing)}; not a {family.name} reranker")
@@ -78,11 +78,11 @@ def _read_all(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Path
     """The tensors of all files that a logit depends on, and the file of each."""
     tensors: dict[str, Tensor] = {}
     origin: dict[str, Path] = {}
-    for path in checkpoint.files.weights:
+    for prefix, path in checkpoint.files.tensor_files():
         for name, tensor in read_tensors(path).items():
             if not name.startswith(checkpoint.family.unused):
-                tensors[name] = tensor
-                origin[name] = path
+                tensors[prefix + name] = tensor
+                origin[prefix + name] = path
     return tensors, origin
 
 

@@ -16,11 +16,28 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 SAFETENSORS = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
-HEAD = "classifier.weight"
+MODULES = "modules.json"
 
 
 Get = Callable[[str], Path | None]
 """The path of a file of the checkpoint, or None where there is none of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFiles:
+    """One entry of modules.json, as sentence-transformers writes it.
+
+    Attributes:
+        kind: The name of its class.
+        folder: Its folder within the checkpoint, empty for the checkpoint itself.
+        config: Its config.json, or None where there is none.
+        weights: Its weights, or None where there are none.
+    """
+
+    kind: str
+    folder: str
+    config: Path | None
+    weights: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +49,23 @@ class CheckpointFiles:
         weights: One file, or the shards.
         tokenizer: tokenizer.json, or None where it was not asked for.
         tokenizer_config: tokenizer_config.json, or None where there is none.
+        modules: The entries of modules.json; empty where there is none.
     """
 
     config: Path
     weights: tuple[Path, ...]
     tokenizer: Path | None
     tokenizer_config: Path | None = None
+    modules: tuple[ModuleFiles, ...] = ()
+
+    def tensor_files(self) -> list[tuple[str, Path]]:
+        """List all files of weights, and what stands before their tensors' names in `Source`."""
+        own = [
+            (f"{module.folder}.", module.weights)
+            for module in self.modules
+            if module.weights is not None
+        ]
+        return [*(("", path) for path in self.weights), *own]
 
 
 def find_checkpoint(
@@ -95,7 +123,28 @@ def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
     tokenizer_file = get(TOKENIZER) if tokenizer else None
     if tokenizer and tokenizer_file is None:
         raise ModelLoadError(f"{name}: has no {TOKENIZER}")
-    return CheckpointFiles(config, weights, tokenizer_file, get(TOKENIZER_CONFIG))
+    return CheckpointFiles(config, weights, tokenizer_file, get(TOKENIZER_CONFIG), _modules(get))
+
+
+def _modules(get: Get) -> tuple[ModuleFiles, ...]:
+    index = get(MODULES)
+    if index is None:
+        return ()
+    try:
+        entries = json.loads(index.read_text(encoding="utf-8-sig"))
+        named = [(str(entry["type"]), str(entry["path"])) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelLoadError(f"{index}: not a list of modules: {error!r}") from error
+    found = []
+    for kind, folder in named:
+        # A path such as ../../x would reach outside the checkpoint.
+        if folder and Path(folder).name != folder:
+            raise ModelLoadError(f"{index}: {folder!r} is no plain folder name")
+        config, whole = (
+            get(f"{folder}/{name}") if folder else None for name in (CONFIG, SAFETENSORS)
+        )
+        found.append(ModuleFiles(kind.rpartition(".")[2], folder, config, whole))
+    return tuple(found)
 
 
 def _weights(get: Get, name: str) -> tuple[Path, ...]:
@@ -119,30 +168,6 @@ def _weights(get: Get, name: str) -> tuple[Path, ...]:
     if pickle := get(PICKLE):
         return (pickle,)
     raise ModelLoadError(f"{name}: has no weights: neither {SAFETENSORS}, shards, nor {PICKLE}")
-
-
-def check_head(files: CheckpointFiles) -> None:
-    """See that the weights have a reranker's head, without reading them.
-
-    An embedding model's config.json looks like a reranker's. Only the headers of safetensors files
-    are read; a pickled file is taken on trust.
-
-    Raises:
-        ModelLoadError: There is none, or a file is no safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    names: set[str] = set()
-    for path in files.weights:
-        if path.suffix != ".safetensors":
-            return
-        try:
-            with safe_open(path, framework="numpy") as file:
-                names.update(file.keys())
-        except (OSError, SafetensorError) as error:
-            raise ModelLoadError(f"{path}: cannot be read: {error}") from error
-    if HEAD not in names:
-        raise ModelLoadError(f"{files.weights[0]}: lacks {HEAD}; not a JinaBERT reranker")
 
 
 def _in_folder(folder: Path, file: str) -> Path | None:

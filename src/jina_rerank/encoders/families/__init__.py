@@ -5,24 +5,36 @@ A new family is a file here with a `FAMILY`, and an entry in `FAMILIES`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import ModelLoadError
 from ..architecture import Architecture
 from ..config_file import ConfigFile
 from ..files import CheckpointFiles
-from . import bert, jinabert, modernbert, xlm_roberta
-from .family import Family, Source
+from . import bert, jinabert, modernbert, module_list, xlm_roberta
+from .family import Description, Extras, Family, Source
 
-__all__ = ["FAMILIES", "Checkpoint", "Family", "Source", "read_checkpoint"]
+__all__ = [
+    "FAMILIES",
+    "Checkpoint",
+    "Description",
+    "Extras",
+    "Family",
+    "Source",
+    "check_head",
+    "read_checkpoint",
+]
 
 FAMILIES: tuple[Family, ...] = (
     jinabert.FAMILY,
     bert.FAMILY,
     xlm_roberta.FAMILY,
+    module_list.FAMILY,
     modernbert.FAMILY,
 )
-"""Asked in this order: JinaBERT's checkpoints call themselves BERT too."""
+"""Asked in this order: JinaBERT's checkpoints call themselves BERT too, and an encoder with a
+module list is a ModernBERT."""
 
 MOST_TOKENS = 2**20
 """Tokenizers state numbers above this, 10^30 for instance, where they know no limit."""
@@ -36,12 +48,14 @@ class Checkpoint:
         files: Where it is.
         family: Its family.
         architecture: Its shape.
+        source: Where a parameter stands, by its name in `EncoderModel`.
         quantization: How its matrices are stored: `"int8_rows"`, or None as they are.
     """
 
     files: CheckpointFiles
     family: Family
     architecture: Architecture
+    source: Callable[[str], Source]
     quantization: str | None = None
 
 
@@ -56,17 +70,44 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
             names the field, and what would run it.
     """
     config = ConfigFile(files.config)
+    extras = Extras(_tokenizer_length(files), files.modules)
     for family in FAMILIES:
-        if family.reads(config):
-            architecture = family.architecture(config, _tokenizer_length(files))
+        if family.reads(config, extras):
+            found = family.describe(config, extras)
             quantization = config.choice("quantization", None, [None, "int8_rows"])
-            return Checkpoint(files, family, architecture, quantization)
+            return Checkpoint(files, family, found.architecture, found.source, quantization)
     known = ", ".join(family.name for family in FAMILIES)
     kind = config.values.get("model_type")
     raise ModelLoadError(
         f"{files.config}: not a reranker of a family that runs natively ({known}): model_type is "
         f"{kind!r}. sentence-transformers may run it: Reranker(CrossEncoderScorer(model))."
     )
+
+
+def check_head(checkpoint: Checkpoint) -> None:
+    """See that the weights have a reranker's head, without reading them.
+
+    An embedding model's config.json looks like a reranker's. Only the headers of safetensors files
+    are read; a pickled file is taken on trust.
+
+    Raises:
+        ModelLoadError: There is none, or a file is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    head = checkpoint.source("classifier.weight").name
+    names: set[str] = set()
+    for prefix, path in checkpoint.files.tensor_files():
+        if path.suffix != ".safetensors":
+            return
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names.update(prefix + name for name in file.keys())  # noqa: SIM118 - no dict
+        except (OSError, SafetensorError) as error:
+            raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+    if head not in names:
+        where = checkpoint.files.weights[0]
+        raise ModelLoadError(f"{where}: lacks {head}; not a {checkpoint.family.name} reranker")
 
 
 def _tokenizer_length(files: CheckpointFiles) -> int | None:

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from ..architecture import Architecture, PositionTable
 from ..config_file import ConfigFile
-from .family import Family, Source
+from .family import Description, Extras, Family, Source
 from .shared import check_classifier, shortest
 
 MODEL_TYPE = "bert"
 ARCHITECTURE = "BertForSequenceClassification"
 
 
-def _reads(config: ConfigFile) -> bool:
+def _reads(config: ConfigFile, _extras: Extras) -> bool:
     return config.values.get("model_type") == MODEL_TYPE
 
 
-def _architecture(config: ConfigFile, tokenizer_length: int | None) -> Architecture:
+def _describe(config: ConfigFile, extras: Extras) -> Description:
     check_classifier(config, ARCHITECTURE)
     config.choice("position_embedding_type", "absolute", ["absolute"])
     config.choice("is_decoder", default=False, allowed=[False])
     hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
     positions = config.integer("max_position_embeddings", 512)
-    return Architecture(
+    architecture = Architecture(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=config.heads(hidden),
         intermediate_size=config.integer("intermediate_size"),
-        max_length=shortest(positions, tokenizer_length),
+        max_length=shortest(positions, extras.tokenizer_length),
         layer_norm_eps=config.number("layer_norm_eps", 1e-12),
         positions=PositionTable(positions),
         windows=(None,) * layers,
         token_types=config.integer("type_vocab_size", 2),
         activation=config.choice("hidden_act", "gelu", ["gelu", "relu"]),
     )
+    return Description(architecture, Source)
 
 
 FAMILY = Family(
     name="BERT",
     reads=_reads,
-    architecture=_architecture,
-    source=Source,
+    describe=_describe,
     unused=("bert.embeddings.position_ids", "cls."),
 )

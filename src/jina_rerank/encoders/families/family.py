@@ -1,4 +1,4 @@
-"""What a family of checkpoints is: how its config.json and its tensors' names are read."""
+"""A family of checkpoints: how its config.json and its tensors' names are read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..architecture import Architecture
 from ..config_file import ConfigFile
+from ..files import ModuleFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Source:
     """Where a parameter of `EncoderModel` stands in a checkpoint.
 
     Attributes:
-        name: The tensor.
+        name: The tensor. Tensors of a module's own file have its folder and a dot before.
         part: Which of its equal parts, from 0, in rows.
         parts: How many it has: 3 where queries, keys and values are one tensor.
     """
@@ -25,22 +26,45 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Extras:
+    """What stands beside config.json.
+
+    Attributes:
+        tokenizer_length: Longest pair that the tokenizer states, in tokens, or None.
+        modules: The entries of modules.json.
+    """
+
+    tokenizer_length: int | None = None
+    modules: tuple[ModuleFiles, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a family reads from a checkpoint.
+
+    Attributes:
+        architecture: The shape.
+        source: Where a parameter stands, by its name in `EncoderModel`.
+    """
+
+    architecture: Architecture
+    source: Callable[[str], Source]
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One kind of checkpoint.
 
     Attributes:
         name: For messages.
-        reads: Whether a config.json is of this family.
-        architecture: Reads the architecture from config.json, given the longest pair that the
-            tokenizer states, or None. It raises `ModelLoadError` for what cannot be computed
-            exactly.
-        source: Where a parameter stands, by its name in `EncoderModel`.
+        reads: Whether a checkpoint is of this family.
+        describe: Reads a checkpoint's description. It raises `ModelLoadError` for what cannot be
+            computed exactly.
         unused: Beginnings of the names of tensors that such checkpoints hold and that no logit
             depends on.
     """
 
     name: str
-    reads: Callable[[ConfigFile], bool]
-    architecture: Callable[[ConfigFile, int | None], Architecture]
-    source: Callable[[str], Source]
+    reads: Callable[[ConfigFile, Extras], bool]
+    describe: Callable[[ConfigFile, Extras], Description]
     unused: tuple[str, ...] = ()

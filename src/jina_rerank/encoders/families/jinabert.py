@@ -11,7 +11,7 @@ from ...errors import ModelLoadError
 from ..alibi import Slopes, alibi_slopes
 from ..architecture import Alibi, Architecture
 from ..config_file import ConfigFile
-from .family import Family, Source
+from .family import Description, Extras, Family, Source
 
 FeedForward = Literal["geglu", "reglu", "original"]
 Quantization = Literal["int8_rows"]
@@ -153,19 +153,18 @@ def _check_kind(values: Mapping[str, object], path: Path) -> None:
         )
 
 
-def _reads(config: ConfigFile) -> bool:
+def _reads(config: ConfigFile, _extras: Extras) -> bool:
     return config.values.get("position_embedding_type") == "alibi"
 
 
-def _architecture(config: ConfigFile, _tokenizer_length: int | None) -> Architecture:
-    return JinaBertConfig.from_file(config.path).architecture()
+def _describe(config: ConfigFile, _extras: Extras) -> Description:
+    return Description(JinaBertConfig.from_file(config.path).architecture(), Source)
 
 
 FAMILY = Family(
     name="JinaBERT",
     reads=_reads,
-    architecture=_architecture,
-    source=Source,
+    describe=_describe,
     unused=(
         "bert.embeddings.position_ids",
         "bert.embeddings.token_type_ids",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..architecture import Architecture, Head, Rotary
+from ..architecture import Architecture, Head, Pooling, Rotary
 from ..config_file import ConfigFile
-from .family import Family, Source
+from .family import Description, Extras, Family, Source
 from .shared import check_classifier, shortest
 
 MODEL_TYPE = "modernbert"
@@ -17,6 +17,9 @@ THETAS = {"full_attention": 160_000.0, "sliding_attention": 10_000.0}
 
 OLD_THETAS = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
 """Names of the same before transformers 5."""
+
+POOLINGS: dict[str, Pooling] = {"cls": "first", "mean": "mean"}
+"""How config.json and sentence-transformers call the ways of pooling that can be computed."""
 
 QUERY_KEY_VALUE = {"query": 0, "key": 1, "value": 2}
 
@@ -40,11 +43,11 @@ OUTSIDE = {
 """The same outside the layers."""
 
 
-def _reads(config: ConfigFile) -> bool:
+def _reads(config: ConfigFile, _extras: Extras) -> bool:
     return config.values.get("model_type") == MODEL_TYPE
 
 
-def _architecture(config: ConfigFile, tokenizer_length: int | None) -> Architecture:
+def _describe(config: ConfigFile, extras: Extras) -> Description:
     check_classifier(config, ARCHITECTURE)
     norm_bias, eps = config.flag("norm_bias", default=False), config.number("norm_eps", 1e-5)
     head = Head(
@@ -56,15 +59,15 @@ def _architecture(config: ConfigFile, tokenizer_length: int | None) -> Architect
         norm_bias=norm_bias,
         norm_eps=eps,
     )
-    return encoder(config, tokenizer_length, head)
+    return Description(encoder(config, extras, head), encoder_source)
 
 
-def encoder(config: ConfigFile, tokenizer_length: int | None, head: Head) -> Architecture:
+def encoder(config: ConfigFile, extras: Extras, head: Head) -> Architecture:
     """Read the encoder's part of config.json.
 
     Args:
         config: The file.
-        tokenizer_length: Longest pair that the tokenizer states, or None.
+        extras: What stands beside it.
         head: What follows the encoder.
 
     Raises:
@@ -73,6 +76,7 @@ def encoder(config: ConfigFile, tokenizer_length: int | None, head: Head) -> Arc
     hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
     kinds = _layer_kinds(config, layers)
     reach = config.integer("local_attention", 128) // 2
+    positions = config.integer("max_position_embeddings", 8192)
     mlp_bias = config.flag("mlp_bias", default=False)
     return Architecture(
         vocab_size=config.integer("vocab_size"),
@@ -80,7 +84,7 @@ def encoder(config: ConfigFile, tokenizer_length: int | None, head: Head) -> Arc
         num_hidden_layers=layers,
         num_attention_heads=config.heads(hidden),
         intermediate_size=config.integer("intermediate_size"),
-        max_length=shortest(config.integer("max_position_embeddings", 8192), tokenizer_length),
+        max_length=shortest(positions, extras.tokenizer_length),
         layer_norm_eps=config.number("norm_eps", 1e-5),
         positions=Rotary(tuple(_theta(config, kind) for kind in kinds)),
         windows=tuple(reach if kind == "sliding_attention" else None for kind in kinds),
@@ -124,7 +128,8 @@ def _theta(config: ConfigFile, kind: str) -> float:
     return float(theta)
 
 
-def _source(name: str) -> Source:
+def encoder_source(name: str) -> Source:
+    """Where a parameter of the encoder stands in a checkpoint that has a head."""
     module, _, kind = name.rpartition(".")
     if module in OUTSIDE:
         return Source(f"{OUTSIDE[module]}.{kind}")
@@ -139,7 +144,6 @@ def _source(name: str) -> Source:
 FAMILY = Family(
     name="ModernBERT",
     reads=_reads,
-    architecture=_architecture,
-    source=_source,
+    describe=_describe,
     unused=("decoder.",),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..architecture import Architecture, PositionTable
 from ..config_file import ConfigFile
-from .family import Family, Source
+from .family import Description, Extras, Family, Source
 from .shared import check_classifier, shortest
 
 ARCHITECTURES = {
@@ -20,31 +20,32 @@ HEAD = {
 """The head's names: as `EncoderModel` has them, and as the checkpoint does."""
 
 
-def _reads(config: ConfigFile) -> bool:
+def _reads(config: ConfigFile, _extras: Extras) -> bool:
     return config.values.get("model_type") in ARCHITECTURES
 
 
-def _architecture(config: ConfigFile, tokenizer_length: int | None) -> Architecture:
+def _describe(config: ConfigFile, extras: Extras) -> Description:
     check_classifier(config, ARCHITECTURES[str(config.values["model_type"])])
     config.choice("position_embedding_type", "absolute", ["absolute"])
     config.choice("is_decoder", default=False, allowed=[False])
     hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
     rows = config.integer("max_position_embeddings", 512)
     padding = config.integer("pad_token_id", 1, least=0)
-    return Architecture(
+    architecture = Architecture(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=config.heads(hidden),
         intermediate_size=config.integer("intermediate_size"),
         # The rows up to the padding's own belong to no token.
-        max_length=shortest(rows - padding - 1, tokenizer_length),
+        max_length=shortest(rows - padding - 1, extras.tokenizer_length),
         layer_norm_eps=config.number("layer_norm_eps", 1e-12),
         positions=PositionTable(rows, padding),
         windows=(None,) * layers,
         token_types=config.integer("type_vocab_size", 2),
         activation=config.choice("hidden_act", "gelu", ["gelu", "relu"]),
     )
+    return Description(architecture, _source)
 
 
 def _source(name: str) -> Source:
@@ -57,7 +58,6 @@ def _source(name: str) -> Source:
 FAMILY = Family(
     name="XLM-RoBERTa",
     reads=_reads,
-    architecture=_architecture,
-    source=_source,
+    describe=_describe,
     unused=("roberta.embeddings.position_ids", "roberta.pooler.", "lm_head."),
 )
