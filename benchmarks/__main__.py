@@ -23,6 +23,7 @@ WORKLOADS = {
     "w7": "the embedded model beside turbo's shape, pairs of 60 to 8,000 tokens",
     "precision": "bfloat16 against float32 on real collections",
     "announcement": "pairs a second for the shapes of the announcement's models",
+    "families": "ms-marco-MiniLM's, Ettin's, bge's and gte's shapes beside those who run them",
     "gpu": "10,000 pairs on a CUDA device beside sentence-transformers",
     "report": "write tables and plots from results/ into the documentation",
 }

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jina_rerank.encoders import JinaBert, JinaBertConfig, alibi_slopes
+from jina_rerank.encoders.layer import Layer
+from jina_rerank.encoders.sequences import Sequences
 from jina_rerank.scorers._pair_model import TOKENS_PER_BATCH
 
 from .shapes import state_of
@@ -63,8 +65,8 @@ class OriginalsWay:
         distance = (position[:, None] - position).abs()
         bias = -self._slopes[:, None, None] * distance + (1 - mask[:, None, None]) * -10000.0
         with torch.inference_mode():
-            hidden = self._model.bert.embeddings(ids, None)
-            for layer in self._model.bert.encoder.layer:
+            hidden = self._embedded(ids)
+            for layer in self._model.bert.encoder.layers:
                 hidden = self._layer(layer, hidden, bias)
             pooled = self._model.bert.pooler(hidden[:, 0])
             return self._model.classifier(pooled)  # type: ignore[no-any-return]
@@ -74,19 +76,20 @@ class OriginalsWay:
         for batch in padded_batches(lengths, BATCH, by_length=by_length):
             self(batch)
 
-    def _layer(self, layer: torch.nn.Module, hidden: Tensor, bias: Tensor) -> Tensor:
-        attention = layer.get_submodule("attention")
+    def _embedded(self, ids: Tensor) -> Tensor:
+        lengths = [ids.shape[1]] * len(ids)
+        sequences = Sequences(lengths, ids.device)
+        rows: Tensor = self._model.bert.embeddings(ids.flatten(), None, sequences)
+        return rows.view(*ids.shape, -1)
+
+    def _layer(self, layer: Layer, hidden: Tensor, bias: Tensor) -> Tensor:
         q, k, v = (
-            attention.get_submodule(f"self.{name}")(hidden)
-            .unflatten(-1, (self._heads, -1))
-            .transpose(1, 2)
-            for name in ("query", "key", "value")
+            rows.view(*rows.shape[:2], self._heads, -1).transpose(1, 2)
+            for rows in layer.project(hidden)
         )
         scores = q @ k.mT / q.shape[-1] ** 0.5 + bias
         context = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
-        out = attention.get_submodule("output")
-        dense, norm = out.get_submodule("dense"), out.get_submodule("LayerNorm")
-        return layer.get_submodule("mlp")(norm(dense(context) + hidden))  # type: ignore[no-any-return]
+        return layer.after_attention(context, hidden)
 
 
 def onnx_runtime(model: Path) -> Callable[[Batch], object]:
@@ -98,7 +101,8 @@ def onnx_runtime(model: Path) -> Callable[[Batch], object]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return lambda batch: session.run(None, batch)
+    names = [value.name for value in session.get_inputs()]
+    return lambda batch: session.run(None, {name: batch[name] for name in names})
 
 
 def openvino(model: Path, precision: str) -> Callable[[Batch], object]:
@@ -112,7 +116,8 @@ def openvino(model: Path, precision: str) -> Callable[[Batch], object]:
 
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     compiled = ov.Core().compile_model(model, "CPU", hints)
-    return lambda batch: compiled(batch)  # noqa: PLW0108 - its own type is broader
+    names = [value.get_any_name() for value in compiled.inputs]
+    return lambda batch: compiled({name: batch[name] for name in names})
 
 
 def run_batches(

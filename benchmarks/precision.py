@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from jina_rerank import LocalScorer
-from jina_rerank.evaluation import load_collection
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.cpu import CpuEngine
+from jina_rerank.evaluation import load_collection
 from jina_rerank.scorers._device import Dtype
 from jina_rerank.scorers.local import embedded_model_folder
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from checkpoints import TEXTS, bpe_tokenizer, wordpiece_tokenizer, write_checkpoint
+from families import write_reranker
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -174,3 +175,22 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         CrossEncoderScorer(tmp_path).warm_up()
     with pytest.raises(ConfigurationError, match="dtype"):
         CrossEncoderScorer(tmp_path, dtype="float16")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert", "modernbert, mean"])
+def test_in_bfloat16_documents_that_differ_do_not_tie(tmp_path: Path, kind: str) -> None:
+    write_reranker(tmp_path, kind, **({"max_position_embeddings": 130} if kind == "bert" else {}))
+    documents = [f"coffee is brewed from roasted beans {'in a jar ' * i}" for i in range(8)]
+    distinct = {}
+    for dtype in ("float32", "bfloat16"):
+        with Reranker(CrossEncoderScorer(tmp_path, dtype=dtype)) as reranker:
+            distinct[dtype] = len({hit.logit for hit in reranker.rank("coffee", documents)})
+    assert distinct == {"float32": 8, "bfloat16": 8}
+
+
+def test_its_head_computes_in_float32_in_bfloat16(tmp_path: Path) -> None:
+    """Its logits are no bfloat16 numbers, as they would be behind a head that computes so."""
+    write_reranker(tmp_path, "bert")
+    with Reranker(CrossEncoderScorer(tmp_path, dtype="bfloat16")) as reranker:
+        logits = torch.tensor([hit.logit for hit in reranker.rank("a coffee", ["a", "b c", "d"])])
+    assert not torch.equal(logits, logits.bfloat16().float())

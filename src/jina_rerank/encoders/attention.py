@@ -186,6 +186,21 @@ def _attend_block(q: Tensor, k: Tensor, v: Tensor, bias: Bias, before: int) -> T
     return F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=added).flip(2)
 
 
+def turn(rows: Tensor, heads: int, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the queries or keys of all tokens by their places.
+
+    Args:
+        rows: Shape (rows, heads * size); those behind the last token are left out.
+        heads: How many.
+        angles: Cosines and sines, see `PackedAttention.rotation`.
+
+    Returns:
+        Shape (tokens, heads * size).
+    """
+    tokens = len(angles[0])
+    return rotate(rows[:tokens].view(tokens, heads, -1), *angles).flatten(1)
+
+
 class PackedAttention:
     """Attention of a model's layers over sequences that lie one after another.
 
@@ -204,18 +219,26 @@ class PackedAttention:
         """Look up the bias of a layer's scores; None where nothing is added."""
         return self._biases[layer]
 
-    def rotation(self, layer: int, places: int) -> tuple[Tensor, Tensor] | None:
-        """Compute the angles by which a layer turns queries and keys; None without rotation.
+    def rotation(self, layer: int, sequences: Sequences) -> tuple[Tensor, Tensor] | None:
+        """Look up the angles by which a layer turns queries and keys; None without rotation.
 
         Args:
             layer: Number of the layer, from 0.
-            places: How many, from 0.
+            sequences: Whose tokens are turned. It remembers the angles for other layers.
+
+        Returns:
+            Cosines and sines, each of shape (tokens, 1, head size / 2), float32.
         """
         positions = self._architecture.positions
         if not isinstance(positions, Rotary):
             return None
-        size = self._architecture.head_size
-        return angles(size, positions.thetas[layer], places, self._device)
+        theta = positions.thetas[layer]
+        if theta not in sequences.angles:
+            size, longest = self._architecture.head_size, max(sequences.lengths)
+            cosines, sines = angles(size, theta, longest, self._device)
+            places = sequences.places
+            sequences.angles[theta] = cosines[places][:, None], sines[places][:, None]
+        return sequences.angles[theta]
 
     def of_layer(
         self, layer: int, sequences: Sequences, heads: list[int] | None = None
@@ -231,17 +254,16 @@ class PackedAttention:
         bias = self._biases[layer]
         if bias is not None and heads is not None:
             bias = bias.of_heads(heads)
-        turned = self.rotation(layer, max(sequences.lengths))
+        turned = self.rotation(layer, sequences)
 
         def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             context = query.new_empty(query.shape)
             context[sequences.tokens :] = 0
+            if turned is not None:
+                query, key = (turn(rows, count, turned) for rows in (query, key))
             for rows, length, number in sequences.spans():
                 shape = (number, length, count, -1)
                 q, k, v = (t[rows].view(shape).transpose(1, 2) for t in (query, key, value))
-                if turned is not None:
-                    cosines, sines = (part[:length] for part in turned)
-                    q, k = rotate(q, cosines, sines), rotate(k, cosines, sines)
                 own = context[rows].view(shape)
                 own.copy_(attend(q, k, v, bias).transpose(1, 2))
             return context
@@ -258,17 +280,17 @@ class PackedAttention:
             sequences: Where they lie.
         """
         heads, bias = self._architecture.num_attention_heads, self._biases[layer]
-        turned = self.rotation(layer, max(sequences.lengths))
+        turned = self.rotation(layer, sequences)
 
         def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             parts, done = [], 0
+            if turned is not None:
+                key = turn(key, heads, turned)
             for rows, length, number in sequences.spans():
                 shape = (number, length, heads, -1)
                 # Place 0 is not turned.
                 q = query[done : done + number].view(number, heads, 1, -1)
                 k, v = (t[rows].view(shape).transpose(1, 2).to(q.dtype) for t in (key, value))
-                if turned is not None:
-                    k = rotate(k, *(part[:length] for part in turned))
                 added = None if bias is None else bias.of_first(length).to(q.dtype)
                 attended = F.scaled_dot_product_attention(q, k, v, attn_mask=added)
                 parts.append(attended.flatten(1))

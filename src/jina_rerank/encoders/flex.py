@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from .attention import PackedAttention
+from .attention import PackedAttention, turn
 from .bias import Bias
 from .block import Attend
 from .model import EncoderModel
-from .rotary import rotate
 from .sequences import Sequences
 
 BLOCK = 128
@@ -75,13 +74,17 @@ class FlexEncoder:
         heads = self._layers[number].attention.heads
         bias = self._attention.bias(number)
         score_mod = None if bias is None else batch.score_mod(bias)
-        turned = self._attention.rotation(number, max(batch.sequences.lengths))
+        turned = self._attention.rotation(number, batch.sequences)
 
         def attention(*projected: Tensor) -> Tensor:
-            q, k, v = (torch.unflatten(rows, -1, (heads, -1)).transpose(0, 1) for rows in projected)
+            query, key, value = projected
             if turned is not None:
-                cosines, sines = (part[batch.places] for part in turned)
-                q, k = rotate(q, cosines, sines), rotate(k, cosines, sines)
+                behind = (0, 0, 0, len(query) - len(turned[0]))
+                query, key = (F.pad(turn(rows, heads, turned), behind) for rows in (query, key))
+            q, k, v = (
+                torch.unflatten(rows, -1, (heads, -1)).transpose(0, 1)
+                for rows in (query, key, value)
+            )
             found = self._flex(
                 q[None], k[None], v[None], score_mod=score_mod, block_mask=batch.mask
             )
@@ -97,7 +100,6 @@ class _Batch:
         device = sequences.first.device
         lengths = torch.tensor(sequences.lengths)
         self.sequences = sequences
-        self.places = F.pad(sequences.places, (0, rows))
         self.mask = block_mask(lengths, device)
         self._length_of = F.pad(lengths.repeat_interleave(lengths), (0, rows)).to(device)
 

@@ -26,12 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .architecture import Activation, Architecture, Rotary
-from .attention import PackedAttention
+from .attention import PackedAttention, turn
 from .block import Block
 from .layer import Layer
 from .model import EncoderModel
 from .modules import normed
-from .rotary import rotate
 from .sequences import Sequences
 
 ROWS_PER_BLOCK = 1024
@@ -226,12 +225,12 @@ class _FirstTokens:
         self, queries: Tensor, inputs: Tensor, keys: Tensor, sequences: Sequences
     ) -> Tensor:
         """Do the same with turned keys."""
-        turned = self._attention.rotation(self._number, max(sequences.lengths))
+        turned = self._attention.rotation(self._number, sequences)
         assert turned is not None
+        keys = turn(keys.float(), self._heads, turned)
         parts, done = [], 0
         for rows, length, count in sequences.spans():
-            key = keys[rows].float().view(count, length, self._heads, -1).transpose(1, 2)
-            key = rotate(key, *(part[:length] for part in turned))
+            key = keys[rows].view(count, length, self._heads, -1).transpose(1, 2)
             # Place 0 is not turned.
             query = queries[done : done + count, :, None] * queries.shape[-1] ** -0.5
             scores = query @ key.mT

@@ -30,8 +30,8 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn vectors by the angles of their places.
 
     Args:
-        x: Shape (..., length, size).
-        cosines: Shape (length, size / 2), float32 or float64.
+        x: Shape (..., size).
+        cosines: Shape (..., size / 2), or one that is repeated to it, float32.
         sines: Same shape.
 
     Returns:
@@ -39,5 +39,8 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         meaning in bfloat16.
     """
     first, second = x.to(cosines.dtype).chunk(2, dim=-1)
-    turned = [first * cosines - second * sines, second * cosines + first * sines]
+    turned = [
+        torch.addcmul(first * cosines, second, sines, value=-1),
+        torch.addcmul(second * cosines, first, sines),
+    ]
     return torch.cat(turned, dim=-1).to(x.dtype)

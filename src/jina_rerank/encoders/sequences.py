@@ -21,11 +21,13 @@ class Sequences:
     Attributes:
         lengths: As given.
         first: Row of each sequence's first token, shape (sequences,), int64.
+        angles: Cosines and sines of the tokens' places by theta, as far as they were needed.
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.lengths = lengths
         self.first = torch.tensor([0, *lengths[:-1]], device=device).cumsum(0)
+        self.angles: dict[float, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.lengths)

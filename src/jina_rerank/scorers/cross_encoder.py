@@ -17,6 +17,7 @@ from ._weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
+    from transformers import PreTrainedModel
 
     from ..encoders import TokenPair
 
@@ -119,6 +120,7 @@ class _CrossEncoderPairs:
         self.weights = weights
         self.batch_tokens = TOKENS_PER_BATCH
         self._model = model
+        _compute_head_in_float32(model)
         self._pad = int(tokenizer.pad_token_id or 0)
         self._has_types = "token_type_ids" in tokenizer.model_input_names
 
@@ -143,6 +145,27 @@ class _CrossEncoderPairs:
             return [float(logit) for logit in logits.tolist()]
         except RuntimeError as error:
             raise ScoringError(f"the model failed on {ids.numel():,} tokens: {error}") from error
+
+
+def _compute_head_in_float32(model: PreTrainedModel) -> None:
+    """Make what follows the encoder's layers compute in float32, whatever their dtype.
+
+    In bfloat16 different documents would tie. Poolers stand within the encoder, other heads beside
+    it.
+    """
+    import torch
+
+    encoder = model.base_model
+    pooler = getattr(encoder, "pooler", None)
+    within = set(encoder.modules()) - set(() if pooler is None else pooler.modules())
+    for module in model.modules():
+        if module not in within and next(module.parameters(recurse=False), None) is not None:
+            module.float()
+            module.register_forward_pre_hook(
+                lambda _, given: tuple(
+                    value.float() if isinstance(value, torch.Tensor) else value for value in given
+                )
+            )
 
 
 def _positions(encoder: CrossEncoder) -> int:
