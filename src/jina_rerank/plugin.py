@@ -1,12 +1,15 @@
-"""What the framework plugins share: turning their settings into a `Reranker`."""
+"""The framework plugins' common part: settings to a `Reranker`, candidates to a list, errors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from ._inputs import check_threshold, check_top_n
-from .errors import ConfigurationError
+from ._inputs import check_items, check_threshold, check_top_n
+from ._numbers import plain_number
+from .errors import ConfigurationError, InputError, ServiceError
 from .reranker import Reranker
 from .scorers._device import Dtype
 from .scorers._pairs import LongDocuments
@@ -22,9 +25,14 @@ __all__ = [
     "Dtype",
     "LongDocuments",
     "build_reranker",
+    "check_candidates",
     "check_threshold",
     "check_top_n",
+    "plain_number",
+    "renamed_errors",
 ]
+
+T = TypeVar("T")
 
 Backend = Literal["local", "remote"]
 """Where a plugin's model runs: in this process, or behind a `/v1/rerank` service."""
@@ -115,3 +123,51 @@ def _check_untouched(settings: dict[str, Any], defaults: dict[str, Any], backend
             f'{", ".join(changed)} only means something with backend="{backend}"; '
             "leave it out, or change the backend"
         )
+
+
+def check_candidates(candidates: object, kind: type[T], argument: str, remedy: str) -> list[T]:
+    """The candidates as a new list, if each is of the framework's kind; empty is fine.
+
+    Checked before anything is scored: whatever iterates will do, a generator too.
+
+    Args:
+        candidates: As the caller passed them.
+        kind: The framework's class of a candidate.
+        argument: The framework's name for the candidates.
+        remedy: How to make a candidate of a text, for the message.
+
+    Raises:
+        InputError: They cannot be iterated in order, or one is of another kind; it names which.
+    """
+    plural = f"{kind.__name__} objects"
+    if isinstance(candidates, kind):
+        raise InputError(argument, f"must be a list of {plural}, not one; put it in a list")
+    found: list[T] = []
+    for i, candidate in enumerate(check_items(candidates, argument, plural, remedy)):
+        if not isinstance(candidate, kind):
+            problem = f"must be a {kind.__name__}, not {type(candidate).__name__}"
+            hint = "leave it out" if candidate is None else remedy
+            raise InputError(f"{argument}[{i}]", f"{problem}; {hint}")
+        found.append(candidate)
+    return found
+
+
+@contextmanager
+def renamed_errors(rename: Callable[[str], str]) -> Iterator[None]:
+    """Have input errors name the framework's arguments in place of the core's.
+
+    Args:
+        rename: The framework's name for a name of the core's, such as `"nodes[3]"` for
+            `"documents[3]"`.
+
+    Raises:
+        InputError: In place of one raised inside. What a service refuses is left as it is: there
+            the names are the service's.
+    """
+    try:
+        yield
+    except InputError as error:
+        name = error.argument if isinstance(error, ServiceError) else rename(error.argument)
+        if name == error.argument:
+            raise
+        raise InputError(name, error.problem) from error

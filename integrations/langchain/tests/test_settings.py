@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from pydantic import SecretStr, ValidationError
@@ -52,6 +53,11 @@ ALL_REMOTE_SETTINGS = {
         {"top_n": True},
         {"top_n": 2.0},
         {"threshold": float("nan")},
+        {"threshold": np.float32("nan")},
+        {"threshold": 10**400},
+        {"top_n": np.int64(0)},
+        {"top_n": np.float64(2)},
+        {"top_n": np.bool_(True)},
         {"threshold": "0.5"},
         {"metadata_fields": "title"},
         {"dtype": "float16"},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from .._inputs import check_query
+from .._inputs import check_count, check_query
 from .._lines import find_file, read_lines, read_objects, take_id, take_text
 from ..errors import InputError
 
@@ -45,8 +45,7 @@ class Collection:
         Raises:
             InputError: `count` is below 1.
         """
-        if count < 1:
-            raise InputError("queries", f"must be at least 1, not {count}")
+        count = check_count(count, "queries")
         identifiers = list(self.queries)
         if count < len(identifiers):
             identifiers = [identifiers[i * len(identifiers) // count] for i in range(count)]

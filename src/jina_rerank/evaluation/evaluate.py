@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from .._inputs import check_request
+from .._inputs import check_count, check_request
 from .._output import held
 from ..errors import ConfigurationError, InputError, ScoringError
 from .collection import Collection
@@ -162,12 +162,13 @@ def evaluate(
         The first stage's result and one for each system, in their order.
 
     Raises:
-        InputError: The candidates do not fit the collection, a text cannot be used, or `state`
-            cannot be written.
+        InputError: `depth` is below 1, the candidates do not fit the collection, a text cannot be
+            used, or `state` cannot be written.
         ConfigurationError: Two systems have one name, a measure cannot be computed, or another
             call is using `state`.
         RerankError: As a system's `score`.
     """
+    depth = check_count(depth, "depth")
     _check_names(systems)
     candidates = _gather(collection, first_stage, depth)
     scoring = _Scoring(candidates, state, progress)
@@ -212,8 +213,6 @@ def _called_alike(name: str) -> ConfigurationError:
 
 
 def _gather(collection: Collection, first_stage: Run, depth: int) -> list[Candidates]:
-    if depth < 1:
-        raise InputError("depth", f"must be at least 1, not {depth}")
     gathered = []
     for query, text in collection.queries.items():
         found = first_stage.get(query, {})

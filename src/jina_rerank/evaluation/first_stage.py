@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .._inputs import check_count
 from .._lines import read_lines, read_objects, take_id
 from .._output import writing
 from ..errors import InputError
@@ -38,8 +39,7 @@ def bm25(collection: Collection, depth: int = 100) -> Run:
         InputError: `depth` is below 1.
         ConfigurationError: The extra `eval` is missing.
     """
-    if depth < 1:
-        raise InputError("depth", f"must be at least 1, not {depth}")
+    depth = check_count(depth, "depth")
     index = Bm25Index(collection.documents)
     return {query: index.search(text, depth) for query, text in collection.queries.items()}
 

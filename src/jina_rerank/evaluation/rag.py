@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from .._inputs import check_count
 from ..errors import ConfigurationError, InputError
 from ..reranker import Reranker
 from ._extra import import_extra
@@ -246,7 +247,8 @@ async def aevaluate_rag(
 
     It blocks the event loop, since LlamaIndex's evaluator calls rerankers without awaiting them.
     """
-    if not 1 <= top_n <= candidates:
+    candidates, top_n = check_count(candidates, "candidates"), check_count(top_n, "top_n")
+    if top_n > candidates:
         raise InputError("top_n", f"must be between 1 and candidates={candidates}, not {top_n}")
     if not embeddings:
         raise ConfigurationError("embeddings is empty; name at least one embedding model")

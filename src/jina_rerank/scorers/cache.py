@@ -16,6 +16,7 @@ from ..ranking import Usage
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
 from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
 from .service.parts import put_last
+from .service.settings import check_count
 
 _NUMBERS = struct.Struct("<ddiii")
 """What is kept of a pair: score, logit, tokens, truncated tokens, truncated tokens of the query.
@@ -68,13 +69,12 @@ class CachedScorer:
                 "on others, put the cache around the first: FallbackScorer(CachedScorer(first), "
                 "...)"
             )
-        if isinstance(max_entries, bool) or not isinstance(max_entries, int) or max_entries < 1:
-            raise ConfigurationError(f"max_entries must be a number from 1, not {max_entries!r}")
+        entries = check_count(max_entries, "max_entries")
         self._scorer = scorer
         self._path = _check_path(path)
-        self._max_entries = max_entries
+        self._max_entries = entries
         self._closed = False
-        self._store = ScoreStore(self._path, max_entries)
+        self._store = ScoreStore(self._path, entries)
 
     @property
     def model(self) -> str:

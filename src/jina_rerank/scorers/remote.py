@@ -108,6 +108,8 @@ class RemoteScorer(ServiceScorer):
         if model is None and spoken.name == "cohere":
             raise ConfigurationError("model is missing: Cohere has no default")
         self._dialect = spoken
+        if max_doc_length is not None:
+            max_doc_length = check_count(max_doc_length, "max_doc_length")
         self._parameters = _check_parameters(
             spoken, Parameters(model, max_doc_length, truncation, dict(extra_body or {}))
         )
@@ -186,8 +188,6 @@ class RemoteScorer(ServiceScorer):
 
 
 def _check_parameters(dialect: Dialect, parameters: Parameters) -> Parameters:
-    if parameters.max_doc_length is not None:
-        check_count(parameters.max_doc_length, "max_doc_length")
     if not isinstance(parameters.truncation, bool | None):
         raise ConfigurationError("truncation must be True, False or None")
     for name in sorted(dialect.unsupported):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..._numbers import as_real, as_whole, shown
 from ...errors import ConfigurationError
 
 
@@ -41,24 +42,25 @@ class Conduct:
     allow_partial: bool
 
 
-def check_seconds(value: float, name: str) -> float:
+def check_seconds(value: object, name: str) -> float:
     """A number of seconds above 0.
 
     Raises:
         ConfigurationError: It is none.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return float(value)
+    seconds = as_real(value)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {shown(value)}")
+    return seconds
 
 
-def check_count(value: int, name: str, least: int = 1) -> int:
+def check_count(value: object, name: str, least: int = 1) -> int:
     """A whole number of at least `least`.
 
     Raises:
         ConfigurationError: It is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number from {least}, not {value!r}")
-    return value
+    count = as_whole(value)
+    if count is None or count < least:
+        raise ConfigurationError(f"{name} must be a whole number from {least}, not {shown(value)}")
+    return count
