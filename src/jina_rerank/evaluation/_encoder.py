@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._quiet import quiet
-from ..errors import ModelLoadError, ScoringError
+from .._sentence_transformers import load_model
+from ..errors import ScoringError
 from ..scorers._device import choose_device
 from ._extra import import_extra
 
@@ -36,17 +37,19 @@ def load_encoder(
         ConfigurationError: sentence-transformers is missing.
         ModelLoadError: The model cannot be loaded.
     """
-    library = import_extra("sentence_transformers", install)
-    try:
+
+    def load(name: str, offline: bool) -> Any:  # noqa: ANN401 - as above
+        library = import_extra("sentence_transformers", install)
         with quiet():
             return library.SentenceTransformer(
-                model,
+                name,
                 device=choose_device("auto"),
                 trust_remote_code=False,
+                local_files_only=offline,
                 model_kwargs=None if dtype is None else {"dtype": dtype},
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelLoadError(f"{model}: cannot be loaded: {error}") from error
+
+    return load_model(load, model)
 
 
 class Encoder:
