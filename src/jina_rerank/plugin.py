@@ -12,6 +12,7 @@ from ._numbers import plain_number
 from .errors import ConfigurationError, InputError, ServiceError
 from .reranker import Reranker
 from .scorers._device import Dtype
+from .scorers._installed import check_scorer_installed
 from .scorers._pairs import LongDocuments
 from .scorers.local import LocalScorer
 from .scorers.remote import RemoteScorer
@@ -26,6 +27,7 @@ __all__ = [
     "LongDocuments",
     "build_reranker",
     "check_candidates",
+    "check_installed",
     "check_threshold",
     "check_top_n",
     "plain_number",
@@ -86,7 +88,8 @@ def build_reranker(
         revision: As for `LocalScorer`.
 
     Raises:
-        ConfigurationError: Settings are out of range or do not go together.
+        ConfigurationError: Settings are out of range or do not go together, or a package is missing
+            that a local model needs.
         AuthenticationError: There is no key for a hosted service.
     """
     key = None if api_key is None else ApiKey(api_key)
@@ -113,7 +116,17 @@ def build_reranker(
         name = fspath(model) if isinstance(model, PathLike) else model
         return Reranker(RemoteScorer(name, **remote))
     _check_untouched(remote, _REMOTE_DEFAULTS, "remote")
-    return Reranker(LocalScorer(model, **local))
+    return check_installed(Reranker(LocalScorer(model, **local)))
+
+
+def check_installed(reranker: Reranker) -> Reranker:
+    """The reranker, if the packages are installed that its scorer needs; none is imported.
+
+    Raises:
+        ConfigurationError: One is not: better now than at the first query.
+    """
+    check_scorer_installed(reranker.scorer)
+    return reranker
 
 
 def _check_untouched(settings: dict[str, Any], defaults: dict[str, Any], backend: Backend) -> None:

@@ -2,6 +2,7 @@ import copy
 import inspect
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from haystack.core.errors import DeserializationError
 from haystack.utils import ComponentDevice, DeviceMap, Secret
 
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
-from jina_rerank import ConfigurationError, InputError, Reranker, RerankError
+from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker, RerankError
 from jina_rerank.plugin import build_reranker
 from jina_rerank.testing import FakeScorer
 
@@ -270,3 +271,12 @@ def test_numpys_numbers_are_written_as_pythons():
 def test_a_threshold_beyond_all_numbers_is_refused():
     with pytest.raises(InputError, match="score_threshold: is beyond all scores"):
         JinaRanker(score_threshold=10**400)
+
+
+def test_without_the_extra_for_its_model_it_cannot_be_built(monkeypatch):
+    by_hand = Reranker(LocalScorer())
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    for settings in ({}, {"model": "org/name"}, {"reranker": by_hand}):
+        with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[local\]"'):
+            JinaRanker(**settings)
+    assert JinaRanker(backend="remote", base_url="http://localhost")

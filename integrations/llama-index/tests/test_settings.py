@@ -268,3 +268,12 @@ def test_it_lives_beside_the_official_integration():
     import llama_index.postprocessor
 
     assert getattr(llama_index.postprocessor, "__file__", None) is None  # still a namespace
+
+
+def test_without_the_extra_for_its_model_it_cannot_be_built(monkeypatch):
+    by_hand = Reranker(LocalScorer())
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    for settings in ({}, {"model": "org/name"}, {"reranker": by_hand}):
+        with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[local\]"'):
+            JinaRerank(**settings)
+    assert JinaRerank(backend="remote", base_url="http://localhost")

@@ -117,6 +117,13 @@ class InProcessScorer(ABC):
     def _key(self) -> Hashable:
         """What tells this scorer's model from all others in the process."""
 
+    def check_installed(self) -> None:  # noqa: B027 - most need packages, and none has to
+        """Say now, and not at the first call, if a package is missing; none is imported.
+
+        Raises:
+            ConfigurationError: One that loading needs is not installed.
+        """
+
     @abstractmethod
     def _load(self) -> PairModel:
         """Load the model; on a thread of its own, never twice at a time for one key."""

@@ -7,9 +7,10 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from .._sentence_transformers import load_model
-from ..errors import ConfigurationError, ModelLoadError, ScoringError
+from ..errors import ModelLoadError, ScoringError
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
+from ._installed import check_installed, missing
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._pairs import LongDocuments
 from ._torch import import_torch
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
     from ..jinabert import TokenPair
+
+OTHERS = "CrossEncoderScorer"
+INSTALL_CROSS_ENCODER = 'pip install "jina-rerank[cross-encoder]"'
 
 
 class CrossEncoderScorer(InProcessScorer):
@@ -66,6 +70,14 @@ class CrossEncoderScorer(InProcessScorer):
     def _key(self) -> Hashable:
         return (CrossEncoderScorer, self.model, self._revision, self._dtype, self._device)
 
+    def check_installed(self) -> None:
+        """Say now, and not at the first call, if a package is missing; none is imported.
+
+        Raises:
+            ConfigurationError: One that loading needs is not installed.
+        """
+        check_installed(("torch", "sentence_transformers"), OTHERS, INSTALL_CROSS_ENCODER)
+
     def _load(self) -> PairModel:
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self.model, self._revision)
@@ -80,10 +92,7 @@ class CrossEncoderScorer(InProcessScorer):
             import_torch()
             from sentence_transformers import CrossEncoder
         except ImportError as error:
-            raise ConfigurationError(
-                "other cross-encoders need sentence-transformers, which is not installed: "
-                'pip install "jina-rerank[cross-encoder]"'
-            ) from error
+            raise missing(error.name, OTHERS, INSTALL_CROSS_ENCODER) from error
         device = choose_device(self._device)
         encoder = CrossEncoder(
             name,

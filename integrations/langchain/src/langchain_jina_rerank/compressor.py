@@ -32,6 +32,7 @@ from jina_rerank.plugin import (
     LongDocuments,
     build_reranker,
     check_candidates,
+    check_installed,
     plain_number,
 )
 
@@ -115,7 +116,8 @@ class JinaRerank(BaseDocumentCompressor):
             the model must then be left at their defaults, and it is yours to close.
 
     Raises:
-        ConfigurationError: Settings do not go together, or the model's are out of range.
+        ConfigurationError: Settings do not go together, the model's are out of range, or a package
+            is missing that it needs.
         AuthenticationError: There is no key for the hosted service.
         pydantic.ValidationError: A value has the wrong type, `top_n` is below 1, `threshold` is
             not a finite number, or there is no such setting.
@@ -309,7 +311,7 @@ class JinaRerank(BaseDocumentCompressor):
     @cached_property
     def _lease(self) -> Lease:
         if self.reranker is not None:
-            return Lease(self.reranker)
+            return Lease(check_installed(self.reranker))
         # A key of the environment is left for the scorer to find: no local model is refused for
         # it, and no service is sent it but one that speaks Jina's dialect.
         given = self._given_api_key

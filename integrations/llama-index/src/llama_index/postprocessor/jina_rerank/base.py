@@ -24,6 +24,7 @@ from jina_rerank.plugin import (
     LongDocuments,
     build_reranker,
     check_candidates,
+    check_installed,
     check_threshold,
     check_top_n,
     plain_number,
@@ -99,7 +100,8 @@ class JinaRerank(BaseNodePostprocessor):
         callback_manager: For LlamaIndex's callbacks; a query engine replaces it with its own.
 
     Raises:
-        ConfigurationError: Settings are out of range or do not go together.
+        ConfigurationError: Settings are out of range or do not go together, or a package is missing
+            that the model needs.
         AuthenticationError: There is no key for a hosted service, or it is malformed.
         InputError: `top_n` or `threshold` is out of range.
     """
@@ -309,6 +311,7 @@ def _check_alone(reranker: Reranker, settings: dict[str, Any]) -> None:
             f"reranker= brings its own model; leave out {', '.join(changed)}, "
             "or give them to the Reranker"
         )
+    check_installed(reranker)
 
 
 def _check_metadata_mode(mode: MetadataMode) -> MetadataMode:

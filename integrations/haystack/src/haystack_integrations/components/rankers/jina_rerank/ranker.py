@@ -19,6 +19,7 @@ from jina_rerank.plugin import (
     Dtype,
     LongDocuments,
     build_reranker,
+    check_installed,
     check_threshold,
     check_top_n,
     plain_number,
@@ -72,7 +73,8 @@ class JinaRanker:
 
     Raises:
         ValueError: `top_k` is not above 0, or `score_threshold` is no number.
-        ConfigurationError: Any other setting is out of range, or two do not go together.
+        ConfigurationError: Any other setting is out of range, two do not go together, or a package
+            is missing that the model needs.
         AuthenticationError: There can be no key for a hosted service.
     """
 
@@ -313,6 +315,7 @@ class JinaRanker:
                 raise ConfigurationError(
                     f"{name} and reranker do not go together: a reranker brings its own settings"
                 )
+        check_installed(self.reranker)
 
     def _settings(self) -> dict[str, Any]:
         """Those of `build_reranker`, without the key: no frame that may raise holds it."""
