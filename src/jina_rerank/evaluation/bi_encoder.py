@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from .._numbers import check_count
 from ..scorers._weights import find_weights
 from .systems import Candidates, SystemScores, fingerprint_of
 
@@ -26,7 +27,8 @@ class BiEncoderSystem:
         batch_size: How many texts are embedded at a time.
 
     Raises:
-        ConfigurationError: From `warm_up`: sentence-transformers is missing.
+        ConfigurationError: A number is out of range. From `warm_up`: sentence-transformers is
+            missing.
         ModelLoadError: From `warm_up`: the model cannot be loaded.
     """
 
@@ -40,8 +42,8 @@ class BiEncoderSystem:
     ) -> None:
         self._model = fspath(model)
         self._name = name or self._model
-        self._max_length = max_length
-        self._batch_size = batch_size
+        self._max_length = None if max_length is None else check_count(max_length, "max_length")
+        self._batch_size = check_count(batch_size, "batch_size")
         self._encoder: Encoder | None = None
 
     @property

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
+from .._numbers import check_amount, check_count
 from ..errors import ConfigurationError, RerankError
 from ..reranker import Reranker
 from ..scorers.base import CacheableScorer, Scorer
@@ -63,17 +64,17 @@ def rerank_dataset(
         is consumed.
 
     Raises:
-        ConfigurationError: A column is missing, of the wrong type, or there already; there is
-            nothing to read; the output holds something else; or there is one too many or too few
-            of source and output.
+        ConfigurationError: A column is missing, of the wrong type, or there already; a number is
+            out of range; there is nothing to read; the output holds something else; or there is
+            one too many or too few of source and output.
         RerankError: The model failed. With a dataset, when it is consumed, inside Ray's own.
     """
     scorer = Reranker(model).scorer
     columns = Columns(query_column, document_column, score_column)
     resources: dict[str, Any] = {
-        "compute": ActorPoolStrategy(size=actors),
-        "num_cpus": num_cpus,
-        "num_gpus": num_gpus,
+        "compute": ActorPoolStrategy(size=check_count(actors, "actors")),
+        "num_cpus": check_amount(num_cpus, "num_cpus"),
+        "num_gpus": check_amount(num_gpus, "num_gpus"),
     }
     if isinstance(source, Dataset):
         if output is not None:

@@ -11,13 +11,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
 from ._installed import check_scorer_installed
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
 from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
 from .service.parts import put_last
-from .service.settings import check_count
 
 _NUMBERS = struct.Struct("<ddiii")
 """What is kept of a pair: score, logit, tokens, truncated tokens, truncated tokens of the query.
@@ -70,12 +70,11 @@ class CachedScorer:
                 "on others, put the cache around the first: FallbackScorer(CachedScorer(first), "
                 "...)"
             )
-        entries = check_count(max_entries, "max_entries")
         self._scorer = scorer
         self._path = _check_path(path)
-        self._max_entries = entries
+        self._max_entries = check_count(max_entries, "max_entries")
         self._closed = False
-        self._store = ScoreStore(self._path, entries)
+        self._store = ScoreStore(self._path, self._max_entries)
 
     @property
     def model(self) -> str:

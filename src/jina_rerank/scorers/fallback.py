@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .._numbers import check_seconds
 from ..errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -22,7 +23,6 @@ from ..errors import (
 from ..ranking import Usage
 from ._installed import check_scorer_installed
 from .base import OnScored, Scorer, ScoreRequest, ScoreResponse
-from .service.settings import check_seconds
 
 logger = logging.getLogger("jina_rerank.fallback")
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .._numbers import check_count
 from ..errors import AuthenticationError, ConfigurationError
 from .service.address import endpoint
 from .service.dialects import Dialect, DialectName, Parameters, find_dialect
 from .service.scorer import ServiceScorer
 from .service.secrets import KEY_VARIABLES, ApiKey, Secrets
-from .service.settings import check_count
 
 if TYPE_CHECKING:
     from .service.session import Session
@@ -108,8 +109,6 @@ class RemoteScorer(ServiceScorer):
         if model is None and spoken.name == "cohere":
             raise ConfigurationError("model is missing: Cohere has no default")
         self._dialect = spoken
-        if max_doc_length is not None:
-            max_doc_length = check_count(max_doc_length, "max_doc_length")
         self._parameters = _check_parameters(
             spoken, Parameters(model, max_doc_length, truncation, dict(extra_body or {}))
         )
@@ -188,6 +187,9 @@ class RemoteScorer(ServiceScorer):
 
 
 def _check_parameters(dialect: Dialect, parameters: Parameters) -> Parameters:
+    if parameters.max_doc_length is not None:
+        length = check_count(parameters.max_doc_length, "max_doc_length")
+        parameters = replace(parameters, max_doc_length=length)
     if not isinstance(parameters.truncation, bool | None):
         raise ConfigurationError("truncation must be True, False or None")
     for name in sorted(dialect.unsupported):

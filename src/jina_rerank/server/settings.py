@@ -6,14 +6,32 @@ import dataclasses
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from .._numbers import check_count, check_seconds
 from ..errors import ConfigurationError
 
 PREFIX = "JINA_RERANK_"
+
+Check = Callable[[object, str], float]
+"""Raises a `ConfigurationError` if the number is out of range; its second argument is the name that
+the error says."""
+
+CHECKS: Mapping[str, Check] = {
+    "port": partial(check_count, least=0, most=2**16 - 1),
+    "max_length": partial(check_count, least=16),
+    "max_body_bytes": check_count,
+    "max_documents": check_count,
+    "max_request_tokens": check_count,
+    "max_queued_tokens": check_count,
+    "deadline": check_seconds,
+    "drain": partial(check_seconds, allow_zero=True),
+}
+"""The settings that are numbers, and what each of them may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +42,11 @@ class Settings:
         models: What is served: a hub id, a folder, or `name=` and one of them; the embedded model
             is `jina-rerank-mini`. The first answers requests that name none.
         host: The address to listen on.
-        port: The port; 0 takes any that is free.
+        port: The port, up to 65535; 0 takes any that is free.
         key_file: Names and keys, one pair a line; read again when it changes.
         keys: The same in one line, pairs divided by commas. Beside those of the file.
         allow_anonymous: Whether a service without keys may listen on more than the loopback.
-        max_length: Longest pair in tokens.
+        max_length: Longest pair in tokens, at least 16.
         max_body_bytes: Largest body of a request.
         max_documents: Most documents in a request.
         max_request_tokens: Most tokens in a request, estimated.
@@ -40,7 +58,8 @@ class Settings:
         log_level: The least that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`.
 
     Raises:
-        ConfigurationError: One is out of range, or two do not go together.
+        ConfigurationError: One is out of range, or two do not go together. Numbers are finite;
+            seconds are at most 1,000,000.
     """
 
     models: tuple[str, ...] = ("jina-rerank-mini",)
@@ -61,18 +80,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.models:
             raise ConfigurationError("models: name at least one")
-        for name in (
-            "max_length",
-            "max_body_bytes",
-            "max_documents",
-            "max_request_tokens",
-            "max_queued_tokens",
-            "deadline",
-        ):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.drain < 0 or not 0 <= self.port < 2**16:
-            raise ConfigurationError("drain must be at least 0, and port from 0 to 65535")
+        for name, check in CHECKS.items():
+            check(getattr(self, name), name)
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise ConfigurationError(
                 f"log_level must be debug, info, warning or error, not {self.log_level!r}"
@@ -103,7 +112,8 @@ class Settings:
             file: TOML, with the names as keys.
 
         Raises:
-            ConfigurationError: One cannot be read, or is unknown.
+            ConfigurationError: One cannot be read, is out of range, or is unknown; it is named as
+                it was given, by its variable for instance.
         """
         defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         environment = os.environ if environment is None else environment
@@ -153,10 +163,12 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
         if isinstance(default, bool):
             return _to_bool(value)
         if isinstance(default, int | float):
-            return _to_number(value, type(default))
+            number = _to_number(value, type(default))
+            CHECKS[name](number, where)
+            return number
         if not isinstance(value, str):
             raise TypeError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         # The value itself is not said: it may be a key in the wrong place.
         raise ConfigurationError(f"{where}: cannot be read as {type(default).__name__}") from None
     return value
@@ -174,6 +186,8 @@ def _to_bool(value: object) -> bool:
 
 def _to_number(value: object, kind: type[int | float]) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError
+    if kind is int and isinstance(value, float):
         raise TypeError
     return kind(value)
 

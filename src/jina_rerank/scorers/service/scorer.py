@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
+from ..._numbers import check_count, check_seconds
 from ...errors import ConfigurationError
 from ..base import OnScored, ScoreRequest, ScoreResponse
 from .io_thread import IoThread, io_thread
 from .parts import Part, split
-from .settings import Conduct, PartLimits, check_count, check_seconds
+from .settings import Conduct, PartLimits
 
 if TYPE_CHECKING:
     from .session import Session

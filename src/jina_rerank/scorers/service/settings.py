@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-
-from ..._numbers import as_real, as_whole, shown
-from ...errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +36,3 @@ class Conduct:
     max_retries: int
     max_concurrency: int
     allow_partial: bool
-
-
-def check_seconds(value: object, name: str) -> float:
-    """A number of seconds above 0.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    seconds = as_real(value)
-    if seconds is None or not 0 < seconds < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {shown(value)}")
-    return seconds
-
-
-def check_count(value: object, name: str, least: int = 1) -> int:
-    """A whole number of at least `least`.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    count = as_whole(value)
-    if count is None or count < least:
-        raise ConfigurationError(f"{name} must be a whole number from {least}, not {shown(value)}")
-    return count
