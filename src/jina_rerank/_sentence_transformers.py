@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeVar
@@ -47,13 +48,13 @@ def load_model(
     if folder.is_dir():
         return _load(load, str(folder), True)
     if not isinstance(model, str):
-        raise ModelLoadError(f"{name}: no such folder")
+        raise ModelLoadError(f"{name}: cannot be loaded: no such folder")
     try:
         from .jinabert.hub import HubModel
-    except ImportError:  # and so is sentence-transformers, which brings it: `load` says so
+    except ImportError:  # sentence-transformers, which brings it, is missing too: `load` says so
         return _load(load, name, True)
     hub = HubModel(name, revision)
-    with hub.explained_errors():  # for names that the hub does not allow
+    with _said_of(name), hub.explained_errors():  # for names that the hub does not allow
         usable = hub.cached("config.json") is not None and any(map(hub.cached, _TOKENIZERS))
     # Where modules.json is unknown, the model may have one that names another pooling.
     if usable and _is_known(name, "modules.json", revision):
@@ -65,12 +66,23 @@ def load_model(
                 raise
             usable = False
     try:
-        hub.check_online()
+        with _said_of(name):
+            hub.check_online()
     except ModelLoadError:
         if not usable:
             raise
         return _load(load, name, True)
     return _load(load, name, False)
+
+
+@contextmanager
+def _said_of(name: str) -> Iterator[None]:
+    """Have errors begin as all do that say a model cannot be loaded."""
+    try:
+        yield
+    except ModelLoadError as error:
+        reason = str(error).removeprefix(f"{name}: ")
+        raise ModelLoadError(f"{name}: cannot be loaded: {reason}") from error
 
 
 def _is_known(name: str, file: str, revision: str | None) -> bool:

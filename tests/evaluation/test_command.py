@@ -89,7 +89,7 @@ def test_candidates_of_ones_own(tmp_path: Path) -> None:
         (["{folder}", "--model", "/no/such/model"], 1, "/no/such/model: neither a folder"),
         (["{folder}", "--model", "mix:mini"], 1, "'mix:mini' must be mix:A+B"),
         (["{folder}", "--model", "bm25", "--measure", "best"], 1, "'best' is none that ir-"),
-        (["{folder}", "--max-length", "1"], 1, "max_length must be a number from 16"),
+        (["{folder}", "--max-length", "1"], 1, "--max-length must be a number from 16"),
     ],
 )
 def test_errors_say_what_is_wrong_and_leave_a_status(

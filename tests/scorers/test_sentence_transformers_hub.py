@@ -107,7 +107,7 @@ def test_what_cannot_be_had_is_told_before_sentence_transformers_is_imported(
     hub: LoopbackHub, home: Path, kind: str, name: str, env: dict[str, str], message: str
 ) -> None:
     said = load(hub, home, kind, name, **env)
-    assert said.startswith(f"False ModelLoadError {name}: ")
+    assert said.startswith(f"False ModelLoadError {name}: cannot be loaded: ")
     assert message in said
     assert hub.requests == []
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError, RerankError
+from ..plugin import renamed_errors
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
@@ -93,7 +96,8 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     try:
         documents = read_documents(files or [Path("-")], input_format, column)
         scorer = LocalScorer(model, max_length=max_length, long_documents=long_documents)
-        with Reranker(scorer) as reranker:
+        naming = renamed_errors(partial(_name_document, documents))
+        with Reranker(scorer) as reranker, naming:
             ranking = reranker.rank(
                 query,
                 [document.text for document in documents],
@@ -153,6 +157,16 @@ def export(
         fail(error, BAD_USAGE)
     except RerankError as error:
         fail(error, FAILED)
+
+
+def _name_document(documents: Sequence[Document], argument: str) -> str:
+    """Where a document of the library's was read: its line, or its file and identifier."""
+    found = re.fullmatch(r"documents\[(\d+)\]", argument)
+    if found is None:
+        return argument
+    document = documents[int(found[1])]
+    is_place = document.id.startswith(f"{document.source}:")
+    return document.id if is_place else f"{document.source}, id {document.id}"
 
 
 def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:

@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .._inputs import check_count
+from .._numbers import as_whole, shown
 from ..errors import ConfigurationError, InputError
 from ..reranker import Reranker
 from ._extra import import_extra
@@ -247,9 +248,12 @@ async def aevaluate_rag(
 
     It blocks the event loop, since LlamaIndex's evaluator calls rerankers without awaiting them.
     """
-    candidates, top_n = check_count(candidates, "candidates"), check_count(top_n, "top_n")
-    if top_n > candidates:
-        raise InputError("top_n", f"must be between 1 and candidates={candidates}, not {top_n}")
+    candidates = check_count(candidates, "candidates")
+    kept = as_whole(top_n)
+    if kept is None or not 1 <= kept <= candidates:
+        problem = f"must be between 1 and candidates={candidates}"
+        raise InputError("top_n", f"{problem}, not {shown(top_n)}")
+    top_n = kept
     if not embeddings:
         raise ConfigurationError("embeddings is empty; name at least one embedding model")
     plugin = import_extra("llama_index.postprocessor.jina_rerank", INSTALL_RAG)
