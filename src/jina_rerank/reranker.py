@@ -10,7 +10,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ._inputs import check_request, check_threshold, check_top_n
+from ._inputs import check_items, check_request, check_threshold, check_top_n
 from .errors import ConfigurationError, InputError, ScoringError
 from .ranking import RankedDocument, Ranking, Usage
 from .scorers.base import OnScored, Scorer, ScoreRequest, ScoreResponse
@@ -235,13 +235,13 @@ class Reranker:
 
 
 def _check_pairs(pairs: Iterable[tuple[str, Sequence[str]]]) -> list[ScoreRequest]:
-    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
-        raise InputError("pairs", "must be a list of (query, documents) pairs")
     requests = []
-    for i, pair in enumerate(pairs):
+    items = check_items(pairs, "pairs", "(query, documents) pairs", "for one pair pass [pair]")
+    for i, pair in enumerate(items):
         if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise InputError(f"pairs[{i}]", "must be a pair of (query, documents)")
-        requests.append(check_request(*pair, name=f"pairs[{i}]."))
+        query, documents = pair
+        requests.append(check_request(query, documents, name=f"pairs[{i}]."))
     return requests
 
 

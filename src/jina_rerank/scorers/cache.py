@@ -14,6 +14,7 @@ from typing import Any
 from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
+from ._installed import check_scorer_installed
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
 from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
 from .service.parts import put_last
@@ -83,6 +84,14 @@ class CachedScorer:
     def __repr__(self) -> str:
         path = None if self._path is None else str(self._path)
         return f"CachedScorer({self._scorer!r}, path={path!r}, max_entries={self._max_entries})"
+
+    def check_installed(self) -> None:
+        """Say now, and not at the first call, if a package is missing that the scorer needs.
+
+        Raises:
+            ConfigurationError: One is not installed.
+        """
+        check_scorer_installed(self._scorer)
 
     def warm_up(self) -> None:
         """Open the cache and warm up the scorer. Idempotent.

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from ...errors import ConfigurationError, ConnectionFailedError, RerankError, ResponseError
+from ...errors import ConnectionFailedError, RerankError, ResponseError
+from .._installed import missing
 from .boto_failures import read_boto_failure
 from .secrets import Secrets
 from .wire import Reply, largest_answer
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 T = TypeVar("T")
+
+INSTALL_SAGEMAKER = 'pip install "jina-rerank[sagemaker]"'
 
 _CHUNK = 4_096  # boto3 waits for all of it, and only between two can a thread be told to stop
 _NO_REPLY = Reply(0, b"")
@@ -201,10 +204,7 @@ def new_boto3_session() -> boto3.Session:
     try:
         import boto3
     except ImportError as error:
-        raise ConfigurationError(
-            "SageMakerScorer needs boto3, which is not installed: "
-            'pip install "jina-rerank[sagemaker]"'
-        ) from error
+        raise missing("boto3", "SageMakerScorer", INSTALL_SAGEMAKER) from error
     return boto3.Session()
 
 
