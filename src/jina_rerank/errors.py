@@ -189,4 +189,4 @@ class RejectedInputError(ServiceError, InputError):
 
 
 class RejectedSettingError(ServiceError, ConfigurationError):
-    """The service knows no such model or address."""
+    """The service knows no such model or address, or a proxy does not accept its password."""

@@ -78,8 +78,6 @@ class RetrievalOrder:
                     unscored=tuple(range(count)),
                 )
             )
-            if on_scored is not None:
-                on_scored(count)
         return responses
 
     async def ascore(
