@@ -13,6 +13,7 @@ import asyncio
 import gzip
 import itertools
 import json
+import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,8 +31,8 @@ MEGABYTE = b" " * 2**20
 class FaultServer(LoopbackServer):
     """A rerank service that answers right until it is told otherwise; see `LoopbackServer`."""
 
-    def __init__(self) -> None:
-        super().__init__(default=Right())
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(default=Right(), tls=tls)
 
 
 class Whole:

@@ -1,8 +1,9 @@
-"""A hub on the loopback: the part of the protocol that downloads files."""
+"""A hub on the loopback: the part of the protocol that downloads files and tells their names."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,16 +38,31 @@ class LoopbackHub:
             else:
                 content = file.read_bytes()
             commit = COMMITS.get(parts[3], parts[3])
+        elif parts[:2] == ["api", "models"]:
+            status, error, content = self._about(parts[2:])
+            commit = COMMITS["main"]
         handler.send_response(status)
         if error:
             handler.send_header("X-Error-Code", error)
-        elif content:
+        if content or error == "EntryNotFound":  # the cache notes of which commit it is no part
             handler.send_header("X-Repo-Commit", commit)
+        if content:
             handler.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         if body:
             handler.wfile.write(content)
+
+    def _about(self, parts: list[str]) -> tuple[int, str, bytes]:
+        """What there is of a model: its commit and its files, none of which is in a folder."""
+        folder = self.root.joinpath(*parts[:2])
+        if not folder.is_dir():
+            return 401, "RepoNotFound", b""
+        if len(parts) > 2:
+            return 404, "EntryNotFound", b""
+        files = [{"rfilename": path.name} for path in folder.iterdir()]
+        about = {"id": "/".join(parts), "sha": COMMITS["main"], "siblings": files}
+        return 200, "", json.dumps(about).encode()
 
 
 @contextmanager

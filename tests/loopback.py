@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -169,6 +170,7 @@ class LoopbackServer:
 
     Args:
         default: For requests without another fault.
+        tls: To speak TLS, by its certificate.
 
     Attributes:
         url: Where it listens, without a slash at the end.
@@ -177,8 +179,9 @@ class LoopbackServer:
         record: Whether requests are kept; `received` counts them in any case.
     """
 
-    def __init__(self, default: Fault) -> None:
+    def __init__(self, default: Fault, tls: ssl.SSLContext | None = None) -> None:
         self.default = default
+        self._tls = tls
         self.choose: Callable[[SeenRequest], Fault] | None = None
         self.record = True
         self._script: deque[Fault] = deque()
@@ -195,7 +198,8 @@ class LoopbackServer:
 
     def __enter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread.start()
         self._started.wait()
         return self
@@ -272,7 +276,9 @@ class LoopbackServer:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await self._loop.create_server(self._accept, sock=self._socket, backlog=1024)
+        server = await self._loop.create_server(
+            self._accept, sock=self._socket, backlog=1024, ssl=self._tls
+        )
         self._started.set()
         await self._stop.wait()
         server.close()

@@ -19,6 +19,7 @@ from jina_rerank.cli.app import app
 from jina_rerank.cli.documents import Document, read_documents
 
 QUERY = "What is the capital of France?"
+COFFEE = str(Path(__file__).parents[1] / "examples" / "data" / "coffee")
 LINES = "Berlin is the capital of Germany.\n\nParis is the capital of France.\nBread is baked.\n"
 
 
@@ -75,14 +76,21 @@ def test_another_model_and_long_documents(tmp_path: Path) -> None:
         "rank", "panda", *options, "--long-documents", "error", text="bear " * 90
     )
     assert (status, hits) == (2, [])
-    assert "documents[0]" in err
+    assert "standard input:1: has 91 tokens and 27 fit" in err
+    assert "split it, or use --long-documents truncate or chunk\n" in err
 
 
 @pytest.mark.parametrize(
     ("args", "text", "status", "message"),
     [
         (["rank", " "], "a\n", 2, "query: is blank"),
-        (["rank", "q", "--top-n", "0"], "a\n", 2, "top_n: must be at least 1"),
+        (["rank", "q", "--top-n", "0"], "a\n", 2, "--top-n: must be at least 1, not 0\n"),
+        (
+            ["rank", "q", "--threshold", "nan"],
+            "a\n",
+            2,
+            "--threshold: is NaN, which no score can reach; pass a number, or leave it out\n",
+        ),
         (["rank", "q", "/no/such/file"], "", 2, "/no/such/file: cannot be read: No such file"),
         (["rank", "q", "--model", "/no/such/model"], "a\n", 1, "/no/such/model: neither a folder"),
         (["rank", "q", "--model", "/no/a=b"], "a\n", 1, "/no/a=b: neither a folder"),
@@ -255,3 +263,64 @@ def test_without_its_libraries_the_command_says_what_to_install() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.strip().endswith('pip install "jina-rerank[local]"')
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["rank", "q", "--max-length", "3"], "--max-length must be a number from 16, not 3"),
+        (["eval", COFFEE, "--depth", "0"], "--depth: must be at least 1, not 0"),
+        (["eval", COFFEE, "--queries", "-2"], "--queries: must be at least 1, not -2"),
+        (
+            ["eval", COFFEE, "--suite", "llamaindex-rag", "--embedding", "x", "--depth", "3"],
+            "--depth: must be at least 5, which are kept, with --suite llamaindex-rag, not 3",
+        ),
+        (
+            ["serve", "--port", "99999"],
+            "--port must be a whole number from 0 to 65535, not 99999",
+        ),
+        (["serve", "--max-documents", "0"], "--max-documents must be a whole number from 1, not 0"),
+        (["serve", "--log-level", "loud"], "--log-level must be debug, info, warning or error"),
+        (
+            ["serve", "--host", "0.0.0.0"],
+            "pass --key-file, or --allow-anonymous if something in front of it asks for keys",
+        ),
+    ],
+)
+def test_errors_name_flags_and_spell_values_as_a_shell_does(args: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, args, input="a\n")
+    assert result.exit_code
+    assert message in result.stderr
+    for python in ("None", "drain", "max_", "key_file", "top_n", "log_level"):
+        assert python not in result.stderr
+
+
+def test_a_setting_from_elsewhere_is_named_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text("max_length = 3\n")
+    said = CliRunner().invoke(app, ["serve", "--config", str(file)]).stderr
+    assert f"{file}: max_length must be a whole number from 16, not 3" in said
+    monkeypatch.setenv("JINA_RERANK_PORT", "99999")
+    said = CliRunner().invoke(app, ["serve"]).stderr
+    assert "JINA_RERANK_PORT must be a whole number from 0 to 65535" in said
+
+
+def test_an_error_in_a_document_names_its_line_or_its_place_in_an_array(tmp_path: Path) -> None:
+    text, rows, array = tmp_path / "a.txt", tmp_path / "b.jsonl", tmp_path / "c.json"
+    text.write_text("short\n\n" + "word " * 9000 + "\n")
+    rows.write_text(json.dumps({"id": "p7", "text": "word " * 9000}) + "\n")
+    array.write_text(json.dumps(["short", "word " * 9000]))
+    options = ["--long-documents", "error"]
+    assert f"jina-rerank: {text}:3: has 9,0" in run("rank", "q", str(text), *options)[2]
+    assert f"jina-rerank: {rows}:1: has 9,0" in run("rank", "q", str(rows), *options)[2]
+    assert f"jina-rerank: {array}[1]: has 9,0" in run("rank", "q", str(array), *options)[2]
+
+
+def test_a_query_that_is_not_utf_8_is_not_answered_in_python() -> None:
+    status, _, err = run("rank", "caf\udce9", text="a\n")
+    assert status == 2
+    assert "query: holds a lone surrogate at 3" in err
+    assert "iconv" in err
+    assert "decode()" not in err

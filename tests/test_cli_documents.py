@@ -54,18 +54,17 @@ def test_each_format_is_read_as_what_it_is_packed_or_not_and_with_a_byte_order_m
     content = mark + WRITTEN[name].encode()
     path = tmp_path / (f"{name.upper()}.gz" if packed else name)
     path.write_bytes(gzip.compress(content) if packed else content)
-    source = str(path)
-    assert read_documents([path], None, "text") == [
-        Document(row["text"], row["id"], source) for row in ROWS
-    ]
+    found = read_documents([path], None, "text")
+    assert [{"id": document.id, "text": document.text} for document in found] == ROWS
+    assert {document.source for document in found} == {str(path)}
 
 
 def test_an_array_may_hold_the_texts_themselves(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[\n "Oslo",\n {"body": "Rome"}\n]')
     assert read_documents([path], None, "body") == [
-        Document("Oslo", f"{path}[0]", str(path)),
-        Document("Rome", f"{path}[1]", str(path)),
+        Document("Oslo", f"{path}[0]", str(path), f"{path}[0]"),
+        Document("Rome", f"{path}[1]", str(path), f"{path}[1]"),
     ]
 
 

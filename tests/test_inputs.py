@@ -1,14 +1,34 @@
 """Every kind of bad input: which error, which argument, which fix."""
 
+import email.message
+import json
 import math
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
-from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker
+from jina_rerank import (
+    CachedScorer,
+    ConfigurationError,
+    FallbackScorer,
+    InputError,
+    LocalScorer,
+    RemoteScorer,
+    Reranker,
+    RetrievalOrder,
+)
 from jina_rerank.testing import FakeScorer
 
 RERANKER = Reranker(FakeScorer())
+TABLE = pd.DataFrame({"id": ["a", "b"], "text": ["q", "other"]})
+HEADERS = email.message.Message()
+HEADERS["subject"] = "q"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +48,16 @@ RERANKER = Reranker(FakeScorer())
         ("q", 3, "documents", "must be a list of strings, not int"),
         ("q", {"a": "b"}, "documents", "must be a list of strings, not dict"),
         ("q", {"a", "b"}, "documents", "must be a list of strings, not set"),
+        ("q", bytearray(b"a"), "documents", "not one string"),
+        ("q", memoryview(b"a"), "documents", "not one string"),
+        ("q", frozenset("a"), "documents", "not frozenset, which has no order.*pass a list"),
+        ("q", MappingProxyType({"a": "b"}), "documents", "only the keys would be read; pass a"),
+        ("q", HEADERS, "documents", "not Message, of which only the keys would be read"),
+        ("q", TABLE, "documents", 'not DataFrame; pass the column.*list\\(table\\["text"\\]\\)'),
+        ("q", TABLE[["text"]], "documents", "not DataFrame; pass the column"),
+        ("q", pa.table({"text": ["a"]}), "documents", "not Table; pass the column"),
+        ("q", np.array("a"), "documents", "must be a list of strings, not ndarray"),
+        ("q", np.array([["a", "b"]]), r"documents[0]", "must be a string, not ndarray"),
         ("q", ["a", None], r"documents[1]", "must be a string, not NoneType; leave it out"),
         ("q", ["a", 1.5], r"documents[1]", "must be a string, not float"),
         ("q", [{"text": "a"}], r"documents[0]", "must be a string, not dict"),
@@ -56,9 +86,13 @@ async def test_text_that_cannot_be_used(
     [
         (0, "must be at least 1, or None for all, not 0"),
         (-1, "at least 1"),
-        (True, "whole number or None for all, not bool"),
+        (True, "whole number, or None for all, not bool"),
         (2.0, "not float"),
         ("3", "not str"),
+        (np.int64(0), "must be at least 1, or None for all, not 0"),
+        (np.float32(1), "not float32"),
+        (np.bool_(True), "not bool"),
+        pytest.param(-(10**5000), "must be at least 1", id="beyond 4,300 digits"),
     ],
 )
 def test_top_n(top_n: Any, fix: str) -> None:
@@ -67,7 +101,20 @@ def test_top_n(top_n: Any, fix: str) -> None:
     assert caught.value.argument == "top_n"
 
 
-@pytest.mark.parametrize(("threshold", "fix"), [(math.nan, "NaN"), ("0.5", "str"), (True, "bool")])
+@pytest.mark.parametrize(
+    ("threshold", "fix"),
+    [
+        (math.nan, "NaN"),
+        (np.float16("nan"), "NaN"),
+        ("0.5", "str"),
+        (True, "bool"),
+        (np.bool_(True), "bool"),
+        (1j, "complex"),
+        (10**400, "is beyond all scores; pass a number or None"),
+        (-(10**400), "is beyond all scores"),
+        (Fraction(10**400), "is beyond all scores"),
+    ],
+)
 def test_threshold(threshold: Any, fix: str) -> None:
     with pytest.raises(InputError, match=fix) as caught:
         RERANKER.rank("q", ["a"], threshold=threshold)
@@ -76,7 +123,14 @@ def test_threshold(threshold: Any, fix: str) -> None:
 
 @pytest.mark.parametrize(
     ("pairs", "message"),
-    [("ab", "list of"), (None, "list of"), ([("q",)], r"pairs\[0\]"), (["qd"], r"pairs\[0\]")],
+    [
+        ("ab", "list of"),
+        (None, "list of"),
+        ([("q",)], r"pairs\[0\]"),
+        (["qd"], r"pairs\[0\]"),
+        (TABLE, "pairs: must be a list of .* not DataFrame"),
+        ({("q", ("a",)): 1}, "pairs: must be a list of .* not dict"),
+    ],
 )
 def test_pairs(pairs: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -91,6 +145,65 @@ def test_input_errors_are_value_errors() -> None:
 def test_a_blank_document_among_others_is_ranked() -> None:
     ranking = RERANKER.rank("q", ["", "q"])
     assert [hit.index for hit in ranking] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        TABLE["text"],
+        TABLE["text"].to_numpy(),
+        np.array(["q", "other"]),
+        pd.Series(["q", "other"], index=["columns", "keys"]),
+        {"a": "q", "b": "other"}.values(),
+        (text for text in ["q", "other"]),
+        map(str, ["q", "other"]),
+    ],
+    ids=lambda column: type(column).__name__,
+)
+def test_a_column_of_texts_is_ranked_whatever_holds_it(column: Any) -> None:
+    assert [hit.text for hit in RERANKER.rank("q", column)] == ["q", "other"]
+
+
+@pytest.mark.parametrize("one", [np.int64(1), np.uint8(1), np.int16(1)])
+@pytest.mark.parametrize("half", [np.float32(0.5), np.float16(0.5), Fraction(1, 2), Decimal("0.5")])
+def test_other_librarys_numbers_are_numbers(one: Any, half: Any) -> None:
+    # A document's score is 1.0 if it is the query, otherwise less than a half.
+    assert [hit.text for hit in RERANKER.rank("q", ["a", "q", "q"], top_n=one)] == ["q"]
+    assert [hit.index for hit in RERANKER.rank("q", ["a", "q", "q"], threshold=half)] == [1, 2]
+
+
+def test_scorers_settings_may_be_numpys_numbers_and_are_kept_as_pythons() -> None:
+    local = LocalScorer(max_length=np.int64(64))  # type: ignore[arg-type]
+    assert json.loads(local.fingerprint)["max_length"] == 64
+    remote = RemoteScorer(
+        base_url="http://localhost",
+        timeout=np.float32(2.5),  # type: ignore[arg-type]
+        max_retries=np.int64(0),  # type: ignore[arg-type]
+        max_concurrency=np.uint8(1),  # type: ignore[arg-type]
+        max_doc_length=np.int32(7),  # type: ignore[arg-type]
+    )
+    assert "timeout=2.5" in repr(remote)
+    assert 7 in json.loads(remote.fingerprint)
+    cached = CachedScorer(local, max_entries=np.int64(9))  # type: ignore[arg-type]
+    assert repr(cached).endswith("max_entries=9)")
+    FallbackScorer(remote, RetrievalOrder(), cooldown=np.float64(1))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"timeout": 10**400},
+        {"timeout": np.float32("inf")},
+        {"max_retries": np.int64(-1)},
+        {"max_tokens": np.bool_(True)},
+        pytest.param({"max_documents": -(10**5000)}, id="beyond 4,300 digits"),
+        {"connect_timeout": np.float64(0)},
+    ],
+)
+def test_settings_out_of_range_are_configuration_errors_however_large(settings: Any) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigurationError, match=f"^{name} must be a"):
+        RemoteScorer(base_url="http://localhost", **settings)
 
 
 def test_the_longest_text_that_is_taken() -> None:

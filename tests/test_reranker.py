@@ -135,4 +135,4 @@ def test_progress_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     NUMBERS.rank("q", ["0.1", "0.2"], progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "2/2" in err
+    assert "2.00/2.00" in err

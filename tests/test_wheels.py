@@ -123,17 +123,28 @@ def create_environment(folder: Path, wheels: Path, *requirements: str) -> Path:
 
 
 def run(python: Path, script: str) -> str:
+    """What a script prints, which is nothing on standard error; a warning would end it."""
+    return run_command([str(python), "-c", script], cwd=python.parent)
+
+
+def run_command(command: list[str], cwd: Path, stdin: str = "") -> str:
     """Outside the repository and without what this process has in its environment."""
-    env = {"PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "HAYSTACK_TELEMETRY_ENABLED": "False"}
     done = subprocess.run(
-        [str(python), "-W", "ignore", "-c", script],
+        command,
+        input=stdin,
         capture_output=True,
         text=True,
-        env=env,
-        cwd=python.parent,
+        env={
+            "PATH": os.environ["PATH"],
+            "HF_HUB_OFFLINE": "1",
+            "HAYSTACK_TELEMETRY_ENABLED": "False",
+            "PYTHONWARNINGS": "error",
+        },
+        cwd=cwd,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     return done.stdout.strip()
 
 
@@ -165,16 +176,53 @@ def test_the_bare_core_says_what_to_install(wheels: Path, tmp_path: Path) -> Non
         assert run(python, f"from jina_rerank import *; print(len({remote}))") == "2"
 
 
+RANK = """
+from jina_rerank import LocalScorer, OnnxScorer, Reranker
+
+documents = ["Berlin is in Germany.", "Paris is the capital of France. " * 50]
+for scorer in {scorers}:
+    print(Reranker(scorer).rank("capital of France?", documents)[0].index)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("requirements", "scorers"),
+    [
+        (["jina-rerank[onnx]"], "[OnnxScorer()]"),
+        (
+            ["torch", "jina-rerank[local]"],
+            "[LocalScorer(), LocalScorer(dtype='float32', max_length=64, long_documents='chunk')]",
+        ),
+    ],
+    ids=["onnx", "local"],
+)
+def test_the_first_result_in_an_extras_own_environment_comes_without_a_warning(
+    wheels: Path, tmp_path: Path, requirements: list[str], scorers: str
+) -> None:
+    python = create_environment(tmp_path / "extra", wheels, *requirements)
+    said = run(python, RANK.format(scorers=scorers))
+    assert set(said.splitlines()) == {"1"}
+    if "torch" in requirements:
+        command = [str(python.with_name("jina-rerank")), "rank", "France?", "--top-n", "1"]
+        said = run_command(command, tmp_path, stdin="Berlin\nParis is in France.\n")
+        assert '"id": "-:2"' in said
+
+
 EVERYTHING = """
+import warnings
+
 from haystack import Document as HaystackDocument
-from haystack_integrations.components.rankers.jina import JinaRanker as OfficialHaystack
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
-from langchain_community.document_compressors import JinaRerank as OfficialLangChain
 from langchain_core.documents import Document
 from langchain_jina_rerank import JinaRerank as LangChain
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.postprocessor.jina_rerank import JinaRerank as LlamaIndex
-from llama_index.postprocessor.jinaai_rerank import JinaRerank as OfficialLlamaIndex
+
+with warnings.catch_warnings(action="ignore"):  # their own
+    from haystack_integrations.components.rankers.jina import JinaRanker as OfficialHaystack
+    from langchain_community.document_compressors import JinaRerank as OfficialLangChain
+    from llama_index.postprocessor.jinaai_rerank import JinaRerank as OfficialLlamaIndex
 
 query = "What is the capital of France?"
 texts = ["Berlin is the capital of Germany.", "Paris is the capital of France."]
@@ -202,19 +250,12 @@ def test_all_of_it_beside_the_official_integrations(wheels: Path, tmp_path: Path
         "llama-index-postprocessor-jinaai-rerank",
     )
     assert run(python, EVERYTHING).splitlines() == ["Paris is the capital of France."] * 3
-    command = python.with_name("jina-rerank")
-    done = subprocess.run(
-        [str(command), "rank", "capital of France?", "--top-n", "1"],
-        input="Berlin is in Germany.\nParis is the capital of France.\n",
-        capture_output=True,
-        text=True,
-        check=True,
+    command = str(python.with_name("jina-rerank"))
+    said = run_command(
+        [command, "rank", "capital of France?", "--top-n", "1"],
+        tmp_path,
+        stdin="Berlin is in Germany.\nParis is the capital of France.\n",
     )
-    assert '"id": "-:2"' in done.stdout
-    done = subprocess.run(
-        [str(command), "eval", write_beir(tmp_path / "places")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "| mini | " in done.stdout
+    assert '"id": "-:2"' in said
+    said = run_command([command, "eval", write_beir(tmp_path / "places")], tmp_path)
+    assert "| mini | " in said

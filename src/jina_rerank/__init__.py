@@ -28,7 +28,7 @@ from .errors import (
 )
 from .ranking import RankedDocument, Ranking, Timings, Usage
 from .reranker import Reranker
-from .scorers.base import Scorer, ScoreRequest, ScoreResponse
+from .scorers.base import Progress, Scorer, ScoreRequest, ScoreResponse
 from .scorers.cache import CachedScorer
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.fallback import FallbackScorer, RetrievalOrder
@@ -51,6 +51,7 @@ __all__ = [
     "LocalScorer",
     "ModelLoadError",
     "OnnxScorer",
+    "Progress",
     "RankedDocument",
     "Ranking",
     "RateLimitError",

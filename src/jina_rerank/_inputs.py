@@ -6,8 +6,9 @@ What passes here reaches the scorer unchanged: nothing is stripped, replaced or 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 
+from ._numbers import as_real, as_whole, shown
 from .errors import InputError
 from .scorers.base import ScoreRequest
 
@@ -26,20 +27,54 @@ def check_query(query: object, argument: str = "query") -> str:
 
 def check_documents(documents: object, argument: str = "documents") -> list[str]:
     """The documents as a new list, if every one is a usable string; empty is fine."""
-    if isinstance(documents, str | bytes):
-        raise InputError(
-            argument, "must be a list of strings, not one string; for one document pass [document]"
-        )
-    # A dictionary or a set has no order that an index could refer to.
-    if isinstance(documents, Mapping | Set) or not isinstance(documents, Iterable):
-        raise InputError(argument, f"must be a list of strings, not {_type(documents)}")
-    texts = [check_text(text, f"{argument}[{i}]") for i, text in enumerate(documents)]
+    items = check_items(documents, argument, "strings", "for one document pass [document]")
+    texts = [check_text(text, f"{argument}[{i}]") for i, text in enumerate(items)]
     if texts and all(not text or text.isspace() for text in texts):
         raise InputError(
             argument,
             f"has nothing to rank: all {len(texts):,} are blank; look at the step that fills them",
         )
     return texts
+
+
+def check_items(items: object, argument: str, kind: str, for_one: str) -> Iterator[object]:
+    """The items one after another, if they are in an order that an index can refer to.
+
+    Args:
+        items: A list, a generator, a column of a table, an array: all that iterates.
+        argument: What the caller calls it.
+        kind: What its items must be, in the plural.
+        for_one: What to do where there is only one item.
+
+    Raises:
+        InputError: It is one text, a mapping, a set, a table, or nothing that iterates.
+    """
+    if isinstance(items, str | bytes | bytearray | memoryview):
+        raise InputError(argument, f"must be a list of {kind}, not one string; {for_one}")
+    if problem := _no_order(items):
+        raise InputError(argument, f"must be a list of {kind}, not {_type(items)}{problem}")
+    try:
+        return iter(items)  # type: ignore[call-overload, no-any-return]
+    except TypeError:  # among others an array without a dimension, which has an __iter__
+        raise InputError(argument, f"must be a list of {kind}, not {_type(items)}") from None
+
+
+def _no_order(items: object) -> str | None:
+    """What to pass instead of a mapping, a set or a table; None for all that is none of these.
+
+    Iterating any of them gives something, and none of it is what was meant: a table of pandas or
+    polars gives the names of its columns, or the columns.
+    """
+    kind = type(items)
+    if hasattr(kind, "columns"):
+        return '; pass the column that holds them, such as list(table["text"])'
+    # A column of pandas has keys too, but its values are no method.
+    looks_like_mapping = all(callable(getattr(kind, name, None)) for name in ("keys", "values"))
+    if isinstance(items, Mapping) or looks_like_mapping:
+        return ", of which only the keys would be read; pass a list of its values or items"
+    if isinstance(items, Set):
+        return ", which has no order that an index could refer to; pass a list"
+    return None
 
 
 def check_request(query: object, documents: object, name: str = "") -> ScoreRequest:
@@ -53,25 +88,32 @@ def check_request(query: object, documents: object, name: str = "") -> ScoreRequ
 
 def check_top_n(top_n: object, argument: str = "top_n") -> int | None:
     """None for all documents, or a whole number of at least 1."""
-    if top_n is None:
-        return None
-    # True is an int to Python and a mistake to everybody else.
-    if isinstance(top_n, bool) or not isinstance(top_n, int):
-        raise InputError(argument, f"must be a whole number or None for all, not {_type(top_n)}")
-    if top_n < 1:
-        raise InputError(argument, f"must be at least 1, or None for all, not {top_n}")
-    return top_n
+    return None if top_n is None else check_positive(top_n, argument, ", or None for all")
+
+
+def check_positive(number: object, argument: str, otherwise: str = "") -> int:
+    """A whole number of at least 1; `otherwise` is what else errors say may be passed."""
+    whole = as_whole(number)
+    if whole is None:
+        raise InputError(argument, f"must be a whole number{otherwise}, not {_type(number)}")
+    if whole < 1:
+        raise InputError(argument, f"must be at least 1{otherwise}, not {shown(number)}")
+    return whole
 
 
 def check_threshold(threshold: object, argument: str = "threshold") -> float | None:
     """None for no threshold, or a number that scores can be compared with."""
     if threshold is None:
         return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+    real = as_real(threshold)
+    if real is None:
         raise InputError(argument, f"must be a number or None, not {_type(threshold)}")
-    if math.isnan(threshold):
+    if math.isnan(real):
         raise InputError(argument, "is NaN, which no score can reach; pass a number or None")
-    return float(threshold)
+    # An infinity may be meant; a number that only becomes one as a float is a typing error.
+    if math.isinf(real) and threshold != real:
+        raise InputError(argument, "is beyond all scores; pass a number or None")
+    return real
 
 
 def check_text(text: object, argument: str) -> str:

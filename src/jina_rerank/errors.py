@@ -49,15 +49,16 @@ class InputError(RerankError, ValueError):
 
     Attributes:
         argument: The argument at fault.
+        problem: As given.
     """
 
     def __init__(self, argument: str, problem: str) -> None:
         super().__init__(argument, problem)
         self.argument = argument
-        self._problem = problem
+        self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.argument}: {self._problem}"
+        return f"{self.argument}: {self.problem}"
 
 
 class ModelLoadError(RerankError):
@@ -188,4 +189,4 @@ class RejectedInputError(ServiceError, InputError):
 
 
 class RejectedSettingError(ServiceError, ConfigurationError):
-    """The service knows no such model or address."""
+    """The service knows no such model or address, or a proxy does not accept its password."""

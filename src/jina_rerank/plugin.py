@@ -1,15 +1,19 @@
-"""What the framework plugins share: turning their settings into a `Reranker`."""
+"""The framework plugins' common part: settings to a `Reranker`, candidates to a list, errors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from ._inputs import check_threshold, check_top_n
-from .errors import ConfigurationError
+from ._inputs import check_items, check_threshold, check_top_n
+from ._numbers import plain_number
+from .errors import ConfigurationError, InputError, ServiceError
 from .names import Source, name_of_path
 from .reranker import Reranker
 from .scorers._device import Dtype
+from .scorers._installed import check_scorer_installed
 from .scorers._pairs import LongDocuments
 from .scorers.local import LocalScorer
 from .scorers.remote import RemoteScorer
@@ -23,10 +27,16 @@ __all__ = [
     "Dtype",
     "LongDocuments",
     "build_reranker",
+    "check_candidates",
+    "check_installed",
     "check_threshold",
     "check_top_n",
     "name_of_path",
+    "plain_number",
+    "renamed_errors",
 ]
+
+T = TypeVar("T")
 
 Backend = Literal["local", "remote"]
 """Where a plugin's model runs: in this process, or behind a `/v1/rerank` service."""
@@ -80,7 +90,8 @@ def build_reranker(
         revision: As for `LocalScorer`.
 
     Raises:
-        ConfigurationError: Settings are out of range or do not go together.
+        ConfigurationError: Settings are out of range or do not go together, or a package is missing
+            that a local model needs.
         AuthenticationError: There is no key for a hosted service.
     """
     key = None if api_key is None else ApiKey(api_key)
@@ -107,7 +118,17 @@ def build_reranker(
         name = fspath(model) if isinstance(model, PathLike) else model
         return Reranker(RemoteScorer(name, **remote))
     _check_untouched(remote, _REMOTE_DEFAULTS, "remote")
-    return Reranker(LocalScorer(model, **local))
+    return check_installed(Reranker(LocalScorer(model, **local)))
+
+
+def check_installed(reranker: Reranker) -> Reranker:
+    """The reranker, if the packages are installed that its scorer needs; none is imported.
+
+    Raises:
+        ConfigurationError: One is not: better now than at the first query.
+    """
+    check_scorer_installed(reranker.scorer)
+    return reranker
 
 
 def _check_untouched(settings: dict[str, Any], defaults: dict[str, Any], backend: Backend) -> None:
@@ -117,3 +138,51 @@ def _check_untouched(settings: dict[str, Any], defaults: dict[str, Any], backend
             f'{", ".join(changed)} only means something with backend="{backend}"; '
             "leave it out, or change the backend"
         )
+
+
+def check_candidates(candidates: object, kind: type[T], argument: str, remedy: str) -> list[T]:
+    """The candidates as a new list, if each is of the framework's kind; empty is fine.
+
+    Checked before anything is scored: whatever iterates will do, a generator too.
+
+    Args:
+        candidates: As the caller passed them.
+        kind: The framework's class of a candidate.
+        argument: The framework's name for the candidates.
+        remedy: How to make a candidate of a text, for the message.
+
+    Raises:
+        InputError: They cannot be iterated in order, or one is of another kind; it names which.
+    """
+    plural = f"{kind.__name__} objects"
+    if isinstance(candidates, kind):
+        raise InputError(argument, f"must be a list of {plural}, not one; put it in a list")
+    found: list[T] = []
+    for i, candidate in enumerate(check_items(candidates, argument, plural, remedy)):
+        if not isinstance(candidate, kind):
+            problem = f"must be a {kind.__name__}, not {type(candidate).__name__}"
+            hint = "leave it out" if candidate is None else remedy
+            raise InputError(f"{argument}[{i}]", f"{problem}; {hint}")
+        found.append(candidate)
+    return found
+
+
+@contextmanager
+def renamed_errors(rename: Callable[[str], str]) -> Iterator[None]:
+    """Have input errors name the framework's arguments in place of the core's.
+
+    Args:
+        rename: The framework's name for a name of the core's, such as `"nodes[3]"` for
+            `"documents[3]"`.
+
+    Raises:
+        InputError: In place of one raised inside. What a service refuses is left as it is: there
+            the names are the service's.
+    """
+    try:
+        yield
+    except InputError as error:
+        name = error.argument if isinstance(error, ServiceError) else rename(error.argument)
+        if name == error.argument:
+            raise
+        raise InputError(name, error.problem) from error

@@ -10,10 +10,10 @@ from os import PathLike
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ._inputs import check_request, check_threshold, check_top_n
+from ._inputs import check_items, check_request, check_threshold, check_top_n
 from .errors import ConfigurationError, InputError, ScoringError
 from .ranking import RankedDocument, Ranking, Usage
-from .scorers.base import OnScored, Scorer, ScoreRequest, ScoreResponse
+from .scorers.base import OnScored, Progress, Scorer, ScoreRequest, ScoreResponse
 from .scorers.local import LocalScorer
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Reranker:
             documents: The candidates. An empty list gives an empty ranking.
             top_n: How many to keep, at least 1; None, or more than there are, keeps all.
             threshold: Keep only scores of at least this much. A degraded answer ignores it.
-            progress: Show a progress bar on standard error.
+            progress: Show a progress bar on standard error; it counts tokens.
 
         Returns:
             The ranking. Equal scores keep the order of `documents`.
@@ -198,7 +198,7 @@ class Reranker:
         progress: bool,
     ) -> list[Ranking]:
         filled = _without_empty(requests)
-        with _progress(filled, progress) as on_scored:
+        with _progress(progress) as on_scored:
             responses = self._scorer.score(filled, on_scored) if filled else []
         return self._order(requests, responses, top_n, threshold)
 
@@ -210,7 +210,7 @@ class Reranker:
         progress: bool,
     ) -> list[Ranking]:
         filled = _without_empty(requests)
-        with _progress(filled, progress) as on_scored:
+        with _progress(progress) as on_scored:
             responses = await self._scorer.ascore(filled, on_scored) if filled else []
         return await asyncio.to_thread(self._order, requests, responses, top_n, threshold)
 
@@ -235,13 +235,13 @@ class Reranker:
 
 
 def _check_pairs(pairs: Iterable[tuple[str, Sequence[str]]]) -> list[ScoreRequest]:
-    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
-        raise InputError("pairs", "must be a list of (query, documents) pairs")
     requests = []
-    for i, pair in enumerate(pairs):
+    items = check_items(pairs, "pairs", "(query, documents) pairs", "for one pair pass [pair]")
+    for i, pair in enumerate(items):
         if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise InputError(f"pairs[{i}]", "must be a pair of (query, documents)")
-        requests.append(check_request(*pair, name=f"pairs[{i}]."))
+        query, documents = pair
+        requests.append(check_request(query, documents, name=f"pairs[{i}]."))
     return requests
 
 
@@ -300,11 +300,18 @@ def _in_order_given(ranking: Ranking) -> list[float]:
 
 
 @contextmanager
-def _progress(requests: Sequence[ScoreRequest], show: bool) -> Iterator[OnScored | None]:
+def _progress(show: bool) -> Iterator[OnScored | None]:
     if not show:
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=sum(len(r.documents) for r in requests), unit="doc", desc="rerank") as bar:
-        yield bar.update
+    with tqdm(unit=" tokens", unit_scale=True, desc="rerank") as bar:
+
+        def update(progress: Progress) -> None:
+            bar.total = progress.tokens + progress.remaining_tokens
+            bar.update(progress.tokens - bar.n)
+
+        yield update
+        # Nothing had to be computed, or the scorer does not tell.
+        bar.leave = bool(bar.total)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .ranking import Usage
-from .scorers.base import OnScored, ScoreRequest, ScoreResponse
+from .scorers.base import OnScored, Progress, ScoreRequest, ScoreResponse
 
 
 class FakeScorer:
@@ -59,14 +59,18 @@ class FakeScorer:
     def score(
         self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
     ) -> list[ScoreResponse]:
-        """Score every document of every request."""
+        """Score every document of every request; one counts as a token in `on_scored`."""
         self.requests += requests
         responses = []
+        remaining = sum(len(request.documents) for request in requests)
+        scored = 0
         for request in requests:
             scores = [self._score(request.query, document) for document in request.documents]
             responses.append(ScoreResponse(scores, Usage(len(scores)), degraded=self._degraded))
+            scored += len(scores)
+            remaining -= len(scores)
             if on_scored is not None:
-                on_scored(len(scores))
+                on_scored(Progress(scored, remaining))
         return responses
 
     async def ascore(

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._inputs import check_items, check_positive
 from .encoders import JinaBertConfig, read_checkpoint
 from .encoders.checkpoint import load_state, save_tokenizer, tokenizer_options
 from .encoders.families.jinabert import MODEL_TYPE
@@ -264,20 +265,19 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
             One score in (0, 1) for each pair, also where there is only one.
 
         Raises:
-            InputError: An item is not a pair of strings.
+            InputError: An item is not a pair of strings, or a number is below 1.
             ConfigurationError: The model was not loaded from a checkpoint with a tokenizer.
         """
-        if sentence_pairs and isinstance(sentence_pairs[0], str):
-            sentence_pairs = [cast("Sequence[str]", sentence_pairs)]
-        for position, pair in enumerate(sentence_pairs):
-            if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-                raise InputError(f"sentence_pairs[{position}]", "must be a query and a document")
+        pairs = _check_pairs(sentence_pairs)
+        batch_size = check_positive(batch_size, "batch_size")
+        if max_length is not None:
+            max_length = check_positive(max_length, "max_length")
         if self._tokenizer_file is None:
             raise ConfigurationError(f"{self.name_or_path}: there is no {TOKENIZER}")
         tokenizer = _read_tokenizer(self._tokenizer_file, self.config.max_position_embeddings)
         scores: list[float] = []
-        for start in range(0, len(sentence_pairs), batch_size):
-            batch = sentence_pairs[start : start + batch_size]
+        for start in range(0, len(pairs), batch_size):
+            batch = pairs[start : start + batch_size]
             inputs = tokenizer(
                 [query for query, _ in batch],
                 [document for _, document in batch],
@@ -292,6 +292,22 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
             # In float64: in fp32 the scores of good documents would tie at 1.
             scores += logits.cpu().double().sigmoid().squeeze(-1).tolist()
         return scores
+
+
+def _check_pairs(sentence_pairs: object) -> list[list[str]]:
+    """The pairs as a list; one pair alone is a list of one."""
+    argument = "sentence_pairs"
+    items = list(check_items(sentence_pairs, argument, "pairs", "for one pair pass [pair]"))
+    if items and all(isinstance(item, str) for item in items):
+        items = [items]
+    pairs = []
+    for i, pair in enumerate(items):
+        place = f"{argument}[{i}]"
+        texts = list(check_items(pair, place, "two strings", "pass (query, document)"))
+        if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+            raise InputError(place, "must be a query and a document")
+        pairs.append(cast("list[str]", texts))
+    return pairs
 
 
 def load_tokenizer(

@@ -98,7 +98,7 @@ def test_candidates_of_ones_own(tmp_path: Path) -> None:
         (["{folder}", "--model", "mix:1*mini+bm25"], 2, "with both weights"),
         (["{folder}", "--model", "mix:0*mini+1*bm25"], 2, "weight must be between 0 and 1"),
         (["{folder}", "--model", "remote:m@nowhere"], 2, "base_url"),
-        (["{folder}", "--max-length", "1"], 2, "max_length must be a number from 16"),
+        (["{folder}", "--max-length", "1"], 2, "--max-length must be a number from 16"),
     ],
 )
 def test_errors_say_what_is_wrong_and_leave_a_status(

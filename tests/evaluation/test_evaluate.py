@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from checkpoints import write_checkpoint
 from judged import COLLECTION, DOCUMENTS, FOUND, QRELS, QUERIES
@@ -30,10 +31,12 @@ from jina_rerank.evaluation import (
     MixedSystem,
     RerankerSystem,
     SystemScores,
+    bm25,
     evaluate,
 )
 from jina_rerank.evaluation.evaluate import file_name
 from jina_rerank.evaluation.first_stage import Bm25Index
+from jina_rerank.evaluation.reports import Summary, write_summary
 from jina_rerank.testing import FakeScorer
 
 NDCG = ["nDCG@10"]
@@ -93,6 +96,15 @@ def test_a_reranker_beside_the_first_stage() -> None:
         evaluation.compare("first-stage", "other")
     with pytest.raises(InputError, match="'P@1' was not measured"):
         evaluation.compare("first-stage", "fake", "P@1")
+
+
+def test_numpys_numbers_are_numbers_and_reach_reports_as_pythons(tmp_path: Path) -> None:
+    three: Any = np.int64(3)
+    judged = COLLECTION.take(np.int64(2))  # type: ignore[arg-type]
+    assert len(judged.queries) == 2
+    evaluation = evaluate(judged, bm25(judged, three), [], depth=three, measures=["R@100"])
+    write_summary(Summary.of(evaluation), tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text())["depth"] == 3
 
 
 def test_depth_cuts_the_first_stage_before_anything_is_scored() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jina_rerank import InputError, LocalScorer, Reranker, ScoreRequest
+from jina_rerank import InputError, LocalScorer, Progress, Reranker, ScoreRequest
 from jina_rerank.scorers._ahead import one_ahead
 from jina_rerank.scorers._pairs import CHARACTERS_PER_WINDOW
 
@@ -88,10 +88,10 @@ DOCUMENTS = [f"panda {i} " + "bear " * (i % 20) for i in range(CHARACTERS_PER_WI
 
 def test_windows_are_as_good_as_one(small_checkpoint: Path) -> None:
     scorer = LocalScorer(small_checkpoint, dtype="float32")
-    told: list[int] = []
+    told: list[Progress] = []
     (response,) = scorer.score([ScoreRequest(QUERY, DOCUMENTS)], told.append)
     assert len(told) > 2
-    assert sum(told) == len(DOCUMENTS)
+    assert told[-1] == Progress(response.usage.tokens, 0)
     # In one window each, a slice from every part of the list.
     for start in range(0, len(DOCUMENTS), 1000):
         part = Reranker(scorer).score(QUERY, DOCUMENTS[start : start + 100])
@@ -104,11 +104,12 @@ def test_what_comes_before_a_refused_document_is_scored(small_checkpoint: Path) 
     # Few characters, so that it comes last, and many tokens.
     short, refused = "panda bear " * 8, "q7" * 40
     documents = [short] * (CHARACTERS_PER_WINDOW // 80) + [refused] * 2
-    told: list[int] = []
+    told: list[Progress] = []
     with pytest.raises(InputError, match="tokens and") as caught:
         scorer.score([ScoreRequest(QUERY, documents)], told.append)
     assert caught.value.argument == f"documents[{len(documents) - 2}]"
-    assert 0 < sum(told) < len(documents)
+    assert told[-1].tokens > 0
+    assert told[-1].remaining_tokens > 0
     assert threads_ahead() == []
 
 

@@ -26,6 +26,7 @@ from jina_rerank import (
     CachedScorer,
     InputError,
     LocalScorer,
+    Progress,
     Reranker,
     ScoreRequest,
     ScoreResponse,
@@ -86,7 +87,7 @@ def test_a_call_sends_what_it_lacks_at_once_and_only_once() -> None:
     )
     cached = CachedScorer(fake)
     ask(cached, "a", "bb")
-    progress: list[int] = []
+    progress: list[Progress] = []
     first, second, third = cached.score(
         [
             ScoreRequest(QUERY, ["bb", "ccc", "a", "ccc"]),
@@ -104,7 +105,7 @@ def test_a_call_sends_what_it_lacks_at_once_and_only_once() -> None:
     assert first.usage == Usage(4, 3, 2, len(QUERY) - 1, cached_documents=3)
     assert second.usage == Usage(2, 0, 0, len(QUERY) - 1, cached_documents=2)
     assert third.usage == Usage(3, 4, 1, len("another") - 1, cached_documents=1)
-    assert sum(progress) == 9
+    assert progress == [Progress(1, 2), Progress(3, 0)]
 
 
 def test_tokens_are_unknown_where_the_scorer_does_not_count_them_and_0_where_it_was_not_asked() -> (

@@ -11,7 +11,13 @@ from families import write_reranker
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from jina_rerank import ConfigurationError, CrossEncoderScorer, ModelLoadError, Reranker
+from jina_rerank import (
+    ConfigurationError,
+    CrossEncoderScorer,
+    ModelLoadError,
+    Reranker,
+    ScoringError,
+)
 
 QUERY = "what is panda?"
 DOCUMENTS = [*TEXTS, "", "coffee " * 9, "paris"]
@@ -97,12 +103,58 @@ def deberta_v2(folder: Path) -> None:
     save(folder, transformers.DebertaV2ForSequenceClassification(config), tokenizer)
 
 
+def gpt2(folder: Path) -> None:
+    """A decoder whose model and tokenizer know no padding."""
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain_tokenizer(),
+        model_max_length=64,
+        model_input_names=["input_ids", "attention_mask"],
+        eos_token="</s>",
+    )
+    config = transformers.GPT2Config(vocab_size=400, n_positions=64, **SIZES)
+    assert config.pad_token_id is None
+    save(folder, transformers.GPT2ForSequenceClassification(config), tokenizer)
+
+
+def llama(folder: Path, **ids: int) -> None:
+    """A decoder whose own padding is not its tokenizer's, which is `<pad>`, the id 1."""
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain_tokenizer(),
+        model_max_length=64,
+        model_input_names=["input_ids", "attention_mask"],
+        pad_token="<pad>",
+    )
+    config = transformers.LlamaConfig(
+        vocab_size=400, max_position_embeddings=64, **SIZES, **{"pad_token_id": 4, **ids}
+    )
+    save(folder, transformers.LlamaForSequenceClassification(config), tokenizer)
+
+
+def llama_without_padding(folder: Path) -> None:
+    """As checkpoints of the first Llama say it."""
+    llama(folder, pad_token_id=-1)
+
+
+def plain_tokenizer() -> Tokenizer:
+    """Of GPT-2's kind: nothing is put around the texts of a pair, or between them."""
+    tokenizer = bpe_tokenizer()
+    tokenizer.post_processor = processors.ByteLevel()
+    return tokenizer
+
+
 def save(folder: Path, model: torch.nn.Module, tokenizer: object) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-MODELS = {"bert": bert, "xlm-roberta": xlm_roberta, "deberta-v2": deberta_v2}
+MODELS = {
+    "bert": bert,
+    "xlm-roberta": xlm_roberta,
+    "deberta-v2": deberta_v2,
+    "gpt2": gpt2,
+    "llama": llama,
+    "llama-without-padding": llama_without_padding,
+}
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -168,6 +220,26 @@ def test_a_jinabert_checkpoint_is_refused(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     with pytest.raises(ModelLoadError, match="JinaBertModel, not a reranker"):
         CrossEncoderScorer(tmp_path).warm_up()
+
+
+def test_a_tokenizer_with_more_words_than_the_model_is_a_scoring_error(tmp_path: Path) -> None:
+    config = transformers.BertConfig(vocab_size=30, max_position_embeddings=64, **SIZES)
+    tokenizer = transformers.BertTokenizerFast(tokenizer_object=wordpiece_tokenizer())
+    save(tmp_path, transformers.BertForSequenceClassification(config), tokenizer)
+    with pytest.raises(ScoringError, match=r"the model failed on \d+ tokens: index out of range"):
+        Reranker(CrossEncoderScorer(tmp_path)).rank(QUERY, DOCUMENTS)
+
+
+def test_weights_that_are_none_are_a_load_error(tmp_path: Path) -> None:
+    bert(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(ModelLoadError, match=r"cannot be loaded: .*header"):
+        CrossEncoderScorer(tmp_path).warm_up()
+
+
+def test_a_path_that_is_no_folder_is_no_name_for_the_hub() -> None:
+    with pytest.raises(ModelLoadError, match="absent: cannot be loaded: no such folder"):
+        CrossEncoderScorer(Path("absent")).warm_up()
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

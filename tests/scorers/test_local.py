@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker, ScoreRequest
+from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.flex import FlexEncoder
 from jina_rerank.encoders.gpu import GpuEngine
@@ -109,12 +109,6 @@ def test_the_query_is_tokenized_once_a_call(reranker: Reranker) -> None:
         del tokenizer.encode
     assert seen.count(QUERY) == 1
     assert len(seen) == 51
-
-
-def test_progress_counts_every_document_once(reranker: Reranker) -> None:
-    told: list[int] = []
-    reranker.scorer.score([ScoreRequest(QUERY, DOCUMENTS), ScoreRequest(QUERY, ["a"])], told.append)
-    assert sum(told) == len(DOCUMENTS) + 1
 
 
 def test_the_embedded_model_knows_its_capitals() -> None:

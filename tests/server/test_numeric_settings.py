@@ -103,11 +103,11 @@ def test_numpy_s_numbers_are_numbers() -> None:
 @pytest.mark.parametrize(
     ("options", "variables", "said"),
     [
-        (("--deadline", "nan"), {}, "deadline must be a number of seconds above 0"),
-        (("--deadline", "inf"), {}, "deadline must be a number of seconds above 0"),
-        (("--drain", "nan"), {}, "drain must be a number of seconds from 0"),
+        (("--deadline", "nan"), {}, "--deadline must be a number of seconds above 0"),
+        (("--deadline", "inf"), {}, "--deadline must be a number of seconds above 0"),
+        (("--drain", "nan"), {}, "--drain must be a number of seconds from 0"),
         ((), {"JINA_RERANK_DRAIN": "Infinity"}, "JINA_RERANK_DRAIN must be"),
-        (("--port", "99999"), {}, "port must be a whole number from 0 to 65535, not 99999"),
+        (("--port", "99999"), {}, "--port must be a whole number from 0 to 65535, not 99999"),
     ],
 )
 def test_the_command_ends_with_one_line(

@@ -41,14 +41,19 @@ def test_importing_and_building_one_adds_no_machinery():
     assert [json.loads(line) for line in added.splitlines()] == [[], []]
 
 
-def test_it_imports_and_builds_where_they_are_not_installed():
-    run(f"""
+def test_it_imports_where_they_are_not_installed_and_a_local_one_is_not_built():
+    said = run(f"""
         import sys
         for name in {HEAVY!r}:
             sys.modules[name] = None
         from haystack_integrations.components.rankers.jina_rerank import JinaRanker
-        assert JinaRanker().run("q", [])["documents"] == []
+        from jina_rerank import ConfigurationError
+        try:
+            JinaRanker()
+        except ConfigurationError as error:
+            print(error)
     """)
+    assert said.strip().endswith('pip install "jina-rerank[local]"')
 
 
 def test_a_service_needs_none_of_them(server):

@@ -1,9 +1,11 @@
 """Real pipelines: real retrievers and a real document store feed the ranker."""
 
 import asyncio
+import threading
 
 import pytest
 from haystack import Document, Pipeline, component
+from haystack.components.joiners import DocumentJoiner
 from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
 from haystack.core.errors import PipelineRuntimeError
 from haystack.document_stores.in_memory import InMemoryDocumentStore
@@ -132,3 +134,15 @@ async def test_many_runs_at_a_time(store, backend):
     pipeline = build(store, backend.build(top_k=1))
     outputs = await asyncio.gather(*(pipeline.run_async(inputs()) for _ in range(8)))
     assert {o["ranker"]["documents"][0].content for o in outputs} == {best(backend)}
+
+
+def test_metadata_that_cannot_be_copied_goes_through_a_pipeline_as_through_its_joiner(execute):
+    lock = threading.Lock()
+    pipeline = Pipeline()
+    pipeline.add_component("joiner", DocumentJoiner())
+    pipeline.add_component("ranker", JinaRanker(reranker=Reranker(FakeScorer())))
+    pipeline.connect("joiner.documents", "ranker.documents")
+    found = [Document(content=text, meta={"lock": lock}) for text in TEXTS]
+    output = execute(pipeline, {"joiner": {"documents": found}, "ranker": {"query": TEXTS[2]}})
+    assert output["ranker"]["documents"][0].content == TEXTS[2]
+    assert output["ranker"]["documents"][0].meta["lock"] is lock

@@ -1,8 +1,12 @@
 import copy
+import io
 import math
+import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from dialect_answers import count_tokens
 from faults import Edited
@@ -211,12 +215,16 @@ class TestDocumentsStayWhole:
         run(backend.build(), "q", numbered)
         assert numbered == before
 
-    def test_metadata_is_not_shared(self, run, backend):
+    def test_two_documents_have_not_one_dictionary_of_metadata(self, run, backend):
         document = Document(content="x 1", meta={"tags": ["a"]})
         (ranked,) = run(backend.build(), "q", [document])["documents"]
-        ranked.meta["tags"].append("b")
         ranked.meta["more"] = 1
         assert document.meta == {"tags": ["a"]}
+
+    def test_what_cannot_be_copied_is_passed_on_in_the_metadata(self, run, backend):
+        meta = {"lock": threading.Lock(), "reader": io.TextIOWrapper(io.BytesIO()), "big": [[]]}
+        (ranked,) = run(backend.build(), "q", [Document(content="x 1", meta=meta)])["documents"]
+        assert all(ranked.meta[name] is value for name, value in meta.items())
 
     def test_scores_are_python_floats(self, run, backend):
         output = run(backend.build(), "q", [Document(content="x")])
@@ -322,3 +330,54 @@ def test_a_degraded_answer_says_so(run):
 async def test_run_works_inside_a_running_loop(backend, numbered):
     best = backend.best("q", numbered)
     assert ids(backend.build().run("q", numbered, top_k=1)) == best[:1]
+
+
+def without_a_string(content):
+    document = Document(content="x")
+    with warnings.catch_warnings(action="ignore"):  # Haystack warns of it, and lets it be done
+        document.content = content
+    return document
+
+
+class TestDocumentsThatAreNone:
+    @pytest.mark.parametrize(
+        ("documents", "argument", "fix"),
+        [
+            ([None], "documents[0]", "must be a Document, not NoneType; leave it out"),
+            ([Document(content="1"), "text"], "documents[1]", r"by Document\(content=text\)"),
+            ([{"content": "text"}], "documents[0]", "must be a Document, not dict"),
+            ("text", "documents", "must be a list of Document objects, not one string"),
+            (Document(content="1"), "documents", "not one; put it in a list"),
+            ({"a": Document(content="1")}, "documents", "only the keys would be read"),
+            (pd.DataFrame({"content": ["1"]}), "documents", "not DataFrame; pass the column"),
+            (None, "documents", "not NoneType"),
+            ([without_a_string(5)], "documents[0]", "must have a string as content, not int"),
+        ],
+    )
+    def test_they_are_refused_before_anything_is_scored(
+        self, run, ranker, scorer, documents, argument, fix
+    ):
+        with pytest.raises(InputError, match=fix) as caught:
+            run(ranker, "q", documents)
+        assert caught.value.argument == argument
+        assert scorer.requests == []
+
+    def test_an_error_counts_documents_as_they_were_passed_in(self, run, ranker):
+        twice = Document(content="1")
+        with pytest.raises(InputError) as caught:
+            run(ranker, "q", [twice, twice, Document(content="2"), Document(content="3\0")])
+        assert caught.value.argument == "documents[3]"
+
+    def test_a_generator_is_ranked(self, run, ranker):
+        output = run(ranker, "q", (Document(id=n, content=n) for n in "132"))
+        assert ids(output) == ["3", "2", "1"]
+
+
+def test_limits_may_be_numpys_numbers(run, scorer, numbered):
+    ranker = JinaRanker(
+        reranker=Reranker(scorer), top_k=np.int64(3), score_threshold=np.float32(10)
+    )
+    assert ids(run(ranker, "q", numbered)) == ["d11", "d10"]
+    assert ids(run(ranker, "q", numbered, top_k=np.uint8(1))) == ["d11"]
+    with pytest.raises(ValueError, match="top_k must be > 0, but got 0"):
+        run(ranker, "q", numbered, top_k=np.int64(0))

@@ -2,16 +2,18 @@ import copy
 import inspect
 import json
 import math
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from haystack import Document
+from haystack import Document, Pipeline
 from haystack.core.errors import DeserializationError
 from haystack.utils import ComponentDevice, DeviceMap, Secret
 
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
-from jina_rerank import ConfigurationError, InputError, Reranker, RerankError
+from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker, RerankError
 from jina_rerank.plugin import build_reranker
 from jina_rerank.testing import FakeScorer
 
@@ -253,3 +255,28 @@ def test_no_telemetry():
 def test_configuration_errors_share_the_cores_tree():
     with pytest.raises(RerankError):
         JinaRanker(dtype="float16")
+
+
+def test_numpys_numbers_are_written_as_pythons():
+    settings = {"timeout": np.float32(2.5), "max_retries": np.int64(1), "top_k": np.int16(4)}
+    remote = JinaRanker(backend="remote", base_url="http://localhost", **settings)
+    local = JinaRanker(max_length=np.int64(64), score_threshold=np.float64(0.5))
+    for ranker in (remote, local):
+        pipeline = Pipeline()
+        pipeline.add_component("ranker", ranker)
+        again = Pipeline.loads(pipeline.dumps()).get_component("ranker")
+        assert again.to_dict() == ranker.to_dict()
+
+
+def test_a_threshold_beyond_all_numbers_is_refused():
+    with pytest.raises(InputError, match="score_threshold: is beyond all scores"):
+        JinaRanker(score_threshold=10**400)
+
+
+def test_without_the_extra_for_its_model_it_cannot_be_built(monkeypatch):
+    by_hand = Reranker(LocalScorer())
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    for settings in ({}, {"model": "org/name"}, {"reranker": by_hand}):
+        with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[local\]"'):
+            JinaRanker(**settings)
+    assert JinaRanker(backend="remote", base_url="http://localhost")

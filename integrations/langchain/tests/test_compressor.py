@@ -3,8 +3,11 @@
 import copy
 import inspect
 import json
+import threading
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from langchain_core.documents import BaseDocumentCompressor, Document
 
@@ -265,3 +268,60 @@ async def test_a_text_cut_short_says_how_much_was_not_read(compress):
     cut = {len(d.page_content): d.metadata.get("relevance_truncated_tokens") for d in found}
     assert cut[len(short.page_content)] is None
     assert 300 < cut[len(long.page_content)] < 400
+
+
+def with_field(name, value):
+    document = Document(page_content="1")
+    setattr(document, name, value)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("documents", "argument", "fix"),
+    [
+        ([None], "documents[0]", "must be a Document, not NoneType; leave it out"),
+        ([*numbered(1), "text"], "documents[1]", r"by Document\(page_content=text\)"),
+        ("text", "documents", "must be a list of Document objects, not one string"),
+        (Document(page_content="1"), "documents", "not one; put it in a list"),
+        ({"a": Document(page_content="1")}, "documents", "only the keys would be read"),
+        (pd.DataFrame({"page_content": ["1"]}), "documents", "not DataFrame; pass the column"),
+        (None, "documents", "not NoneType"),
+        ([with_field("metadata", None)], "documents[0]", "must have a dict as metadata"),
+        ([with_field("page_content", 5)], "documents[0]", "must have a string as page_content"),
+    ],
+    ids=repr,
+)
+async def test_what_is_no_list_of_documents_is_refused_before_anything_is_scored(
+    compress, documents, argument, fix
+):
+    scorer = FakeScorer()
+    with pytest.raises(InputError, match=fix) as caught:
+        await compress(JinaRerank(reranker=Reranker(scorer)), documents)
+    assert caught.value.argument == argument
+    assert scorer.requests == []
+
+
+async def test_a_generator_of_documents_is_ranked(compress, by_number):
+    found = await compress(by_number(top_n=2), (document for document in numbered(0.1, 0.9, 0.5)))
+    assert ids(found) == ["1", "2"]
+
+
+async def test_metadata_that_cannot_be_copied_stays_with_its_document(compress, by_number):
+    lock = threading.Lock()
+    (found,) = await compress(
+        by_number(), [Document(page_content="0.5", metadata={"lock": lock, "big": [[]]})]
+    )
+    assert found.metadata["lock"] is lock
+
+
+async def test_numpys_numbers_are_numbers(compress, by_number):
+    compressor = by_number(top_n=np.int64(2), threshold=np.float32(0.4))
+    assert ids(await compress(compressor, numbered(0.1, 0.9, 0.5, 0.7))) == ["1", "3"]
+    assert (
+        json.loads(
+            compressor.model_copy(update={"top_n": np.uint8(1)}).model_dump_json(
+                exclude={"reranker"}
+            )
+        )["top_n"]
+        == 1
+    )

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from jina_rerank import AuthenticationError, ConfigurationError, Reranker
+from jina_rerank import AuthenticationError, ConfigurationError, LocalScorer, Reranker
 from jina_rerank.testing import FakeScorer
 from langchain_jina_rerank import JinaRerank
 
@@ -52,6 +53,11 @@ ALL_REMOTE_SETTINGS = {
         {"top_n": True},
         {"top_n": 2.0},
         {"threshold": float("nan")},
+        {"threshold": np.float32("nan")},
+        {"threshold": 10**400},
+        {"top_n": np.int64(0)},
+        {"top_n": np.float64(2)},
+        {"top_n": np.bool_(True)},
         {"threshold": "0.5"},
         {"metadata_fields": "title"},
         {"dtype": "float16"},
@@ -373,3 +379,12 @@ compressor.warm_up()
 assert "torch" in sys.modules and "transformers" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_without_the_extra_for_its_model_it_cannot_be_built(monkeypatch):
+    by_hand = Reranker(LocalScorer())
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    for settings in ({}, {"model": "org/name"}, {"reranker": by_hand}):
+        with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[local\]"'):
+            JinaRerank(**settings)
+    assert JinaRerank(backend="remote", base_url="http://localhost")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -314,3 +316,66 @@ def test_a_similarity_postprocessor_may_follow(by_number, numbers):
     cutoff = SimilarityPostprocessor(similarity_cutoff=0.5)
     reranked = by_number().postprocess_nodes(numbers, query_str="q")
     assert texts(cutoff.postprocess_nodes(reranked)) == ["0.9", "0.5"]
+
+
+@pytest.fixture(params=["sync", "async"])
+def postprocess(request):
+    """Both methods, under one signature."""
+
+    async def call(reranker, nodes):
+        if request.param == "sync":
+            return reranker.postprocess_nodes(nodes, query_str="q")
+        return await reranker.apostprocess_nodes(nodes, query_str="q")
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("nodes", "argument", "fix"),
+    [
+        ([None], "nodes[0]", "must be a NodeWithScore, not NoneType; leave it out"),
+        ([TextNode(text="1")], "nodes[0]", r"not TextNode; .* by NodeWithScore\(node=node\)"),
+        (["text"], "nodes[0]", "must be a NodeWithScore, not str"),
+        ("text", "nodes", "must be a list of NodeWithScore objects, not one string"),
+        (NodeWithScore(node=TextNode(text="1")), "nodes", "not one; put it in a list"),
+        ({"a": 1}, "nodes", "only the keys would be read"),
+        (pd.DataFrame({"text": ["1"]}), "nodes", "not DataFrame; pass the column"),
+        (None, "nodes", "not NoneType"),
+    ],
+    ids=repr,
+)
+async def test_what_is_no_list_of_nodes_is_refused_before_anything_is_scored(
+    postprocess, nodes, argument, fix
+):
+    scorer = FakeScorer()
+    with pytest.raises(InputError, match=fix) as caught:
+        await postprocess(JinaRerank(reranker=Reranker(scorer)), nodes)
+    assert caught.value.argument == argument
+    assert scorer.requests == []
+
+
+async def test_an_error_in_a_text_names_the_node(postprocess, by_number, numbers):
+    bad = NodeWithScore(node=TextNode(text="0.3\0"))
+    with pytest.raises(InputError) as caught:
+        await postprocess(by_number(), [*numbers, bad])
+    assert caught.value.argument == "nodes[4]"
+
+
+async def test_a_generator_of_nodes_is_ranked(postprocess, by_number, numbers):
+    reranked = await postprocess(by_number(top_n=2), (node for node in numbers))
+    assert texts(reranked) == ["0.9", "0.5"]
+
+
+async def test_metadata_that_cannot_be_copied_stays_with_its_node(postprocess, by_number, events):
+    lock = threading.Lock()
+    node = TextNode(text="0.1", metadata={"lock": lock}, excluded_embed_metadata_keys=["lock"])
+    (reranked,) = await postprocess(by_number(), [NodeWithScore(node=node)])
+    assert reranked.node.metadata["lock"] is lock
+    assert events.seen
+
+
+async def test_numpys_numbers_are_numbers(postprocess, by_number, numbers):
+    reranker = by_number(top_n=np.int64(1), threshold=np.float32(0.4))
+    assert texts(await postprocess(reranker, numbers)) == ["0.9"]
+    reranker.top_n = np.uint8(3)
+    assert texts(await postprocess(reranker, numbers)) == ["0.9", "0.5"]

@@ -8,6 +8,7 @@ import json
 import pickle
 import threading
 
+import numpy as np
 import pytest
 from llama_index.core.bridge.pydantic import SecretStr
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
@@ -237,3 +238,11 @@ def test_what_cannot_be_pickled_is_an_error_and_not_left_out():
     scorer.lock = threading.Lock()
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(JinaRerank(reranker=Reranker(scorer)))
+
+
+def test_numpys_numbers_are_written_as_pythons():
+    numbers = {"timeout": np.float32(2.5), "max_retries": np.int64(1), "top_n": np.int16(4)}
+    remote = JinaRerank(backend="remote", base_url="http://localhost", **numbers)
+    local = JinaRerank(max_length=np.int64(64), threshold=np.float64(0.5))
+    for reranker in (remote, local):
+        assert JinaRerank.from_json(reranker.to_json()).to_dict() == reranker.to_dict()

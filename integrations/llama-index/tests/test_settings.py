@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from llama_index.core.bridge.pydantic import SecretStr, ValidationError
 from llama_index.core.schema import NodeWithScore, TextNode
@@ -103,6 +104,8 @@ def test_a_folder_may_be_a_path():
         ({"top_n": True}, "top_n: must be a whole number"),
         ({"threshold": float("nan")}, "threshold: is NaN"),
         ({"threshold": "0.5"}, "threshold: must be a number"),
+        ({"threshold": 10**400}, "threshold: is beyond all scores"),
+        ({"top_n": np.int64(0)}, "top_n: must be at least 1, or None for all, not 0"),
         ({"metadata_mode": "title"}, "metadata_mode must be one of"),
         ({"dtype": "float16"}, "dtype must be one of"),
         ({"max_length": 1}, "max_length must be"),
@@ -265,3 +268,12 @@ def test_it_lives_beside_the_official_integration():
     import llama_index.postprocessor
 
     assert getattr(llama_index.postprocessor, "__file__", None) is None  # still a namespace
+
+
+def test_without_the_extra_for_its_model_it_cannot_be_built(monkeypatch):
+    by_hand = Reranker(LocalScorer())
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    for settings in ({}, {"model": "org/name"}, {"reranker": by_hand}):
+        with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[local\]"'):
+            JinaRerank(**settings)
+    assert JinaRerank(backend="remote", base_url="http://localhost")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +17,7 @@ from rich.console import Console
 from .. import __version__
 from .._lines import typed_text
 from ..names import EMBEDDED_MODEL
+from ..plugin import renamed_errors
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ..scorers._pairs import LongDocuments
@@ -113,7 +116,8 @@ def rank(  # noqa: PLR0917 - typer passes them by name
         scorer = LocalScorer(
             model, max_length=max_length, long_documents=long_documents, revision=revision
         )
-        with Reranker(scorer) as reranker:
+        naming = renamed_errors(partial(_name_document, documents))
+        with Reranker(scorer) as reranker, naming:
             ranking = reranker.rank(
                 typed_text(query),
                 [document.text for document in documents],
@@ -164,6 +168,12 @@ def export(
 
     with exit_on_error():
         print(typed_text(export_onnx(model, folder, int8=int8)))  # noqa: T201 - the output
+
+
+def _name_document(documents: Sequence[Document], argument: str) -> str:
+    """The place where a document of the library's was read; any other argument as it is."""
+    found = re.fullmatch(r"documents\[(\d+)\]", argument)
+    return argument if found is None else documents[int(found[1])].place
 
 
 def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:

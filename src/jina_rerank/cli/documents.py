@@ -48,11 +48,13 @@ class Document:
         text: What is ranked.
         id: From `id` or `_id` in the input; otherwise `source:line`.
         source: The file's name, or `-`.
+        place: Where it stands, as errors say it: `file:line`, or `file[position]` in a JSON array.
     """
 
     text: str
     id: str
     source: str
+    place: str
 
 
 def read_documents(
@@ -250,7 +252,7 @@ class _Reader:
             if values.get(key) is not None and values[key] != "":
                 identifier = take_id(values, key, where)
                 break
-        return Document(check_text(text, where), identifier, self.source)
+        return Document(check_text(text, where), identifier, self.source, where)
 
 
 def _path_of(file: Path) -> Path | None:

@@ -9,6 +9,7 @@ from typing import NoReturn
 import typer
 
 from ..errors import ConfigurationError, InputError, RerankError
+from .wording import shell_words
 
 FAILED, BAD_USAGE = 1, 2
 
@@ -30,5 +31,5 @@ def exit_on_error() -> Iterator[None]:
 
 def fail(error: RerankError, status: int) -> NoReturn:
     """Say why on standard error, and leave with the status."""
-    typer.echo(f"jina-rerank: {error}", err=True)
+    typer.echo(f"jina-rerank: {shell_words(error)}", err=True)
     raise typer.Exit(status)

@@ -22,6 +22,7 @@ from ..evaluation.suites import (
     suite_tables,
     write_suite,
 )
+from ..evaluation.suites.run import RAG_TOP_N
 from ..evaluation.systems import Bm25System, MixedSystem, RerankerSystem, System
 from ..scorers._pairs import LongDocuments
 
@@ -86,6 +87,7 @@ def evaluate_suite(
             raise InputError("COLLECTION", "is missing: a folder with LlamaIndex datasets")
         if not embeddings:
             raise InputError("--embedding", "is missing: a folder or hub id, again for more")
+        candidates = _check_candidates(10 if depth is None else depth, name)
         rerankers = {}
         for system in systems:
             if not isinstance(system, RerankerSystem):
@@ -93,12 +95,17 @@ def evaluate_suite(
                     f"{system.name} is no reranker, which --suite {name} takes"
                 )
             rerankers[system.name] = system.reranker
-        result = run_rag_suite(
-            data, embeddings, rerankers, queries=queries, candidates=10 if depth is None else depth
-        )
+        result = run_rag_suite(data, embeddings, rerankers, queries=queries, candidates=candidates)
     if output is not None:
         write_suite(result, output)
     _print(result)
+
+
+def _check_candidates(depth: int, suite: SuiteName) -> int:
+    if depth < RAG_TOP_N:
+        problem = f"must be at least {RAG_TOP_N}, which are kept, with --suite {suite}"
+        raise InputError("--depth", f"{problem}, not {depth}")
+    return depth
 
 
 def _parts(system: System | MixedSystem) -> tuple[System, ...]:

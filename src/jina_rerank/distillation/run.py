@@ -23,6 +23,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from .._inputs import check_positive
 from .._output import held, writing
 from ..encoders import JinaBert
 from ..encoders.checkpoint import save_checkpoint
@@ -74,8 +75,8 @@ def distill(
             run's state or is being written to by one.
         RerankError: As a teacher.
     """
-    if until is not None and until < 1:
-        raise InputError("until", f"must be at least 1, not {until}")
+    if until is not None:
+        until = check_positive(until, "until")
     with held(output):
         return _distill(recipe, output, until, progress)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from os import fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._quiet import quiet
-from ..errors import ModelLoadError, ScoringError
+from .._sentence_transformers import load_model
+from ..errors import ScoringError
 from ..names import find_other_source
 from ..scorers._device import choose_device
 from ._extra import import_extra
@@ -39,18 +39,20 @@ def load_encoder(
             model's.
         ModelLoadError: The model cannot be loaded.
     """
-    model = fspath(find_other_source(model))
-    library = import_extra("sentence_transformers", install)
-    try:
+    source = find_other_source(model)
+
+    def load(name: str, offline: bool) -> Any:  # noqa: ANN401 - as above
+        library = import_extra("sentence_transformers", install)
         with quiet():
             return library.SentenceTransformer(
-                model,
+                name,
                 device=choose_device("auto"),
                 trust_remote_code=False,
+                local_files_only=offline,
                 model_kwargs=None if dtype is None else {"dtype": dtype},
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelLoadError(f"{model}: cannot be loaded: {error}") from error
+
+    return load_model(load, source)
 
 
 class Encoder:

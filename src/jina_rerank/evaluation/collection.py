@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .._inputs import check_query
+from .._inputs import check_positive, check_query
 from .._lines import find_file, read_objects, take_id, take_text, typed_text
 from ..errors import InputError
 from .qrels import Qrels, read_qrels
@@ -48,8 +48,7 @@ class Collection:
         Raises:
             InputError: `count` is below 1.
         """
-        if count < 1:
-            raise InputError("queries", f"must be at least 1, not {count}")
+        count = check_positive(count, "queries")
         identifiers = list(self.queries)
         if count < len(identifiers):
             identifiers = [identifiers[i * len(identifiers) // count] for i in range(count)]

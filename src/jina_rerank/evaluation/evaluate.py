@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from .._inputs import check_request
+from .._inputs import check_positive, check_request
 from .._output import held
 from ..errors import ConfigurationError, InputError, ScoringError
 from .collection import Collection
@@ -170,12 +170,13 @@ def evaluate(
         The first stage's result and one for each system, in their order.
 
     Raises:
-        InputError: The candidates do not fit the collection, a text cannot be used, or `state`
-            cannot be written.
+        InputError: `depth` is below 1, the candidates do not fit the collection, a text cannot be
+            used, or `state` cannot be written.
         ConfigurationError: Two systems have one name, a measure cannot be computed, or another
             call is using `state`.
         RerankError: As a system's `score`.
     """
+    depth = check_positive(depth, "depth")
     _check_names(systems)
     candidates = _gather(collection, first_stage, depth, ignore_identical_ids)
     if missing := collection.missing_documents:
@@ -229,8 +230,6 @@ def _called_alike(name: str) -> ConfigurationError:
 def _gather(
     collection: Collection, first_stage: Run, depth: int, ignore_identical_ids: bool
 ) -> list[Candidates]:
-    if depth < 1:
-        raise InputError("depth", f"must be at least 1, not {depth}")
     gathered = []
     for query, text in collection.queries.items():
         found = dict(first_stage.get(query, {}))

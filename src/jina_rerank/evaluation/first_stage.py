@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .._inputs import check_positive
 from .._lines import read_lines, read_objects, take_id
 from .._output import write_text, writing
 from ..errors import InputError
@@ -40,8 +41,7 @@ def bm25(collection: Collection, depth: int = 100, *, ignore_identical_ids: bool
         InputError: `depth` is below 1.
         ConfigurationError: The extra `eval` is missing.
     """
-    if depth < 1:
-        raise InputError("depth", f"must be at least 1, not {depth}")
+    depth = check_positive(depth, "depth")
     index = Bm25Index(collection.documents)
     run = {}
     for query, text in collection.queries.items():

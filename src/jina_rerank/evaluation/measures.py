@@ -145,7 +145,7 @@ def confidence_interval(
     import_extra("numpy")
     import numpy as np
 
-    if not values:
+    if not len(values):
         raise InputError("values", "is empty")
     if not 0 < level < 1:
         raise InputError("level", f"must be between 0 and 1, not {level}")
@@ -182,7 +182,7 @@ def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 
     import_extra("numpy")
     import numpy as np
 
-    if len(first) != len(second) or not first:
+    if len(first) != len(second) or not len(first):
         raise InputError(
             "second", f"must have as many values as first: {len(first)} and {len(second)}"
         )

@@ -19,7 +19,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from .._inputs import check_positive
 from .._lines import read_text, typed_text
+from .._numbers import as_whole, shown
 from ..errors import ConfigurationError, InputError
 from ..reranker import Reranker
 from ._extra import import_extra
@@ -247,8 +249,12 @@ async def aevaluate_rag(
 
     It blocks the event loop, since LlamaIndex's evaluator calls rerankers without awaiting them.
     """
-    if not 1 <= top_n <= candidates:
-        raise InputError("top_n", f"must be between 1 and candidates={candidates}, not {top_n}")
+    candidates = check_positive(candidates, "candidates")
+    kept = as_whole(top_n)
+    if kept is None or not 1 <= kept <= candidates:
+        problem = f"must be between 1 and candidates={candidates}"
+        raise InputError("top_n", f"{problem}, not {shown(top_n)}")
+    top_n = kept
     if not embeddings:
         raise ConfigurationError("embeddings is empty; name at least one embedding model")
     plugin = import_extra("llama_index.postprocessor.jina_rerank", INSTALL_RAG)

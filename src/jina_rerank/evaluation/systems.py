@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from .._numbers import as_real, shown
 from ..errors import ConfigurationError, ScoringError
 from ..ranking import Ranking
 from ..reranker import Reranker
@@ -219,10 +220,12 @@ class MixedSystem:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight < 1:
+        weight = as_real(self.weight)
+        if weight is None or not 0 < weight < 1:
             raise ConfigurationError(
-                f"{self.name}: the weight must be between 0 and 1, not {self.weight}"
+                f"{self.name}: the weight must be between 0 and 1, not {shown(self.weight)}"
             )
+        object.__setattr__(self, "weight", weight)
 
     def mix(self, first: Sequence[float], second: Sequence[float]) -> list[float]:
         """The mixed scores of one query's candidates, from both systems' scores of them."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 from weakref import WeakValueDictionary
 
+from .._numbers import as_whole, shown
 from ..errors import ConfigurationError
 from ._device import Dtype, check_device, check_dtype
 from ._pair_model import PairModel
@@ -22,6 +23,9 @@ from ._pairs import LongDocuments, score_in_steps
 from ._weights import Weights, find_weights
 from ._worker import claim_process, worker_for
 from .base import OnScored, ScoreRequest, ScoreResponse
+
+LEAST_MAX_LENGTH = 16
+"""Tokens that the longest pair must have room for: some of the query and some of the document."""
 
 
 class InProcessScorer(ABC):
@@ -51,8 +55,11 @@ class InProcessScorer(ABC):
         max_length: int,
         long_documents: LongDocuments,
     ) -> None:
-        if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 16:
-            raise ConfigurationError(f"max_length must be a number from 16, not {max_length!r}")
+        longest = as_whole(max_length)
+        if longest is None or longest < LEAST_MAX_LENGTH:
+            raise ConfigurationError(
+                f"max_length must be a number from {LEAST_MAX_LENGTH}, not {shown(max_length)}"
+            )
         if long_documents not in get_args(LongDocuments):
             raise ConfigurationError(
                 f"long_documents must be one of {get_args(LongDocuments)}, not {long_documents!r}"
@@ -64,7 +71,7 @@ class InProcessScorer(ABC):
         self._revision = revision
         self._dtype = check_dtype(dtype)
         self._device = check_device(device)
-        self._max_length = max_length
+        self._max_length = longest
         self._long_documents = long_documents
         self._closed = False
         self._slot: _Slot | None = None
@@ -125,6 +132,13 @@ class InProcessScorer(ABC):
         if folder.is_dir() or not isinstance(self._source, str):
             return ("folder", os.path.realpath(folder), self._revision)
         return ("hub", fspath(self._source), self._revision)
+
+    def check_installed(self) -> None:  # noqa: B027 - most need packages, and none has to
+        """Say now, and not at the first call, if a package is missing; none is imported.
+
+        Raises:
+            ConfigurationError: One that loading needs is not installed.
+        """
 
     @abstractmethod
     def _load(self) -> PairModel:

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..ranking import Timings, Usage
 from ._ahead import one_ahead
 from ._pair_model import PairModel, Wanted
+from ._progress import TokenProgress
 from .base import OnScored, ScoreRequest, ScoreResponse
 
 if TYPE_CHECKING:
@@ -74,13 +75,23 @@ def score_in_steps(
     max_length = min(max_length, model.max_length)
     queries = _tokenize_queries(model.tokenizer, requests, max_length, long_documents)
     answers = [_Answer.of_size(len(request.documents)) for request in requests]
+    order = _longest_first(requests)
+    progress = None
+    if on_scored is not None:
+        characters = [len(requests[r].documents[d]) for r, d in order]
+        around = [max_length - queries[r].room for r, _ in order]
+        longest = None if long_documents == "chunk" else max_length
+        progress = TokenProgress(on_scored, characters, around, longest)
 
     def tokenize(places: Sequence[tuple[int, int]]) -> _Window:
         return _tokenize_documents(model.tokenizer, requests, queries, long_documents, places)
 
-    with closing(one_ahead(tokenize, _windows(requests))) as windows:
+    with closing(one_ahead(tokenize, _windows(requests, order))) as windows:
         for window in windows:
-            logits = yield from _run(model, window.pairs, clock)
+            if progress is not None:
+                tokens_of_pairs = sum(len(pair) for pair in window.pairs)
+                progress.tokenized(len(window.places), sum(window.tokens), tokens_of_pairs)
+            logits = yield from _run(model, window.pairs, clock, progress)
             for (r, d), found, own in zip(
                 window.places, window.tokens, window.parts_of, strict=True
             ):
@@ -89,8 +100,6 @@ def score_in_steps(
                 answer.logits[d] = _best([logits[i] for i in own])
                 answer.tokens[d] = found if len(own) > 1 else min(found, queries[r].room)
                 answer.truncated[d] = found - answer.tokens[d]
-            if on_scored is not None:
-                on_scored(len(window.places))
     timings = clock.timings()
     return [
         answer.response(query.truncated_tokens, timings)
@@ -190,15 +199,22 @@ def _tokenize_documents(
     return _Window(places, [len(ids) for ids in found], pairs, parts_of)
 
 
-def _windows(requests: Sequence[ScoreRequest]) -> Iterator[list[tuple[int, int]]]:
-    """All documents, longest first, in groups of a bounded number of characters."""
+def _longest_first(requests: Sequence[ScoreRequest]) -> list[tuple[int, int]]:
+    """All documents: the numbers of their requests and their own."""
     everything = [
         (r, d) for r, request in enumerate(requests) for d in range(len(request.documents))
     ]
     everything.sort(key=lambda rd: -len(requests[rd[0]].documents[rd[1]]))
+    return everything
+
+
+def _windows(
+    requests: Sequence[ScoreRequest], order: Sequence[tuple[int, int]]
+) -> Iterator[list[tuple[int, int]]]:
+    """Documents in the order given, in groups of a bounded number of characters."""
     window: list[tuple[int, int]] = []
     characters = 0
-    for r, d in everything:
+    for r, d in order:
         # The constant is for the objects that even an empty document takes.
         size = len(requests[r].documents[d]) + 100
         if window and characters + size > CHARACTERS_PER_WINDOW:
@@ -223,7 +239,9 @@ def _cut(ids: TokenIds, room: int, long_documents: LongDocuments) -> list[TokenI
     return [ids[start : start + room] for start in starts]
 
 
-def _run(model: PairModel, pairs: Sequence[TokenPair], clock: _Clock) -> Steps[list[float]]:
+def _run(
+    model: PairModel, pairs: Sequence[TokenPair], clock: _Clock, progress: TokenProgress | None
+) -> Steps[list[float]]:
     from ..encoders.packing import pack
 
     logits = [math.nan] * len(pairs)
@@ -234,6 +252,8 @@ def _run(model: PairModel, pairs: Sequence[TokenPair], clock: _Clock) -> Steps[l
         clock.gave_way(time.perf_counter() - asked, computed.seconds)
         for position, logit in zip(group, computed.logits, strict=True):
             logits[position] = logit
+        if progress is not None:
+            progress.computed(wanted.tokens)
     # In float32 the last bits depend on the row of a batch, and the same texts are to tie.
     first: dict[tuple[bytes, bytes], int] = {}
     same = ((pair.input_ids.tobytes(), pair.token_type_ids.tobytes()) for pair in pairs)

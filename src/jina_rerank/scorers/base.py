@@ -8,8 +8,25 @@ from typing import Protocol, runtime_checkable
 
 from ..ranking import Timings, Usage
 
-OnScored = Callable[[int], object]
-"""Told, from whichever thread scores, how many more documents have been scored."""
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call has come, in the tokens that it takes to compute; time goes by these.
+
+    Attributes:
+        tokens: How many have been computed.
+        remaining_tokens: How many have not. An estimate while texts are not tokenized, and always
+            where a service tokenizes them. What need not be computed, since a cache has it or a
+            part has failed, is in neither.
+    """
+
+    tokens: int
+    remaining_tokens: int
+
+
+OnScored = Callable[[Progress], object]
+"""Told, from whichever thread scores, how far the call has come. A call that begins anew, with
+another scorer for instance, counts from 0 again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +103,7 @@ class Scorer(Protocol):
         Args:
             requests: The queries with their documents. Taken together, so that the pairs of
                 all of them can share batches.
-            on_scored: Called as documents are finished.
+            on_scored: Called as tokens are computed.
 
         Returns:
             One response for each request, in the same order.

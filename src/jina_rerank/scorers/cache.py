@@ -14,6 +14,7 @@ from typing import Any
 from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
+from ._installed import check_scorer_installed
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
 from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
 from .service.parts import put_last
@@ -84,6 +85,14 @@ class CachedScorer:
         path = None if self._path is None else str(self._path)
         return f"CachedScorer({self._scorer!r}, path={path!r}, max_entries={self._max_entries})"
 
+    def check_installed(self) -> None:
+        """Say now, and not at the first call, if a package is missing that the scorer needs.
+
+        Raises:
+            ConfigurationError: One is not installed.
+        """
+        check_scorer_installed(self._scorer)
+
     def warm_up(self) -> None:
         """Open the cache and warm up the scorer. Idempotent.
 
@@ -112,17 +121,17 @@ class CachedScorer:
         counted whether cached or not.
         """
         self._check_open()
-        call = self._look_up(requests, on_scored)
+        call = self._look_up(requests)
         try:
             computed = self._scorer.score(call.lacking, on_scored) if call.lacking else []
         except InputError:
             if not call.shortened:
                 raise
             # It names a document by its place among those that were lacking.
-            return self._scorer.score(requests)
+            return self._scorer.score(requests, on_scored)
         self._merge(call, computed)
         if call.again:
-            _pass_on(call, self._scorer.score(call.again))
+            _pass_on(call, self._scorer.score(call.again, on_scored))
         return call.answers
 
     async def ascore(
@@ -131,16 +140,16 @@ class CachedScorer:
         """`score` without blocking the event loop; cancelling it stops the work."""
         self._check_open()
         # In threads: the disk may be slow, and hashing 100,000 documents takes its time.
-        call = await asyncio.to_thread(self._look_up, requests, on_scored)
+        call = await asyncio.to_thread(self._look_up, requests)
         try:
             computed = await self._scorer.ascore(call.lacking, on_scored) if call.lacking else []
         except InputError:
             if not call.shortened:
                 raise
-            return await self._scorer.ascore(requests)
+            return await self._scorer.ascore(requests, on_scored)
         await asyncio.to_thread(self._merge, call, computed)
         if call.again:
-            _pass_on(call, await self._scorer.ascore(call.again))
+            _pass_on(call, await self._scorer.ascore(call.again, on_scored))
         return call.answers
 
     def close(self) -> None:
@@ -165,7 +174,7 @@ class CachedScorer:
         if self._closed:
             raise ConfigurationError(f"the cached scorer of {self.model} is closed; make a new one")
 
-    def _look_up(self, requests: Sequence[ScoreRequest], on_scored: OnScored | None) -> _Call:
+    def _look_up(self, requests: Sequence[ScoreRequest]) -> _Call:
         fingerprint, model, listwise = self._scorer.fingerprint, self.model, self._scorer.listwise
         keys = [_keys(fingerprint, model, listwise, request) for request in requests]
         known = self._store.get({key for own in keys for key in own})
@@ -184,9 +193,6 @@ class CachedScorer:
             if places:
                 documents = [request.documents[place] for place in places]
                 call.lacking.append(ScoreRequest(request.query, documents, request.name))
-        cached = sum(len(own) for own in keys) - sum(len(places) for places in call.places)
-        if cached and on_scored is not None:
-            on_scored(cached)
         return call
 
     def _merge(self, call: _Call, computed: Sequence[ScoreResponse]) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Hashable, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError, ModelLoadError, ScoringError
+from .._sentence_transformers import load_model
+from ..errors import ModelLoadError, ScoringError
 from ..names import find_other_source
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
+from ._installed import check_installed, missing
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._pairs import LongDocuments
 from ._torch import import_torch
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ..encoders import TokenPair
+
+OTHERS = "CrossEncoderScorer"
+INSTALL_CROSS_ENCODER = 'pip install "jina-rerank[cross-encoder]"'
 
 
 class CrossEncoderScorer(InProcessScorer):
@@ -67,31 +72,39 @@ class CrossEncoderScorer(InProcessScorer):
     def _key(self) -> Hashable:
         return (CrossEncoderScorer, self._source_key(), self._dtype, self._device)
 
+    def check_installed(self) -> None:
+        """Say now, and not at the first call, if a package is missing; none is imported.
+
+        Raises:
+            ConfigurationError: One that loading needs is not installed.
+        """
+        check_installed(("torch", "sentence_transformers"), OTHERS, INSTALL_CROSS_ENCODER)
+
     def _load(self) -> PairModel:
+        # Before they are read: weights that are written over meanwhile must not pass for these.
+        weights = find_weights(self.model, self._revision)
+        assert self._source is not None
+        encoder, device = load_model(self._load_encoder, self._source, self._revision)
+        # After, if they had to be downloaded.
+        weights = weights or find_weights(self.model, self._revision)
+        return _CrossEncoderPairs(encoder, self.model, device, weights)
+
+    def _load_encoder(self, name: str, offline: bool) -> tuple[CrossEncoder, str]:
         try:
             import_torch()
             from sentence_transformers import CrossEncoder
         except ImportError as error:
-            raise ConfigurationError(
-                "other cross-encoders need sentence-transformers, which is not installed: "
-                'pip install "jina-rerank[cross-encoder]"'
-            ) from error
+            raise missing(error.name, OTHERS, INSTALL_CROSS_ENCODER) from error
         device = choose_device(self._device)
-        # Before they are read: weights that are written over meanwhile must not pass for these.
-        weights = find_weights(self.model, self._revision)
-        try:
-            encoder = CrossEncoder(
-                self.model,
-                device=device,
-                revision=self._revision,
-                trust_remote_code=False,
-                model_kwargs={"dtype": choose_dtype(self._dtype, device)},
-            )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelLoadError(f"{self.model}: cannot be loaded: {error}") from error
-        # After, if they had to be downloaded.
-        weights = weights or find_weights(self.model, self._revision)
-        return _CrossEncoderPairs(encoder, self.model, device, weights)
+        encoder = CrossEncoder(
+            name,
+            device=device,
+            revision=self._revision,
+            trust_remote_code=False,
+            local_files_only=offline,
+            model_kwargs={"dtype": choose_dtype(self._dtype, device)},
+        )
+        return encoder, device
 
 
 class _CrossEncoderPairs:
@@ -121,14 +134,21 @@ class _CrossEncoderPairs:
         self.batch_tokens = TOKENS_PER_BATCH
         self._model = model
         _compute_head_in_float32(model)
-        self._pad = int(tokenizer.pad_token_id or 0)
+        self._pad = _padding_id(encoder)
         self._has_types = "token_type_ids" in tokenizer.model_input_names
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
+        if self._pad is not None:
+            return self._run(pairs, self._pad)
+        # Such a model takes the last token of a row for the end of its text, padded or not, and
+        # refuses more than one row.
+        return [logit for pair in pairs for logit in self._run([pair], 0)]
+
+    def _run(self, pairs: Sequence[TokenPair], pad: int) -> list[float]:
         import torch
 
         longest = max(len(pair) for pair in pairs)
-        ids = torch.full((len(pairs), longest), self._pad)
+        ids = torch.full((len(pairs), longest), pad)
         types = torch.zeros_like(ids)
         mask = torch.zeros_like(ids)
         for row, pair in enumerate(pairs):
@@ -143,7 +163,7 @@ class _CrossEncoderPairs:
                 on_device = {name: tensor.to(self.device) for name, tensor in features.items()}
                 logits = self._model(**on_device).logits.float().squeeze(-1)
             return [float(logit) for logit in logits.tolist()]
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, IndexError) as error:
             raise ScoringError(f"the model failed on {ids.numel():,} tokens: {error}") from error
 
 
@@ -166,6 +186,19 @@ def _compute_head_in_float32(model: PreTrainedModel) -> None:
                     value.float() if isinstance(value, torch.Tensor) else value for value in given
                 )
             )
+
+
+def _padding_id(encoder: CrossEncoder) -> int | None:
+    """The id that the model takes for padding, or None if it knows none.
+
+    The model's own and not the tokenizer's: by it a decoder tells where a text ends.
+    """
+    model = encoder.model
+    assert model is not None
+    config = model.config.get_text_config()
+    pad = getattr(config, "pad_token_id", None)
+    # Some say -1 for none, which is no row of the embeddings.
+    return int(pad) if pad is not None and 0 <= pad < config.vocab_size else None
 
 
 def _positions(encoder: CrossEncoder) -> int:

@@ -21,6 +21,7 @@ from ..errors import (
     ServiceError,
 )
 from ..ranking import Usage
+from ._installed import check_scorer_installed
 from .base import OnScored, Scorer, ScoreRequest, ScoreResponse
 
 logger = logging.getLogger("jina_rerank.fallback")
@@ -77,8 +78,6 @@ class RetrievalOrder:
                     unscored=tuple(range(count)),
                 )
             )
-            if on_scored is not None:
-                on_scored(count)
         return responses
 
     async def ascore(
@@ -145,6 +144,15 @@ class FallbackScorer:
     def model(self) -> str:
         """The first scorer's model; `ranking.model` names the one that scored."""
         return self.primary.model
+
+    def check_installed(self) -> None:
+        """Say now if a package is missing that one of them needs: an outage is too late.
+
+        Raises:
+            ConfigurationError: One is not installed.
+        """
+        for scorer in self._scorers:
+            check_scorer_installed(scorer)
 
     def warm_up(self) -> None:
         """Warm up all of them: a fallback that loads in the middle of an outage is late.

@@ -15,6 +15,7 @@ from ..errors import ConfigurationError, ScoringError
 from ..names import EMBEDDED_MODEL, Source, find_source
 from ._device import Dtype, choose_device, choose_dtype
 from ._in_process import InProcessScorer
+from ._installed import check_installed, missing
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._pairs import LongDocuments
 from ._torch import import_torch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOCAL_MODEL = "a local model"
 INSTALL_LOCAL = 'pip install "jina-rerank[local]"'
 
 
@@ -94,14 +96,24 @@ class LocalScorer(InProcessScorer):
     def _key(self) -> Hashable:
         return (LocalScorer, self._source_key(), self._dtype, self._device)
 
+    def check_installed(self) -> None:
+        """Say now, and not at the first call, if a package is missing; none is imported.
+
+        Raises:
+            ConfigurationError: One that loading needs is not installed.
+        """
+        check_installed(("torch", "tokenizers", "safetensors"), LOCAL_MODEL, INSTALL_LOCAL)
+        if self._source is None:
+            embedded_model_folder()
+        elif not Path(self._source).expanduser().is_dir():
+            check_installed(("huggingface_hub",), "a model of the hub", INSTALL_LOCAL)
+
     def _load(self) -> PairModel:
         try:
             import_torch()
             from ..encoders import EncoderModel, PairTokenizer
         except ImportError as error:
-            raise ConfigurationError(
-                f"a local model needs {error.name}, which is not installed: {INSTALL_LOCAL}"
-            ) from error
+            raise missing(error.name, LOCAL_MODEL, INSTALL_LOCAL) from error
         started = time.perf_counter()
         device = choose_device(self._device)
         dtype = choose_dtype(self._dtype, device)

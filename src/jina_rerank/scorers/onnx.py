@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
 from ..names import EMBEDDED_MODEL, Source, find_source
 from ._in_process import InProcessScorer
+from ._installed import check_installed, missing
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._pairs import LongDocuments
 from ._weights import Weights, find_weights
@@ -81,6 +82,18 @@ class OnnxScorer(InProcessScorer):
     def _key(self) -> Hashable:
         return (OnnxScorer, self._source_key())
 
+    def check_installed(self) -> None:
+        """Say now, and not at the first call, if a package is missing; none is imported.
+
+        Raises:
+            ConfigurationError: One that loading needs is not installed.
+        """
+        embedded = self._source is None
+        packages = ("onnx", "safetensors") if embedded else ()
+        check_installed(("onnxruntime", "tokenizers", *packages), "OnnxScorer", INSTALL_ONNX)
+        if embedded:
+            embedded_model_folder()
+
     def _load(self) -> PairModel:
         embedded = self._source is None
         try:
@@ -94,9 +107,7 @@ class OnnxScorer(InProcessScorer):
 
                 from ..onnx.graph import build_model
         except ImportError as error:
-            raise ConfigurationError(
-                f"OnnxScorer needs {error.name}, which is not installed: {INSTALL_ONNX}"
-            ) from error
+            raise missing(error.name, "OnnxScorer", INSTALL_ONNX) from error
         started = time.perf_counter()
         folder = embedded_model_folder() if embedded else Path(self.model).expanduser()
         files = OnnxFiles.in_folder(folder)

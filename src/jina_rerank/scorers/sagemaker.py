@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import ConfigurationError
+from ._installed import check_installed
 from .remote import LISTWISE_MODELS
-from .service.boto import BotoTransport, new_boto3_session
+from .service.boto import INSTALL_SAGEMAKER, BotoTransport, new_boto3_session
 from .service.dialects import Parameters, SageMaker
 from .service.scorer import ServiceScorer
 
@@ -124,6 +125,14 @@ class SageMakerScorer(ServiceScorer):
             f"request_form={self._request_form!r}{region}, "
             f"timeout={self._conduct.timeout:g}{session})"
         )
+
+    def check_installed(self) -> None:
+        """Say now, and not at the first call, if boto3 is missing; it is not imported.
+
+        Raises:
+            ConfigurationError: It is not installed.
+        """
+        check_installed(("boto3",), "SageMakerScorer", INSTALL_SAGEMAKER)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -97,6 +97,14 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     for dialect in all_dialects() if dialects is None else dialects:
         app.include_router(dialect.router(engine))
     app.include_router(playground_router(engine))
+    _add_probes(app, engine)
+    if settings.root_path:
+        check_root_path(settings.root_path, app.openapi()["paths"])
+    return app
+
+
+def _add_probes(app: FastAPI, engine: Engine) -> None:
+    """Add what watches over the process asks for: its state, and its numbers."""
 
     @app.get(
         "/live",
@@ -138,7 +146,3 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     )
     async def metrics() -> Response:
         return Response(engine.metrics.text(), media_type=engine.metrics.media_type)
-
-    if settings.root_path:
-        check_root_path(settings.root_path, app.openapi()["paths"])
-    return app

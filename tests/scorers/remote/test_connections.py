@@ -253,6 +253,31 @@ def test_the_interpreter_ends_in_the_middle_of_a_call(server: FaultServer) -> No
         assert complaint not in done.stderr
 
 
+@pytest.mark.parametrize("kept", ["reranker = ", ""], ids=["still held", "forgotten just now"])
+@pytest.mark.parametrize("calls", [1, 8])
+def test_the_interpreter_ends_without_a_warning_about_an_open_connection(
+    server: FaultServer, kept: str, calls: int
+) -> None:
+    program = f"""
+        from concurrent.futures import ThreadPoolExecutor
+        from jina_rerank import Reranker, RemoteScorer
+        def use(reranker):
+            with ThreadPoolExecutor({calls}) as pool:
+                list(pool.map(lambda _: reranker.rank("q", ["a", "b"]), range({calls})))
+            return reranker
+        {kept}use(Reranker(RemoteScorer(base_url={server.url!r})))
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.received == calls
+
+
 def test_importing_and_building_loads_no_http_library() -> None:
     program = (
         "import sys, jina_rerank\n"

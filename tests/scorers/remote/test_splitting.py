@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jina_rerank import (
     AuthenticationError,
+    Progress,
     RateLimitError,
     RejectedInputError,
     RemoteScorer,
@@ -256,12 +257,14 @@ def test_one_query_of_many_that_failed_whole(server: FaultServer, connect) -> No
     assert bad.unscored == (0, 1, 2)
 
 
-def test_progress_counts_every_document_once(server: FaultServer, connect) -> None:
+def test_progress_counts_every_part_once(server: FaultServer, connect) -> None:
     server.default = TooLarge(max_documents=7)
-    counted: list[int] = []
+    told: list[Progress] = []
     scorer = connect(max_documents=16).scorer
-    scorer.score([ScoreRequest("q", DOCUMENTS)], counted.append)
-    assert sum(counted) == 40
+    scorer.score([ScoreRequest("q", DOCUMENTS)], told.append)
+    totals = [progress.tokens + progress.remaining_tokens for progress in told]
+    assert max(totals) - min(totals) <= 1, "rounded"
+    assert (len(told) > 3, told[-1].remaining_tokens) == (True, 0)
 
 
 def test_an_error_in_one_part_stops_the_others(server: FaultServer, connect) -> None:

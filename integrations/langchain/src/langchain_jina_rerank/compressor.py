@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import RunnableLambda
 from langchain_core.utils import secret_from_env
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -22,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from jina_rerank import ConfigurationError, RankedDocument, Ranking, Reranker
+from jina_rerank import ConfigurationError, InputError, RankedDocument, Ranking, Reranker
 from jina_rerank.plugin import (
     KEY_VARIABLES,
     Backend,
@@ -30,6 +31,9 @@ from jina_rerank.plugin import (
     Dtype,
     LongDocuments,
     build_reranker,
+    check_candidates,
+    check_installed,
+    plain_number,
 )
 
 from ._lease import Lease
@@ -48,6 +52,10 @@ _MODEL_SETTINGS = (
     "revision",
 )
 _DECIDE_THE_RERANKER = {*_MODEL_SETTINGS, "api_key", "reranker"}
+
+
+# Strict fields take Python's own numbers only, and JSON knows no others.
+_PLAIN = BeforeValidator(plain_number)
 
 
 class _Request(TypedDict):
@@ -108,7 +116,8 @@ class JinaRerank(BaseDocumentCompressor):
             the model must then be left at their defaults, and it is yours to close.
 
     Raises:
-        ConfigurationError: Settings do not go together, or the model's are out of range.
+        ConfigurationError: Settings do not go together, the model's are out of range, or a package
+            is missing that it needs.
         AuthenticationError: There is no key for the hosted service.
         pydantic.ValidationError: A value has the wrong type, `top_n` is below 1, `threshold` is
             not a finite number, or there is no such setting.
@@ -133,8 +142,10 @@ class JinaRerank(BaseDocumentCompressor):
     )
 
     model: str | Path | None = None
-    top_n: int | None = Field(default=None, ge=1, strict=True)
-    threshold: float | None = Field(default=None, strict=True, allow_inf_nan=False)
+    top_n: Annotated[int | None, _PLAIN] = Field(default=None, ge=1, strict=True)
+    threshold: Annotated[float | None, _PLAIN] = Field(
+        default=None, strict=True, allow_inf_nan=False
+    )
     metadata_fields: tuple[str, ...] = ()
     backend: Backend = "local"
     api_key: SecretStr | None = Field(
@@ -144,11 +155,11 @@ class JinaRerank(BaseDocumentCompressor):
     )
     base_url: str | None = None
     dialect: DialectName = "jina"
-    timeout: float = Field(default=30.0, strict=True)
-    max_retries: int = Field(default=2, strict=True)
+    timeout: Annotated[float, _PLAIN] = Field(default=30.0, strict=True)
+    max_retries: Annotated[int, _PLAIN] = Field(default=2, strict=True)
     dtype: Dtype = "auto"
     device: str = "auto"
-    max_length: int = 8192
+    max_length: Annotated[int, _PLAIN] = 8192
     long_documents: LongDocuments = "truncate"
     revision: str | None = None
     reranker: Reranker | None = None
@@ -183,10 +194,11 @@ class JinaRerank(BaseDocumentCompressor):
             ScoringError: A score came out as NaN, or the process was forked.
             ServiceError: As one of its kinds, for each way in which a service can fail.
         """
-        if not documents:
+        candidates = _check_documents(documents)
+        if not candidates:
             return []
         answer = self._run.invoke(
-            {"query": query, "documents": documents}, config={"callbacks": callbacks}
+            {"query": query, "documents": candidates}, config={"callbacks": callbacks}
         )
         return answer["documents"]
 
@@ -197,10 +209,11 @@ class JinaRerank(BaseDocumentCompressor):
         callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop; cancelling it stops the work."""
-        if not documents:
+        candidates = _check_documents(documents)
+        if not candidates:
             return []
         answer = await self._run.ainvoke(
-            {"query": query, "documents": documents}, config={"callbacks": callbacks}
+            {"query": query, "documents": candidates}, config={"callbacks": callbacks}
         )
         return answer["documents"]
 
@@ -298,7 +311,7 @@ class JinaRerank(BaseDocumentCompressor):
     @cached_property
     def _lease(self) -> Lease:
         if self.reranker is not None:
-            return Lease(self.reranker)
+            return Lease(check_installed(self.reranker))
         # A key of the environment is left for the scorer to find: no local model is refused for
         # it, and no service is sent it but one that speaks Jina's dialect.
         given = self._given_api_key
@@ -351,6 +364,20 @@ class JinaRerank(BaseDocumentCompressor):
         values = (document.metadata.get(name) for name in self.metadata_fields)
         present = [str(value) for value in values if value is not None]
         return "\n".join([*present, document.page_content])
+
+
+def _check_documents(documents: Sequence[Document]) -> list[Document]:
+    remedy = "a text becomes one by Document(page_content=text)"
+    found = check_candidates(documents, Document, "documents", remedy)
+    for i, document in enumerate(found):
+        # Pydantic checks a field when a document is built and not when it is assigned.
+        if not isinstance(document.metadata, Mapping):
+            kind = type(document.metadata).__name__
+            raise InputError(f"documents[{i}]", f"must have a dict as metadata, not {kind}")
+        if not isinstance(document.page_content, str):
+            kind = type(document.page_content).__name__
+            raise InputError(f"documents[{i}]", f"must have a string as page_content, not {kind}")
+    return found
 
 
 def _answer(documents: Sequence[Document], ranking: Ranking) -> _Answer:

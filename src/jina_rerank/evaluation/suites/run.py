@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Figures = Mapping[str, Mapping[str, float]]
 """Means over queries, by measure and system."""
 
+RAG_TOP_N = 5
+"""How many passages a reranker keeps in the suite that `run_rag_suite` measures."""
+
 
 @dataclass(frozen=True)
 class SuiteResult:
@@ -118,7 +121,7 @@ def run_rag_suite(
     *,
     queries: int | None = None,
     candidates: int = 10,
-    top_n: int = 5,
+    top_n: int = RAG_TOP_N,
 ) -> SuiteResult:
     """Retrieve with several embedding models, rerank, and measure with LlamaIndex.
 

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from ...errors import ConfigurationError, ConnectionFailedError, RerankError, ResponseError
+from ...errors import ConnectionFailedError, RerankError, ResponseError
+from .._installed import missing
+from .boto_environment import check_endpoint, check_way
 from .boto_failures import read_boto_failure
+from .environment import check_key_log
 from .secrets import Secrets
 from .wire import Reply, largest_answer
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 T = TypeVar("T")
+
+INSTALL_SAGEMAKER = 'pip install "jina-rerank[sagemaker]"'
 
 _CHUNK = 4_096  # boto3 waits for all of it, and only between two can a thread be told to stop
 _NO_REPLY = Reply(0, b"")
@@ -72,7 +77,8 @@ class BotoTransport:
         """Load boto3, find credentials and make the client; the endpoint is not asked.
 
         Raises:
-            ConfigurationError: boto3 is not installed, or there is no region.
+            ConfigurationError: boto3 is not installed, there is no region, or a variable of the
+                environment names what cannot be used.
             AuthenticationError: There are no credentials.
         """
         await self._in_thread(lambda _: _NO_REPLY)
@@ -152,6 +158,7 @@ class BotoTransport:
     def _find_credentials(self) -> Credentials:
         with self._opening:
             if self._credentials is None:
+                check_key_log()
                 if self._session is None:
                     self._session = new_boto3_session()
                 found = self._session.get_credentials()
@@ -168,6 +175,7 @@ class BotoTransport:
         with self._opening:
             if self._client is None:
                 assert self._session is not None  # where the credentials came from
+                check_endpoint()
                 client = self._session.client(
                     "sagemaker-runtime",
                     region_name=self._region_name,
@@ -180,6 +188,8 @@ class BotoTransport:
                         user_agent_extra="jina-rerank",
                     ),
                 )
+                proxies = getattr(client.meta.config, "proxies", None)  # the session's, not typed
+                check_way(client.meta.endpoint_url, has_own_proxies=proxies is not None)
                 if self._closed.done():
                     client.close()
                 self._client = client
@@ -201,10 +211,7 @@ def new_boto3_session() -> boto3.Session:
     try:
         import boto3
     except ImportError as error:
-        raise ConfigurationError(
-            "SageMakerScorer needs boto3, which is not installed: "
-            'pip install "jina-rerank[sagemaker]"'
-        ) from error
+        raise missing("boto3", "SageMakerScorer", INSTALL_SAGEMAKER) from error
     return boto3.Session()
 
 

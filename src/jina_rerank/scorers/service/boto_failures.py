@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,11 @@ from ...errors import (
     ServiceError,
 )
 from .failures import LONGEST_MESSAGE, read_retry_after
+from .secrets import HIDDEN
 from .wire import Reply
+
+# botocore masks a proxy's password, but not in an address that it cannot read.
+_USER_OF_URL = re.compile(r"//\S*@")
 
 # By name, since the oldest botocore that will do lacks some of the classes.
 _CREDENTIALS = frozenset(
@@ -40,11 +45,18 @@ _SETTINGS = frozenset(
         "ConfigNotFound",
         "ConfigParseError",
         "EndpointProviderError",
+        "InvalidChecksumConfigError",
         "InvalidConfigError",
         "InvalidDefaultsMode",
         "InvalidEndpointConfigurationError",
+        "InvalidIMDSEndpointError",
+        "InvalidIMDSEndpointModeError",
+        "InvalidMaxRetryAttemptsError",
         "InvalidProxiesConfigError",
         "InvalidRegionError",
+        "InvalidRetryConfigurationError",
+        "InvalidRetryModeError",
+        "InvalidSTSRegionalEndpointsConfigError",
         "MissingDependencyException",
         "ParamValidationError",
         "ProfileNotFound",
@@ -134,7 +146,7 @@ def read_boto_failure(
     """
     # Of botocore's, each kind has a base class of its own; ClientError is an answer of AWS.
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    name, said = type(error).__name__, hide(_shorten(str(error)))
+    name, said = type(error).__name__, hide(_shorten(_hide_users(str(error))))
     if "ClientError" in kinds:
         return _read_answer(error, service, hide)
     if "ReadTimeoutError" in kinds:
@@ -226,6 +238,10 @@ def _read_container(
             request_id,
         )
     return Reply(status, said.encode(), {"x-amzn-requestid": request_id} if request_id else {})
+
+
+def _hide_users(text: str) -> str:
+    return _USER_OF_URL.sub(f"//{HIDDEN}@", text)
 
 
 def _shorten(text: str) -> str:

@@ -5,28 +5,42 @@ from __future__ import annotations
 import asyncio
 import ssl
 import zlib
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from ...errors import (
     ConfigurationError,
     ConnectionFailedError,
+    RejectedSettingError,
     RequestTimeoutError,
     ResponseError,
     ServiceError,
 )
+from .environment import Proxy, create_tls_context, find_proxy
 from .secrets import Secrets
 from .wire import Reply, largest_answer
+
+if TYPE_CHECKING:
+    from httpcore import AsyncNetworkStream
 
 KEEP_ALIVE = 30.0
 """Seconds that an idle connection is kept. Load balancers close theirs after 60 and more; one
 that the other side has closed is noticed before it is used again."""
 
+PROXY_WANTS_CREDENTIALS = 407
+
+# The beginnings of httpcore's words, by HTTP and by SOCKS.
+_REFUSED_CREDENTIALS = (f"{PROXY_WANTS_CREDENTIALS}", "Requested", "Invalid username")
+
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own sign for "look at the header"
 
 
 class HttpTransport:
-    """A pool of connections to one address.
+    """A pool of connections to one address, by the environment's proxy and certificates.
 
     Redirects are not followed: they would carry the key to another host.
 
@@ -56,25 +70,32 @@ class HttpTransport:
         self._connections = connections
         self._http2 = http2
         self._opening = asyncio.Lock()
+        self._proxy: Proxy | None = None
         self._client: httpx.AsyncClient | None = None
 
     async def open(self) -> None:
         """Make the client; see `Transport.open`.
 
         Raises:
-            ConfigurationError: HTTP/2 is wanted and h2 not installed.
+            ConfigurationError: A package is missing for HTTP/2 or a SOCKS proxy, or a variable of
+                the environment names a proxy or certificates that cannot be used.
         """
         await self._open()
 
     async def _open(self) -> httpx.AsyncClient:
         async with self._opening:
             if self._client is None:
+                self._proxy = find_proxy(self._url)
                 # Certificates take some 50 ms to read, and this loop has others to serve.
-                certificates = await asyncio.to_thread(httpx.create_ssl_context)
-                self._client = self._new_client(certificates)
+                self._client = await asyncio.to_thread(self._new_client)
             return self._client
 
-    def _new_client(self, certificates: ssl.SSLContext) -> httpx.AsyncClient:
+    def _new_client(self) -> httpx.AsyncClient:
+        certificates = _new_tls_context(needed=urlsplit(self._url).scheme == "https")
+        try:
+            httpx.URL(self._url)
+        except httpx.InvalidURL as error:
+            raise ConfigurationError(f"base_url {self._url!r} cannot be used: {error}") from None
         try:
             return httpx.AsyncClient(
                 headers={
@@ -86,6 +107,7 @@ class HttpTransport:
                     **self._secrets.headers(),
                 },
                 verify=certificates,
+                proxy=None if self._proxy is None else _for_httpx(self._proxy),
                 timeout=httpx.Timeout(self._read_timeout, connect=self._connect_timeout, pool=None),
                 limits=httpx.Limits(
                     max_connections=self._connections,
@@ -94,11 +116,24 @@ class HttpTransport:
                 ),
                 http2=self._http2,
                 follow_redirects=False,
+                trust_env=False,  # environment.py has read it
             )
-        except ImportError as error:
-            raise ConfigurationError(
-                'http2=True needs h2, which is not installed: pip install "httpx[http2]"'
-            ) from error
+        except ImportError:
+            problem = self._missing_package()
+        except httpx.InvalidURL:
+            assert self._proxy is not None
+            problem = f"{self._proxy.variable} is not the address of a proxy"
+        # Raised out here for the reason given in `send`.
+        raise ConfigurationError(problem)
+
+    def _missing_package(self) -> str:
+        if self._http2 and find_spec("h2") is None:
+            return 'http2=True needs h2, which is not installed: pip install "httpx[http2]"'
+        assert self._proxy is not None
+        return (
+            f"{self._proxy.variable} names a SOCKS proxy, which needs socksio, which is not "
+            'installed: pip install "httpx[socks]", or name the host in NO_PROXY'
+        )
 
     async def send(self, body: bytes) -> Reply:
         """Send a JSON body; see `Transport.send`.
@@ -119,17 +154,31 @@ class HttpTransport:
             )
         except httpx.HTTPError as error:
             failure = self._failure(error)
+        except Exception:
+            # Of a SOCKS proxy that breaks the protocol, httpx tells by whatever went wrong in it.
+            if self._proxy is None or not self._proxy.is_socks:
+                raise
+            failure = ConnectionFailedError(
+                f"the connection to {self._url} failed: {self._way()} does not speak SOCKS 5"
+            )
         # Raised out here, so that the error behind it is not attached: the locals in its
         # traceback, which error trackers collect, hold the request's headers.
+        del exchange  # it shows that error too
         raise failure
 
     async def _exchange(self, client: httpx.AsyncClient, body: bytes, progress: _Progress) -> Reply:
         extensions = {"trace": progress}
         async with client.stream("POST", self._url, content=body, extensions=extensions) as answer:
             content = await _read(answer, largest_answer(body))
+            if self._proxy is not None and answer.status_code == PROXY_WANTS_CREDENTIALS:
+                raise httpx.ProxyError(f"{PROXY_WANTS_CREDENTIALS} {answer.reason_phrase}")
+            content = self._secrets.hide_bytes(content)
+            if self._proxy is not None and not answer.is_success:
+                # A failure may be the proxy's own, and echo what it was sent.
+                content = self._proxy.hide_bytes(content)
             return Reply(
                 answer.status_code,
-                self._secrets.hide_bytes(content),
+                content,
                 {name.lower(): self._secrets.hide(value) for name, value in answer.headers.items()},
             )
 
@@ -145,9 +194,24 @@ class HttpTransport:
             )
         if isinstance(error, httpx.TimeoutException):
             return RequestTimeoutError(f"{self._url} was silent for {self._read_timeout:g} s")
+        said = self._secrets.hide(str(error))
+        if self._proxy is not None:
+            said = self._proxy.hide(said)
+        is_refusal = isinstance(error, httpx.ProxyError) and said.startswith(_REFUSED_CREDENTIALS)
+        if self._proxy is not None and is_refusal:
+            return RejectedSettingError(
+                f"{self._way()} does not accept the user and the password ({said}): write "
+                f"{self._proxy.scheme}://USER:PASSWORD@HOST:PORT",
+                None if self._proxy.is_socks else PROXY_WANTS_CREDENTIALS,
+            )
         # Broken connections reach us without a word.
-        reason = self._secrets.hide(str(error)) or "it broke before the answer was whole"
-        return ConnectionFailedError(f"the connection to {self._url} failed: {reason}")
+        reason = said or "it broke before the answer was whole"
+        way = "" if self._proxy is None else f", by {self._way()},"
+        return ConnectionFailedError(f"the connection to {self._url}{way} failed: {reason}")
+
+    def _way(self) -> str:
+        assert self._proxy is not None
+        return f"the proxy of {self._proxy.variable} ({self._proxy.address})"
 
 
 class _Progress:
@@ -162,6 +226,7 @@ class _Progress:
     _TURNS = 100  # of the event loop; two or three are enough
     _FRAGILE_FROM = (
         ".connect_tcp.complete",
+        ".setup_socks5_connection.complete",
         ".start_tls.complete",
         ".receive_response_body.complete",
         ".response_closed.started",
@@ -169,9 +234,14 @@ class _Progress:
 
     def __init__(self) -> None:
         self._is_fragile = True
+        self._to_proxy: AsyncNetworkStream | None = None
 
-    async def __call__(self, event: str, info: object) -> None:
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore, as its trace extension."""
+        if event.endswith(".setup_socks5_connection.started"):
+            self._to_proxy = info["stream"]
+        elif event.endswith(".setup_socks5_connection.failed") and self._to_proxy is not None:
+            await self._to_proxy.aclose()  # httpcore 1.0 leaves it open
         if event.endswith(self._FRAGILE_FROM):
             self._is_fragile = True
         elif event.endswith(".started"):
@@ -223,3 +293,16 @@ async def _read(response: httpx.Response, most: int) -> bytes:
     except zlib.error as error:
         raise _UnreadableError(f"cannot be decompressed: {error}", status) from None
     return bytes(content)
+
+
+def _new_tls_context(*, needed: bool) -> ssl.SSLContext:
+    if not needed:
+        # It trusts nobody, and nothing has to be read for it.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return create_tls_context(lambda: httpx.create_ssl_context(trust_env=False))
+
+
+def _for_httpx(proxy: Proxy) -> httpx.Proxy:
+    # A context of its own: httpcore sets the protocols to offer on it.
+    context = _new_tls_context(needed=True) if proxy.scheme == "https" else None
+    return httpx.Proxy(proxy.address, auth=proxy.credentials(), ssl_context=context)

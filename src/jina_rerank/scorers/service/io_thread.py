@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+CLOSING_SECONDS = 0.5
+"""How long closing may take when the interpreter goes."""
+
 
 class IoThread:
     """A daemon thread that runs an event loop until the interpreter goes.
@@ -51,12 +54,22 @@ class IoThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
         # What still runs must end here, or it would be destroyed half-way with a complaint.
-        tasks = asyncio.all_tasks(self.loop)
+        with suppress(asyncio.CancelledError):
+            self.loop.run_until_complete(self._end())
+        self.loop.close()
+
+    async def _end(self) -> None:
+        # What is posted closes connections; cancelled, it would leave their sockets open.
+        closing = set(self._posted)
+        tasks = asyncio.all_tasks(self.loop) - {asyncio.current_task(), *closing}
         for task in tasks:
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self.loop.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if closing:
+            _, late = await asyncio.wait(closing, timeout=CLOSING_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
 
     def _stop(self) -> None:
         if self._thread.is_alive():  # not in a forked child

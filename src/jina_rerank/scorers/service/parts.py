@@ -31,6 +31,12 @@ class Part:
     query: str
     documents: Sequence[str]
 
+    @property
+    def tokens(self) -> float:
+        """An estimate: the query counts with each document."""
+        query = _size(self.query)
+        return sum(_tokens(query + _size(text)) for text in self.documents)
+
     def halves(self) -> tuple[Part, Part]:
         """The part as two; there must be two documents at least."""
         middle = len(self.documents) // 2
@@ -72,7 +78,7 @@ def _spans(request: ScoreRequest, limits: PartLimits) -> Iterator[tuple[int, int
     start, size, tokens = 0, query_size, 0.0
     for i, document in enumerate(request.documents):
         more = _size(document)
-        more_tokens = (query_size + more) / BYTES_PER_TOKEN
+        more_tokens = _tokens(query_size + more)
         if i > start and (
             i - start == limits.documents
             or size + more > limits.size
@@ -88,6 +94,10 @@ def _spans(request: ScoreRequest, limits: PartLimits) -> Iterator[tuple[int, int
 def _size(text: str) -> int:
     # As it will be sent, escapes included: a log file full of quotes grows by half.
     return len(json.dumps(text, ensure_ascii=False).encode())
+
+
+def _tokens(size: int) -> float:
+    return size / BYTES_PER_TOKEN
 
 
 def merge(

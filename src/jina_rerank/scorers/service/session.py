@@ -16,7 +16,7 @@ from ...errors import (
     ResponseError,
     ServiceError,
 )
-from ..base import OnScored, ScoreRequest, ScoreResponse
+from ..base import OnScored, Progress, ScoreRequest, ScoreResponse
 from .dialects import ContractError, Dialect, Parameters, read_json
 from .failures import find_request_id, read_failure
 from .pace import Pace
@@ -141,7 +141,8 @@ class _Call:
         score_part: Scores one.
         parts: To begin with.
         deadline: For all of them.
-        on_scored: Told how many documents more have been scored.
+        on_scored: Told how far this has come, in estimated tokens: a service counts them only
+            afterwards, if it does.
         report: Whether to go on after a failure.
     """
 
@@ -161,6 +162,8 @@ class _Call:
         self._deadline = deadline
         self._on_scored = on_scored
         self._report = report
+        self._remaining = 0.0 if on_scored is None else sum(part.tokens for part in parts)
+        self._scored = 0.0
 
     async def run(self, workers: int) -> None:
         """Score all parts, this many at a time."""
@@ -188,7 +191,13 @@ class _Call:
                 if not self._report or isinstance(error, _NEVER_PARTIAL):
                     raise
                 self.failures.append((part, error))
+                self._count(part, scored=False)
             else:
                 self.answers.append((part, answer))
-                if self._on_scored is not None:
-                    self._on_scored(len(part.documents))
+                self._count(part, scored=True)
+
+    def _count(self, part: Part, *, scored: bool) -> None:
+        if self._on_scored is not None:
+            self._remaining -= part.tokens
+            self._scored += part.tokens if scored else 0
+            self._on_scored(Progress(round(self._scored), round(self._remaining)))

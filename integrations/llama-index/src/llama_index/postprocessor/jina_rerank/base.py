@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,9 +23,13 @@ from jina_rerank.plugin import (
     Dtype,
     LongDocuments,
     build_reranker,
+    check_candidates,
+    check_installed,
     check_threshold,
     check_top_n,
     name_of_path,
+    plain_number,
+    renamed_errors,
 )
 
 dispatcher = get_dispatcher(__name__)
@@ -96,7 +101,8 @@ class JinaRerank(BaseNodePostprocessor):
         callback_manager: For LlamaIndex's callbacks; a query engine replaces it with its own.
 
     Raises:
-        ConfigurationError: Settings are out of range or do not go together.
+        ConfigurationError: Settings are out of range or do not go together, or a package is missing
+            that the model needs.
         AuthenticationError: There is no key for a hosted service, or it is malformed.
         InputError: `top_n` or `threshold` is out of range.
     """
@@ -149,11 +155,12 @@ class JinaRerank(BaseNodePostprocessor):
             "api_key": api_key,
             "base_url": base_url,
             "dialect": dialect,
-            "timeout": timeout,
-            "max_retries": max_retries,
+            # What is written as JSON must hold Python's own numbers only.
+            "timeout": plain_number(timeout),
+            "max_retries": plain_number(max_retries),
             "dtype": dtype,
             "device": device,
-            "max_length": max_length,
+            "max_length": plain_number(max_length),
             "long_documents": long_documents,
             "revision": revision,
         }
@@ -238,9 +245,10 @@ class JinaRerank(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         query = _check_query_bundle(query_bundle)
+        nodes = _check_nodes(nodes)
         if not nodes:
             return []
-        with self._traced(nodes, query) as finish:
+        with self._traced(nodes, query) as finish, renamed_errors(_name_node):
             ranking = self._reranker.rank(
                 query.query_str, self._texts(nodes), top_n=self.top_n, threshold=self.threshold
             )
@@ -253,9 +261,10 @@ class JinaRerank(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         query = _check_query_bundle(query_bundle)
+        nodes = _check_nodes(nodes)
         if not nodes:
             return []
-        with self._traced(nodes, query) as finish:
+        with self._traced(nodes, query) as finish, renamed_errors(_name_node):
             ranking = await self._reranker.arank(
                 query.query_str, self._texts(nodes), top_n=self.top_n, threshold=self.threshold
             )
@@ -303,6 +312,7 @@ def _check_alone(reranker: Reranker, settings: dict[str, Any]) -> None:
             f"reranker= brings its own model; leave out {', '.join(changed)}, "
             "or give them to the Reranker"
         )
+    check_installed(reranker)
 
 
 def _check_metadata_mode(mode: MetadataMode) -> MetadataMode:
@@ -317,6 +327,15 @@ def _check_query_bundle(query_bundle: QueryBundle | None) -> QueryBundle:
     if query_bundle is None:
         raise InputError("query_bundle", "is missing; pass query_bundle=, or query_str=")
     return query_bundle
+
+
+def _check_nodes(nodes: list[NodeWithScore]) -> list[NodeWithScore]:
+    remedy = "a node becomes one by NodeWithScore(node=node)"
+    return check_candidates(nodes, NodeWithScore, "nodes", remedy)
+
+
+def _name_node(argument: str) -> str:
+    return re.sub(r"^documents\b", "nodes", argument)
 
 
 def _reranked(nodes: list[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:

@@ -1,13 +1,14 @@
 """Haystack's documents before and after they are ranked, and what is told of the ranking."""
 
 import dataclasses
-from copy import deepcopy
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from haystack import Document
 from haystack.tracing.tracer import tracer
 
-from jina_rerank import Ranking
+from jina_rerank import InputError, Ranking
+from jina_rerank.plugin import check_candidates
 
 
 class RankerOutput(TypedDict):
@@ -25,17 +26,32 @@ class RankerOutput(TypedDict):
     meta: dict[str, Any]
 
 
-def deduplicate(documents: list[Document]) -> list[Document]:
-    """Each id once, in the place where it came first, as the document that scored highest.
+def read_documents(documents: object) -> dict[int, Document]:
+    """The documents to rank, by their places among those that were passed in.
 
-    Two retrievers that feed one ranker often find the same document.
+    Each id is there once, where it came first, as the document that scored highest: two
+    retrievers that feed one ranker often find the same document.
+
+    Raises:
+        InputError: They are not documents, or one of them cannot be ranked; it names which.
     """
-    kept: dict[str, Document] = {}
-    for document in documents:
+    kept: dict[str, tuple[int, Document]] = {}
+    remedy = "a text becomes one by Document(content=text)"
+    for i, document in enumerate(check_candidates(documents, Document, "documents", remedy)):
+        _check_document(document, f"documents[{i}]")
         rival = kept.get(document.id)
-        if rival is None or _prior_score(document) > _prior_score(rival):
-            kept[document.id] = document
-    return list(kept.values())
+        if rival is None or _prior_score(document) > _prior_score(rival[1]):
+            kept[document.id] = i, document
+    return dict(kept.values())
+
+
+def _check_document(document: Document, argument: str) -> None:
+    """Haystack's dataclass lets anything into its fields, also where only str and dict will do."""
+    if not isinstance(document.content, str | None):
+        kind = type(document.content).__name__
+        raise InputError(argument, f"must have a string as content, not {kind}")
+    if not isinstance(document.meta, Mapping):
+        raise InputError(argument, f"must have a dict as meta, not {type(document.meta).__name__}")
 
 
 def _prior_score(document: Document) -> float:
@@ -47,10 +63,9 @@ def answer(candidates: list[Document], ranking: Ranking) -> RankerOutput:
     documents = []
     for hit in ranking:
         document = candidates[hit.index]
-        # replace() alone would leave one meta dictionary in two documents.
-        documents.append(
-            dataclasses.replace(document, score=hit.score, meta=deepcopy(document.meta))
-        )
+        # replace() alone would leave one meta dictionary in two documents. Its values are shared:
+        # among them may be what nobody can copy, such as locks and connections.
+        documents.append(dataclasses.replace(document, score=hit.score, meta=dict(document.meta)))
     return {
         "documents": documents,
         "meta": {

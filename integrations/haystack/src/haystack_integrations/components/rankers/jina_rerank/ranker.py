@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import re
 from copy import deepcopy
+from functools import partial
 from os import PathLike
 from typing import Any, Self
 
@@ -17,12 +19,15 @@ from jina_rerank.plugin import (
     Dtype,
     LongDocuments,
     build_reranker,
+    check_installed,
     check_threshold,
     check_top_n,
     name_of_path,
+    plain_number,
+    renamed_errors,
 )
 
-from ._documents import RankerOutput, answer, deduplicate, tag_span
+from ._documents import RankerOutput, answer, read_documents, tag_span
 
 KEY_FROM_ENVIRONMENT = Secret.from_env_var(list(KEY_VARIABLES), strict=False)
 """What `RemoteScorer` looks for by itself, so it is left to it."""
@@ -69,7 +74,8 @@ class JinaRanker:
 
     Raises:
         ValueError: `top_k` is not above 0, or `score_threshold` is no number.
-        ConfigurationError: Any other setting is out of range, or two do not go together.
+        ConfigurationError: Any other setting is out of range, two do not go together, or a package
+            is missing that the model needs.
         AuthenticationError: There can be no key for a hosted service.
     """
 
@@ -108,11 +114,12 @@ class JinaRanker:
         self.api_key = api_key
         self.base_url = base_url
         self.dialect = dialect
-        self.timeout = timeout
-        self.max_retries = max_retries
+        # Nor does it know numpy's numbers.
+        self.timeout = plain_number(timeout)
+        self.max_retries = plain_number(max_retries)
         self.device = device
         self.dtype = dtype
-        self.max_length = max_length
+        self.max_length = plain_number(max_length)
         self.long_documents = long_documents
         self.revision = revision
         self.reranker = reranker
@@ -222,8 +229,9 @@ class JinaRanker:
             ServiceError: As one of its kinds, for each way in which a service can fail.
         """
         top_k, score_threshold = self._limits(top_k, score_threshold)
-        candidates, texts = self._read(documents)
-        ranking = self._open().rank(query, texts, top_n=top_k, threshold=score_threshold)
+        places, candidates, texts = self._read(documents)
+        with renamed_errors(partial(_name_document, places)):
+            ranking = self._open().rank(query, texts, top_n=top_k, threshold=score_threshold)
         tag_span(ranking, top_k)
         return answer(candidates, ranking)
 
@@ -254,8 +262,9 @@ class JinaRanker:
         """
         top_k, score_threshold = self._limits(top_k, score_threshold)
         # Both ends work in a thread: thousands of documents would hold up the loop.
-        candidates, texts = await asyncio.to_thread(self._read, documents)
-        ranking = await self._open().arank(query, texts, top_n=top_k, threshold=score_threshold)
+        places, candidates, texts = await asyncio.to_thread(self._read, documents)
+        with renamed_errors(partial(_name_document, places)):
+            ranking = await self._open().arank(query, texts, top_n=top_k, threshold=score_threshold)
         tag_span(ranking, top_k)
         return await asyncio.to_thread(answer, candidates, ranking)
 
@@ -307,6 +316,7 @@ class JinaRanker:
                 raise ConfigurationError(
                     f"{name} and reranker do not go together: a reranker brings its own settings"
                 )
+        check_installed(self.reranker)
 
     def _settings(self) -> dict[str, Any]:
         """Those of `build_reranker`, without the key: no frame that may raise holds it."""
@@ -366,10 +376,10 @@ class JinaRanker:
             check_threshold(score_threshold, "score_threshold"),
         )
 
-    def _read(self, documents: list[Document]) -> tuple[list[Document], list[str]]:
-        """The documents to rank and, in the same order, their texts."""
-        candidates = deduplicate(documents)
-        return candidates, [self._text(document) for document in candidates]
+    def _read(self, documents: list[Document]) -> tuple[list[int], list[Document], list[str]]:
+        """The documents to rank: where they were among `documents`, they, and their texts."""
+        found = read_documents(documents)
+        return list(found), list(found.values()), [self._text(one) for one in found.values()]
 
     def _text(self, document: Document) -> str:
         fields = (document.meta.get(name) for name in self.meta_fields_to_embed)
@@ -378,10 +388,17 @@ class JinaRanker:
 
 
 def _check_top_k(top_k: int | None) -> int | None:
+    number = plain_number(top_k)
     # What every Haystack ranker says, word for word: code out there matches on it.
-    if isinstance(top_k, int) and top_k <= 0:
-        raise ValueError(f"top_k must be > 0, but got {top_k}")
-    return check_top_n(top_k, "top_k")
+    if isinstance(number, int) and number <= 0:
+        raise ValueError(f"top_k must be > 0, but got {number}")
+    return check_top_n(number, "top_k")
+
+
+def _name_document(places: list[int], argument: str) -> str:
+    """The caller's name for a document of the core's, who has each id only once."""
+    found = re.fullmatch(r"documents\[(\d+)\]", argument)
+    return argument if found is None else f"documents[{places[int(found[1])]}]"
 
 
 def _name_device(device: ComponentDevice | None) -> str:
