@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import write_checkpoint
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -137,6 +137,41 @@ def test_in_the_embedded_models_middle_layers_one_head_writes_nothing() -> None:
 def test_scores_of_very_good_documents_do_not_tie() -> None:
     assert 0 < _sigmoid(-700) < _sigmoid(-30) < _sigmoid(29.9) < _sigmoid(30) < 1
     assert _sigmoid(0) == 0.5
+
+
+WORDS = ["coffee", "beans", "jar", "light", "heat", "store", "grind", "water", "7", "12", "13"]
+
+
+@pytest.fixture(scope="module")
+def in_both_dtypes() -> dict[str, Reranker]:
+    return {dtype: Reranker(LocalScorer(dtype=dtype)) for dtype in ("float32", "bfloat16")}
+
+
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join),
+        min_size=2,
+        max_size=30,
+        unique=True,
+    )
+)
+@settings(max_examples=20, deadline=None)
+def test_documents_that_differ_tie_no_more_often_in_bfloat16(
+    in_both_dtypes: dict[str, Reranker], texts: list[str]
+) -> None:
+    distinct = {
+        dtype: len({hit.logit for hit in reranker.rank("How is coffee stored?", texts)})
+        for dtype, reranker in in_both_dtypes.items()
+    }
+    assert distinct["bfloat16"] >= distinct["float32"]
+
+
+def test_documents_that_differ_in_a_number_do_not_tie_in_bfloat16(
+    in_both_dtypes: dict[str, Reranker],
+) -> None:
+    jars = [f"Store coffee beans in an airtight jar number {i}, away from heat." for i in range(60)]
+    ranking = in_both_dtypes["bfloat16"].rank("How is coffee stored?", jars)
+    assert len({hit.logit for hit in ranking}) == 60
 
 
 def test_bfloat16_and_float32_rank_alike(small_checkpoint: Path) -> None:
