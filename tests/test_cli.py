@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -95,7 +96,7 @@ def test_another_model_and_long_documents(tmp_path: Path) -> None:
         (["rank", "q", "--model", "/no/such/model"], "a\n", 1, "/no/such/model: neither a folder"),
         (["rank", "q", "--model", "/no/a=b"], "a\n", 1, "/no/a=b: neither a folder"),
         (["rank", "q", "--model", ""], "a\n", 2, "model: '' is blank"),
-        (["rank", "q", "--max-length", "3"], "a\n", 2, "max_length must be a number from 16"),
+        (["rank", "q", "--max-length", "3"], "a\n", 2, "--max-length must be a number from 16"),
         (["rank", "q", "--revision", "v1"], "a\n", 2, "revision: the embedded model has none"),
         (["rank", "q", "--revision", " "], "a\n", 2, "revision is blank"),
         (["rank", "q", "-m", ".", "--revision", "v1"], "a\n", 2, ". is a folder, which has no"),
@@ -243,7 +244,7 @@ def test_a_terminal_gets_a_table_and_a_pipe_does_not(tmp_path: Path) -> None:
         shown += chunk
     assert process.wait(60) == 0
     text = shown.decode()
-    assert "180/180" in text, "the progress bar"
+    assert re.search(r"100%\|█+\| (\d\S*)/\1 \[", text), "the progress bar, in tokens"
     assert "2 of 180 documents, jina-rerank-mini" in text
     assert "Paris is the capital of France." in text
     assert '"score"' not in text

@@ -214,4 +214,4 @@ def test_origins_and_prefix_come_from_everywhere(tmp_path: Path) -> None:
 def test_the_command_names_what_is_wrong_with_a_prefix() -> None:
     done = run("--root-path", "/v1", "--port", "0")
     assert done.returncode == 2
-    assert "root_path: /v1 will not do" in done.stderr
+    assert "--root-path: /v1 will not do" in done.stderr
