@@ -6,14 +6,14 @@ from collections.abc import Hashable, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from ..embedded import find_other_source
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
-from ..names import find_other_source
-from ._device import Dtype, choose_device, choose_dtype
-from ._in_process import InProcessScorer
 from ._pair_model import TOKENS_PER_BATCH, PairModel
-from ._pairs import LongDocuments
 from ._torch import import_torch
-from ._weights import Weights, find_weights
+from .base import LongDocuments
+from .device import Dtype, choose_device, choose_dtype
+from .in_process import InProcessScorer
+from .weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

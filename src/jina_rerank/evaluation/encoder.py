@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._quiet import quiet
+from ..embedded import find_other_source
 from ..errors import ModelLoadError, ScoringError
-from ..names import find_other_source
-from ..scorers._device import choose_device
+from ..scorers.device import choose_device
 from ._extra import import_extra
 
 if TYPE_CHECKING:
