@@ -200,8 +200,8 @@ def build_scorer(spec: Spec, options: Mapping[str, Any]) -> Scorer:
     if kind == "onnx":
         return OnnxScorer(name, **options)
     if kind == "remote":
-        service = {} if spec.url is None else {"base_url": spec.url}
-        return RemoteScorer(None if name is None else fspath(name), **service, **options)
+        url = options.get("base_url", spec.url)
+        return RemoteScorer(None if name is None else fspath(name), **{**options, "base_url": url})
     assert name is not None
     if kind == "sagemaker":
         return SageMakerScorer(fspath(name), **options)
