@@ -169,7 +169,7 @@ def test_a_folder_with_a_graph_and_no_weights_is_run_by_onnx_runtime(
         ("Remote:m", "'Remote' before the colon is not known"),
         (":m", "'' before the colon is not known"),
         ("cross-encoder:", "lacks a name behind the colon"),
-        ("onnx: ", "lacks a name behind the colon"),
+        ("onnx: ", "model: ' ' is blank"),
         ("sagemaker:", "lacks a name behind the colon"),
         ("remote:", "lacks a name behind the colon"),
         ("remote:m@", "lacks an address behind the @"),

@@ -279,8 +279,10 @@ def _prefixed(name: str, prefix: str) -> Spec:
                 f"model: {prefix!r} before the colon is not known; there are {known}. A folder "
                 "with a colon in its name is written ./NAME"
             )
-    if not rest or rest.isspace():
+    if not rest:
         raise ConfigurationError(f"model: {name!r} lacks a name behind the colon; write {known}")
+    if rest.isspace():
+        raise ConfigurationError(f"model: {rest!r} is blank behind the colon; write {known}")
     if kind != "remote":
         return Spec(kind, rest)
     asked, at, url = rest.partition("@")
