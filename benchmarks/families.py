@@ -18,7 +18,7 @@ from sentence_transformers import CrossEncoder
 
 from jina_rerank import LocalScorer, Reranker
 from jina_rerank.onnx.export import export_onnx
-from jina_rerank.scorers._device import Dtype
+from jina_rerank.scorers.device import Dtype
 
 from .measuring import Contender, Result, Target, interleave
 from .peers import BATCH, onnx_runtime, openvino, run_batches

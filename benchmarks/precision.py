@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from jina_rerank import LocalScorer
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.cpu import CpuEngine
 from jina_rerank.evaluation import load_collection
-from jina_rerank.scorers._device import Dtype
-from jina_rerank.scorers.local import embedded_model_folder
+from jina_rerank.scorers.device import Dtype
 
 from .measuring import Result, Target
 from .storage import COFFEE, compare, evaluate_scorers

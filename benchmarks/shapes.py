@@ -12,10 +12,10 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert, JinaBertConfig, pack
 from jina_rerank.encoders.cpu import CpuEngine
 from jina_rerank.scorers._pair_model import TOKENS_PER_BATCH
-from jina_rerank.scorers.local import embedded_model_folder
 
 VOCABULARY = 30522
 """That of the embedded model's tokenizer, with which all peers read the same tokens. Jina's own

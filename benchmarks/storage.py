@@ -16,6 +16,7 @@ from pathlib import Path
 from scipy.stats import kendalltau
 
 from jina_rerank import LocalScorer, Reranker
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.evaluation import (
     Collection,
     RerankerSystem,
@@ -25,7 +26,6 @@ from jina_rerank.evaluation import (
     evaluate,
     load_collection,
 )
-from jina_rerank.scorers.local import embedded_model_folder
 
 COFFEE = Path(__file__).parents[1] / "examples" / "data" / "coffee"
 DEPTH = 50

@@ -15,7 +15,7 @@ import torch
 
 from jina_rerank import LocalScorer, Reranker
 from jina_rerank.encoders.fused import can_fuse
-from jina_rerank.scorers._device import Dtype
+from jina_rerank.scorers.device import Dtype
 
 from .measuring import Contender, Result, Target, interleave
 from .shapes import save_jinabert

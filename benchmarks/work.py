@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from jina_rerank.scorers.local import embedded_model_folder
+from jina_rerank.embedded import embedded_model_folder
 
 QUERY_TOKENS = 8
 

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from jina_rerank import Reranker
 from jina_rerank.encoders import PairTokenizer, TokenPair
-from jina_rerank.scorers._in_process import InProcessScorer
 from jina_rerank.scorers._pair_model import PairModel
+from jina_rerank.scorers.in_process import InProcessScorer
 from jina_rerank.server import Engine, ServedModel, Settings
 from jina_rerank.server.run import Server
 

@@ -24,13 +24,13 @@ from jina_rerank import (
 from jina_rerank.distillation.models import check_teacher, load_student, load_teacher
 from jina_rerank.distillation.recipe import StudentRecipe, TeacherRecipe, read_recipe
 from jina_rerank.evaluation import BiEncoderSystem, RerankerSystem
-from jina_rerank.evaluation._encoder import load_encoder
+from jina_rerank.evaluation.encoder import load_encoder
 from jina_rerank.evaluation.spelling import Speller
-from jina_rerank.names import split_served
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
 from jina_rerank.server import Settings
 from jina_rerank.server.engine import find_models
+from jina_rerank.spec import split_served
 from jina_rerank.transformers import JinaBertForSequenceClassification, JinaBertRerankerConfig
 from langchain_jina_rerank import JinaRerank as LangChainRerank
 from llama_index.postprocessor.jina_rerank import JinaRerank as LlamaIndexRerank

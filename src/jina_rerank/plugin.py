@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike, fspath
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 from ._inputs import check_items, check_threshold, check_top_n
 from ._numbers import plain_number
+from .embedded import Source
 from .errors import ConfigurationError, InputError, ServiceError
-from .names import Source, name_of_path
 from .reranker import Reranker
-from .scorers._device import Dtype
-from .scorers._installed import check_scorer_installed
-from .scorers._pairs import LongDocuments
-from .scorers.local import LocalScorer
-from .scorers.remote import RemoteScorer
+from .scorers.base import LongDocuments
+from .scorers.device import Dtype
+from .scorers.installed import check_scorer_installed
 from .scorers.service.dialects import DialectName
 from .scorers.service.secrets import KEY_VARIABLES, ApiKey
+from .spec import Spec, build_scorer, name_of_path, parse
 
 __all__ = [
     "KEY_VARIABLES",
@@ -32,6 +30,7 @@ __all__ = [
     "check_threshold",
     "check_top_n",
     "name_of_path",
+    "needs_service",
     "plain_number",
     "renamed_errors",
 ]
@@ -39,16 +38,14 @@ __all__ = [
 T = TypeVar("T")
 
 Backend = Literal["local", "remote"]
-"""Where a plugin's model runs: in this process, or behind a `/v1/rerank` service."""
+"""What a plugin's `model` is: `"local"`, a name as everywhere; `"remote"`, a service's own name."""
 
-_LOCAL_DEFAULTS = {
+_DEFAULTS: Mapping[str, Any] = {
     "dtype": "auto",
     "device": "auto",
     "max_length": 8192,
     "long_documents": "truncate",
     "revision": None,
-}
-_REMOTE_DEFAULTS = {
     "api_key": None,
     "base_url": None,
     "dialect": "jina",
@@ -76,14 +73,15 @@ def build_reranker(
 
     Args:
         backend: `"local"` or `"remote"`.
-        model: With `"local"`, None or `jina-rerank-mini` for the embedded model, or a folder or
-            hub id. With `"remote"`, as for `RemoteScorer`.
-        api_key: As for `RemoteScorer`; this and the next four only with `"remote"`.
+        model: With `"local"`, as for `scorer_of`: None for the embedded model, a hub id, a folder,
+            `"cross-encoder:NAME"`, `"remote:MODEL@URL"` and others. With `"remote"`, as for
+            `RemoteScorer`.
+        api_key: As for `RemoteScorer`; this and the next four only with a service.
         base_url: As for `RemoteScorer`.
         dialect: As for `RemoteScorer`.
         timeout: As for `RemoteScorer`.
         max_retries: As for `RemoteScorer`.
-        dtype: As for `LocalScorer`; this and the next four only with `"local"`.
+        dtype: As for `LocalScorer`; this and the next four only for models on this machine.
         device: As for `LocalScorer`.
         max_length: As for `LocalScorer`.
         long_documents: As for `LocalScorer`.
@@ -99,26 +97,27 @@ def build_reranker(
     del api_key
     if backend not in get_args(Backend):
         raise ConfigurationError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
-    local: dict[str, Any] = {
+    local = {
         "dtype": dtype,
         "device": device,
         "max_length": max_length,
         "long_documents": long_documents,
         "revision": revision,
     }
-    remote: dict[str, Any] = {
+    remote = {
         "api_key": key,
         "base_url": base_url,
         "dialect": dialect,
         "timeout": timeout,
         "max_retries": max_retries,
     }
-    if backend == "remote":
-        _check_untouched(local, _LOCAL_DEFAULTS, "local")
-        name = fspath(model) if isinstance(model, PathLike) else model
-        return Reranker(RemoteScorer(name, **remote))
-    _check_untouched(remote, _REMOTE_DEFAULTS, "remote")
-    return check_installed(Reranker(LocalScorer(model, **local)))
+    spec = _spec_of(backend, model)
+    changed_local, changed_remote = _changed(local), _changed(remote)
+    if backend == "remote" and changed_local:
+        _refuse(changed_local, "local", spec)
+    if spec.runs_here and changed_remote:
+        _refuse(changed_remote, "remote", spec)
+    return check_installed(Reranker(build_scorer(spec, changed_local | changed_remote)))
 
 
 def check_installed(reranker: Reranker) -> Reranker:
@@ -131,13 +130,36 @@ def check_installed(reranker: Reranker) -> Reranker:
     return reranker
 
 
-def _check_untouched(settings: dict[str, Any], defaults: dict[str, Any], backend: Backend) -> None:
-    changed = [name for name, default in defaults.items() if settings[name] != default]
-    if changed:
+def needs_service(backend: Backend, model: Source) -> bool:
+    """Whether a plugin's model is asked for at a rerank service, which may want a key.
+
+    Raises:
+        ConfigurationError: The name cannot be read.
+    """
+    return _spec_of(backend, model).kind == "remote"
+
+
+def _spec_of(backend: Backend, model: Source) -> Spec:
+    if backend == "local":
+        return parse(model)
+    if isinstance(model, str) and model.startswith("remote:"):
         raise ConfigurationError(
-            f'{", ".join(changed)} only means something with backend="{backend}"; '
-            "leave it out, or change the backend"
+            'model: with backend="remote" it is the service\'s own name; leave out "remote:", or '
+            "leave out backend"
         )
+    return Spec("remote", model)
+
+
+def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not at their defaults."""
+    return {name: value for name, value in settings.items() if value != _DEFAULTS[name]}
+
+
+def _refuse(settings: Mapping[str, Any], backend: Backend, spec: Spec) -> NoReturn:
+    raise ConfigurationError(
+        f'{", ".join(settings)} only means something with backend="{backend}" and not for {spec}; '
+        "leave it out, or change the backend"
+    )
 
 
 def check_candidates(candidates: object, kind: type[T], argument: str, remedy: str) -> list[T]:

@@ -14,7 +14,7 @@ from ._inputs import check_items, check_request, check_threshold, check_top_n
 from .errors import ConfigurationError, InputError, ScoringError
 from .ranking import RankedDocument, Ranking, Usage
 from .scorers.base import OnScored, Progress, Scorer, ScoreRequest, ScoreResponse
-from .scorers.local import LocalScorer
+from .spec import scorer_of
 
 T = TypeVar("T")
 
@@ -27,16 +27,18 @@ class Reranker:
     event loops.
 
     Args:
-        model: None or `jina-rerank-mini` for the embedded model (offline, no key); a string or a
-            path for a local JinaBERT reranker, a hub id or a folder; or any `Scorer`.
+        model: None or `jina-rerank-mini` for the embedded model (offline, no key); a hub id or a
+            folder; another name such as `"cross-encoder:NAME"` or `"remote:MODEL@URL"`, see
+            `scorer_of`; or any `Scorer`.
 
     Raises:
         ConfigurationError: `model` is none of these.
+        AuthenticationError: There is no key for a hosted service.
     """
 
     def __init__(self, model: str | PathLike[str] | Scorer | None = None) -> None:
         if model is None or isinstance(model, str | PathLike):
-            self._scorer: Scorer = LocalScorer(model)
+            self._scorer: Scorer = scorer_of(model)
         elif isinstance(model, Scorer):
             self._scorer = model
         else:

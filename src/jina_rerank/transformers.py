@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._inputs import check_items, check_positive
+from .embedded import embedded_model_folder, find_source
 from .encoders import JinaBertConfig, read_checkpoint
 from .encoders.checkpoint import load_state, save_tokenizer, tokenizer_options
 from .encoders.families.jinabert import MODEL_TYPE
@@ -28,8 +29,6 @@ from .encoders.files import CONFIG, TOKENIZER, collect
 from .encoders.model import PackedForward
 from .encoders.tokenizer import open_tokenizer
 from .errors import ConfigurationError, InputError, ModelLoadError
-from .names import find_source
-from .scorers.local import embedded_model_folder
 
 try:
     from transformers import (

@@ -14,10 +14,10 @@ from chromium import Visit
 from tokenizers import Tokenizer
 
 from jina_rerank import LocalScorer, OnnxScorer, Reranker
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.checkpoint import save_checkpoint
 from jina_rerank.onnx import export_onnx
-from jina_rerank.scorers.local import embedded_model_folder
 
 if TYPE_CHECKING:
     from jina_rerank import Ranking

@@ -19,10 +19,10 @@ from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker
 from jina_rerank.cli.app import app
 from jina_rerank.distillation.recipe import read_recipe
 from jina_rerank.distillation.run import distill
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.checkpoint import save_checkpoint
 from jina_rerank.evaluation import Collection, RerankerSystem, bm25, evaluate, read_beir
-from jina_rerank.scorers.local import embedded_model_folder
 
 COFFEE = Path(__file__).parents[2] / "examples/data/coffee"
 

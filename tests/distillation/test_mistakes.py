@@ -58,11 +58,14 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
             "teacher x.embedding: {folder}: cannot",
         ),
         (
-            {"[teacher]": 'name = "x"\ncross_encoder = "nowhere"'},
-            "teacher x.cross_encoder: nowhere",
+            {"[teacher]": 'name = "x"\nmodel = "cross-encoder:nowhere"'},
+            "teacher x.model: nowhere",
         ),
         ({"[teacher]": 'name = "x"\nmodel = "nowhere"'}, "teacher x.model: nowhere: not in the"),
-        ({"[teacher]": 'name = "x"\nremote = "m"'}, "there is no key for https://api.jina.ai"),
+        (
+            {"[teacher]": 'name = "x"\nmodel = "remote:m"'},
+            "there is no key for https://api.jina.ai",
+        ),
     ],
 )
 def test_a_model_that_is_not_there_is_told_before_anything_is_mined(

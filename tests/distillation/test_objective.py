@@ -9,8 +9,8 @@ from jina_rerank import InputError
 from jina_rerank.distillation.mining import CandidateList
 from jina_rerank.distillation.objective import ListObjective, ListSettings
 from jina_rerank.distillation.prepared import Prepared
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import PairTokenizer
-from jina_rerank.scorers.local import embedded_model_folder
 
 FRAME = 3
 """[CLS], and a [SEP] behind each text."""

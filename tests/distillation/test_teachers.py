@@ -25,7 +25,7 @@ from jina_rerank import (
 from jina_rerank.distillation.models import load_teacher
 from jina_rerank.distillation.recipe import TeacherRecipe
 from jina_rerank.distillation.teachers import WINDOW_WORDS, EmbeddingTeacher, ScorerTeacher
-from jina_rerank.evaluation._encoder import Encoder
+from jina_rerank.evaluation.encoder import Encoder
 from jina_rerank.testing import FakeScorer
 
 WORDS = ["ask", "coffee", "espresso", "moon", "read", "water"]

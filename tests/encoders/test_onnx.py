@@ -15,13 +15,13 @@ from onnxruntime import InferenceSession
 from safetensors.torch import load_file
 
 from jina_rerank import ConfigurationError, InputError, ModelLoadError
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert, JinaBertConfig
 from jina_rerank.encoders.quantization import dequantize_rows, quantize_rows
 from jina_rerank.onnx import export, export_onnx
 from jina_rerank.onnx.files import read_int8_rows
 from jina_rerank.onnx.graph import build_model
 from jina_rerank.onnx.nodes import Int8Rows
-from jina_rerank.scorers.local import embedded_model_folder
 
 
 def session_of(model: JinaBert) -> InferenceSession:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jina_rerank.scorers._device import choose_dtype
+from jina_rerank.scorers.device import choose_dtype
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker
+from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.flex import FlexEncoder
 from jina_rerank.encoders.gpu import GpuEngine
 from jina_rerank.scorers._pair_model import PairModel
 from jina_rerank.scorers._pairs import _sigmoid
-from jina_rerank.scorers.local import _EncoderPairs, embedded_model_folder
+from jina_rerank.scorers.local import _EncoderPairs
 
 QUERY = "what is panda?"
 DOCUMENTS = ["a bear", "the capital of france is paris", "", "coffee " * 40, "a bear"]

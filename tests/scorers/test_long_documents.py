@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from jina_rerank import InputError, LocalScorer, Reranker
 from jina_rerank.encoders import JinaBert, PairTokenizer
-from jina_rerank.scorers._pairs import LongDocuments
+from jina_rerank.scorers.base import LongDocuments
 
 MAX_LENGTH = 40
 QUERY = "what is panda?"

@@ -28,7 +28,7 @@ from jina_rerank import (
 from jina_rerank.encoders import JinaBert, TokenPair
 from jina_rerank.onnx import export_onnx
 from jina_rerank.onnx.graph import build_model
-from jina_rerank.scorers._pairs import LongDocuments
+from jina_rerank.scorers.base import LongDocuments
 from jina_rerank.scorers.onnx import PADDING_TOKENS, _batches
 
 QUERY = "what is panda?"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jina_rerank.encoders import TokenPair
 from jina_rerank.scorers._pair_model import Wanted
-from jina_rerank.scorers._worker import Steps, Worker
+from jina_rerank.scorers.worker import Steps, Worker
 
 BAD = 999
 """A token that the model cannot compute."""

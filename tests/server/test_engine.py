@@ -16,7 +16,7 @@ from checkpoints import TEXTS
 from serving import GatedModel, GatedScorer, LiveService, until
 
 from jina_rerank import LocalScorer, Reranker
-from jina_rerank.scorers._worker import worker_for
+from jina_rerank.scorers.worker import worker_for
 
 WORDS = " ".join(TEXTS).split()
 

@@ -16,16 +16,17 @@ from rich.console import Console
 
 from .. import __version__
 from .._lines import typed_text
-from ..names import EMBEDDED_MODEL
+from ..embedded import EMBEDDED_MODEL
 from ..plugin import renamed_errors
 from ..ranking import Ranking
 from ..reranker import Reranker
-from ..scorers._pairs import LongDocuments
-from ..scorers.local import LocalScorer
+from ..scorers.base import LongDocuments
+from ..spec import scorer_of
 from .distill import distill
 from .documents import STANDARD_INPUT, Document, Format, read_documents
 from .evaluate import evaluate
 from .exits import exit_on_error
+from .naming import MODEL_NAMES
 from .serve import serve
 from .tables import models_table, ranking_table, usable_offline
 
@@ -86,7 +87,7 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A folder or hub id; default: the embedded one."),
+        typer.Option("--model", "-m", help=f"{MODEL_NAMES}; default: {EMBEDDED_MODEL}."),
     ] = None,
     revision: Annotated[
         str | None, typer.Option(help="A branch, tag or commit of the model on the hub.")
@@ -98,10 +99,13 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     column: Annotated[
         str, typer.Option(help="Column of a CSV, or key of a JSON line, that holds the text.")
     ] = "text",
-    max_length: Annotated[int, typer.Option(help="Longest pair in tokens.")] = 8192,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest pair in tokens; default: 8192, or the model's own.")
+    ] = None,
     long_documents: Annotated[
-        LongDocuments, typer.Option(help="What to do with a document that does not fit.")
-    ] = "truncate",
+        LongDocuments | None,
+        typer.Option(help="What to do with a document that does not fit; default: truncate."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines, as in a pipe, on a terminal too.")
     ] = False,
@@ -113,7 +117,7 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     """
     with exit_on_error():
         documents = read_documents(files or [STANDARD_INPUT], input_format, typed_text(column))
-        scorer = LocalScorer(
+        scorer = scorer_of(
             model, max_length=max_length, long_documents=long_documents, revision=revision
         )
         naming = renamed_errors(partial(_name_document, documents))

@@ -32,8 +32,9 @@ from ..evaluation.reports import (
 )
 from ..evaluation.reports.table import summary_table
 from ..evaluation.spelling import Speller
-from ..scorers._pairs import LongDocuments
+from ..scorers.base import LongDocuments
 from .exits import exit_on_error
+from .naming import MODEL_NAMES
 from .suite import SuiteName, evaluate_suite
 
 RUNS = "runs"
@@ -52,8 +53,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         typer.Option(
             "--model",
             "-m",
-            help="mini, a folder or hub id, cross-encoder:NAME, bi-encoder:NAME, remote:MODEL, "
-            "remote:MODEL@URL, bm25, mix:A+B; again for more. Default: mini.",
+            help=f"{MODEL_NAMES}, bi-encoder:NAME, bm25, mix:A+B; again for more. Default: mini.",
         ),
     ] = None,
     first_stage: Annotated[
@@ -79,10 +79,14 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
             help="Leave out a document with the query's own id, as BEIR does.",
         ),
     ] = False,
-    max_length: Annotated[int, typer.Option(help="Longest pair in tokens.")] = 8192,
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Longest pair in tokens, of models on this machine; default: 8192."),
+    ] = None,
     long_documents: Annotated[
-        LongDocuments, typer.Option(help="What to do with a document that does not fit.")
-    ] = "truncate",
+        LongDocuments | None,
+        typer.Option(help="What these do with a document that does not fit; default: truncate."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A folder for reports and runs; resumes from it."),
@@ -140,7 +144,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         judged = load_collection(collection, split=split)
         if queries is not None:
             judged = judged.take(queries)
-        speller = Speller(judged.documents, max_length, long_documents)
+        systems = Speller(judged.documents, max_length, long_documents).build_all(names)
         if first_stage is None:
             found = bm25(judged, depth, ignore_identical_ids=ignore_identical_ids)
         else:
@@ -149,7 +153,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         evaluation = evaluate_systems(
             judged,
             found,
-            [speller.build(model) for model in names],
+            systems,
             depth=depth,
             measures=measures or DEFAULT_MEASURES,
             ignore_identical_ids=ignore_identical_ids,

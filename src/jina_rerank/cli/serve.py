@@ -1,4 +1,4 @@
-"""`jina-rerank serve`: the models of this machine for others."""
+"""`jina-rerank serve`: models for others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from ..errors import ConfigurationError
 from .exits import exit_on_error
+from .naming import MODEL_NAMES
 
 if TYPE_CHECKING:
     from ..server import Settings
@@ -21,7 +22,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         typer.Option(
             "--model",
             "-m",
-            help="A folder or hub id, or NAME=FOLDER; several are served side by side.",
+            help=f"{MODEL_NAMES}, or NAME= and one of these; several are served side by side.",
         ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
@@ -73,7 +74,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         bool, typer.Option("--show-settings", help="Show the settings, without secrets, and end.")
     ] = False,
 ) -> None:
-    """Serve the models of this machine over HTTP, as Jina's API and others do.
+    """Serve models over HTTP, as Jina's API and others do.
 
     Every option is also a variable, such as JINA_RERANK_PORT, and a key of the file; options go
     before variables, and these before the file. Keys may stand in JINA_RERANK_KEYS, as

@@ -23,8 +23,8 @@ from ..evaluation.suites import (
     write_suite,
 )
 from ..evaluation.suites.run import RAG_TOP_N
-from ..evaluation.systems import Bm25System, MixedSystem, RerankerSystem, System
-from ..scorers._pairs import LongDocuments
+from ..evaluation.systems import Bm25System, RerankerSystem, parts_of
+from ..scorers.base import LongDocuments
 
 SuiteName: TypeAlias = Literal["beir", "loco", "llamaindex-rag"]
 """What `--suite` takes."""
@@ -36,8 +36,8 @@ def evaluate_suite(
     models: Sequence[str],
     embeddings: Sequence[str],
     *,
-    max_length: int,
-    long_documents: LongDocuments,
+    max_length: int | None,
+    long_documents: LongDocuments | None,
     depth: int | None,
     queries: int | None,
     output: Path | None,
@@ -50,8 +50,8 @@ def evaluate_suite(
         data: The folder with its sets.
         models: As they were spelled.
         embeddings: Embedding models, for retrieval.
-        max_length: Longest pair in tokens.
-        long_documents: What to do with longer ones.
+        max_length: Longest pair in tokens; None is each model's default.
+        long_documents: What to do with longer ones; None likewise.
         depth: How many documents to rerank; None is the suite's own way.
         queries: How many queries of each set to take; None takes all.
         output: A folder for its files.
@@ -63,8 +63,8 @@ def evaluate_suite(
         ConfigurationError: A model cannot be used with the suite.
         RerankError: As the suite.
     """
-    systems = [Speller({}, max_length, long_documents).build(model) for model in models]
-    if any(isinstance(part, Bm25System) for system in systems for part in _parts(system)):
+    systems = Speller({}, max_length, long_documents).build_all(models)
+    if any(isinstance(part, Bm25System) for system in systems for part in parts_of(system)):
         raise ConfigurationError("bm25 is the first stage of a suite; call it first-stage")
     if output is not None:
         # Before hours are spent.
@@ -106,10 +106,6 @@ def _check_candidates(depth: int, suite: SuiteName) -> int:
         problem = f"must be at least {RAG_TOP_N}, which are kept, with --suite {suite}"
         raise InputError("--depth", f"{problem}, not {depth}")
     return depth
-
-
-def _parts(system: System | MixedSystem) -> tuple[System, ...]:
-    return (system.first, system.second) if isinstance(system, MixedSystem) else (system,)
 
 
 def _print(result: SuiteResult) -> None:

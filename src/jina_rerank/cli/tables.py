@@ -11,8 +11,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from ..embedded import EMBEDDED_MODEL
 from ..errors import ConfigurationError, ModelLoadError
-from ..names import EMBEDDED_MODEL
 from ..ranking import Ranking
 from ..scorers.local import find_model
 from .documents import Document

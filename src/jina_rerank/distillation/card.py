@@ -66,9 +66,7 @@ def write_card(
         "tags": ["reranker", "cross-encoder", "jinabert"],
     }
     teachers = [
-        f"{one.name}: "
-        f"{one.model or one.cross_encoder or one.remote or one.embedding or 'BM25'}, "
-        f"weight {one.weight:g}"
+        f"{one.name}: {one.model or one.embedding or 'BM25'}, weight {one.weight:g}"
         for one in recipe.teacher
     ]
     markdown = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701 - no HTML

@@ -15,7 +15,7 @@ from ..errors import InputError, ModelLoadError
 if TYPE_CHECKING:
     from .recipe import Recipe, StudentRecipe, TeacherRecipe
 
-TEACHERS = ("model", "cross_encoder", "remote", "embedding", "bm25")
+TEACHERS = ("model", "embedding", "bm25")
 STUDENTS = ("convert", "checkpoint", "shape")
 
 

@@ -12,10 +12,9 @@ from tokenizers import Tokenizer
 from ..encoders import JinaBert, PairTokenizer
 from ..encoders.tokenizer import open_tokenizer
 from ..errors import ConfigurationError, ModelLoadError
-from ..scorers._device import Dtype
-from ..scorers.cross_encoder import CrossEncoderScorer
-from ..scorers.local import LocalScorer, find_model
-from ..scorers.remote import RemoteScorer
+from ..scorers.device import Dtype
+from ..scorers.local import find_model
+from ..spec import checkpoint_of, parse, scorer_of
 from .comparison import convert_to_compare, settle, shape_to_compare
 from .conversion import BertEncoder, convert_bert
 from .fitting import fit_layers
@@ -51,7 +50,7 @@ def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
         return JinaBert(student.shape), tokenizer
     if student.checkpoint is not None:
         with _naming("student.checkpoint"):
-            files = find_model(student.checkpoint)
+            files = find_model(checkpoint_of(student.checkpoint))
             assert files.tokenizer is not None
             PairTokenizer.from_file(files.tokenizer)
             model = JinaBert.from_pretrained(files.config.parent)
@@ -121,8 +120,8 @@ def fit_again(
 def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
     """See that a teacher can be had, downloaded if need be.
 
-    Others than JinaBERTs are loaded for that and let go, since only one at a time has to fit into
-    memory.
+    Others than native models are loaded for that and let go, since only one at a time has to fit
+    into memory.
 
     Args:
         teacher: Which one.
@@ -132,16 +131,18 @@ def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
         ConfigurationError: It cannot be had; the message names the field.
         AuthenticationError: There is no key for the service.
     """
-    for field in ("model", "cross_encoder", "embedding"):
+    for field in ("model", "embedding"):
         name = getattr(teacher, field)
-        if name is not None:
-            with _naming(f"teacher {teacher.name}.{field}"):
-                if field == "model":
-                    find_model(name)
-                else:
-                    load_teacher(teacher, (), dtype).warm_up()
-    if teacher.remote is not None:
-        load_teacher(teacher, (), dtype)
+        if name is None:
+            continue
+        with _naming(f"teacher {teacher.name}.{field}"):
+            spec = parse(name) if field == "model" else None
+            if spec is not None and spec.kind in {"embedded", "local"}:
+                find_model(spec.name)
+            else:
+                loaded = load_teacher(teacher, (), dtype)
+                if spec is None or spec.runs_here:
+                    loaded.warm_up()
 
 
 def load_teacher(teacher: TeacherRecipe, passages: Sequence[str], dtype: torch.dtype) -> Teacher:
@@ -154,11 +155,9 @@ def load_teacher(teacher: TeacherRecipe, passages: Sequence[str], dtype: torch.d
     """
     named: Dtype = "float32" if dtype is torch.float32 else "bfloat16"
     if teacher.model is not None:
-        return ScorerTeacher(LocalScorer(teacher.model, dtype=named))
-    if teacher.cross_encoder is not None:
-        return ScorerTeacher(CrossEncoderScorer(teacher.cross_encoder, dtype=named))
-    if teacher.remote is not None:
-        return ScorerTeacher(RemoteScorer(model=teacher.remote))
+        spec = parse(teacher.model)
+        in_torch = spec.kind in {"embedded", "local", "cross-encoder"}
+        return ScorerTeacher(scorer_of(spec, dtype=named if in_torch else None))
     if teacher.embedding is not None:
         return EmbeddingTeacher(
             teacher.embedding,

@@ -8,7 +8,7 @@
 
     [[teacher]]
     name = "minilm"
-    embedding = "models/all-MiniLM-L6-v2"    # or model, cross_encoder, remote; or bm25 = true
+    embedding = "models/all-MiniLM-L6-v2"    # or model; or bm25 = true
 
     [training]
     steps = 1000
@@ -104,14 +104,12 @@ class DataRecipe:
 
 @dataclass(frozen=True, slots=True)
 class TeacherRecipe:
-    """One teacher; exactly one of `model`, `cross_encoder`, `remote`, `embedding` and `bm25`.
+    """One teacher; exactly one of `model`, `embedding` and `bm25`.
 
     Attributes:
         name: Its folder's among the scores.
         weight: In the mix.
-        model: A JinaBERT's folder or hub id, scored by `LocalScorer`.
-        cross_encoder: Any other cross-encoder's, scored by `CrossEncoderScorer`.
-        remote: A model of the service, scored by `RemoteScorer`; the key is in JINA_API_KEY.
+        model: A reranker's name, as for `scorer_of`; the key of a service is in JINA_API_KEY.
         embedding: An embedding model's folder or hub id, see `EmbeddingTeacher`.
         query_prompt: What the embedding model reads before a query.
         passage_prompt: What it reads before a passage.
@@ -121,8 +119,6 @@ class TeacherRecipe:
     name: str
     weight: float = 1.0
     model: str | None = None
-    cross_encoder: str | None = None
-    remote: str | None = None
     embedding: str | None = None
     query_prompt: str = ""
     passage_prompt: str = ""

@@ -33,7 +33,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.first_stage import bm25
 from ..evaluation.systems import RerankerSystem
 from ..reranker import Reranker
-from ..scorers._device import choose_device
+from ..scorers.device import choose_device
 from ..scorers.local import LocalScorer
 from .boards import tensorboard
 from .card import write_card

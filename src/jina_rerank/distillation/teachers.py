@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ScoringError
-from ..evaluation._encoder import Encoder, load_encoder
+from ..evaluation.encoder import Encoder, load_encoder
 from ..evaluation.first_stage import Bm25Index
 from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
 

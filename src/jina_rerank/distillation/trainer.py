@@ -28,7 +28,7 @@ from .._output import writing
 from ..encoders import JinaBert
 from ..encoders.cpu import team
 from ..errors import ConfigurationError, ScoringError
-from ..scorers._device import choose_device, choose_dtype
+from ..scorers.device import choose_device, choose_dtype
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from ._encoder import load_encoder
+from .encoder import load_encoder
 from .rag import INSTALL_RAG
 
 

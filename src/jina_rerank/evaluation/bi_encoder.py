@@ -7,12 +7,12 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from .._numbers import check_count
-from ..names import find_other_source
-from ..scorers._weights import find_weights
+from ..embedded import find_other_source
+from ..scorers.weights import find_weights
 from .systems import Candidates, SystemScores, fingerprint_of
 
 if TYPE_CHECKING:
-    from ._encoder import Encoder
+    from .encoder import Encoder
 
 
 class BiEncoderSystem:
@@ -82,7 +82,7 @@ class BiEncoderSystem:
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:
-            from ._encoder import Encoder, load_encoder
+            from .encoder import Encoder, load_encoder
 
             model = load_encoder(self._model)
             limit = model.max_seq_length

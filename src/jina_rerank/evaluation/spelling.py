@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigurationError
 from ..reranker import Reranker
-from ..scorers._pairs import LongDocuments
-from ..scorers.base import Scorer
-from ..scorers.cross_encoder import CrossEncoderScorer
-from ..scorers.local import LocalScorer
-from ..scorers.remote import RemoteScorer
+from ..scorers.base import LongDocuments
+from ..spec import parse, scorer_of
 from .bi_encoder import BiEncoderSystem
-from .systems import FIRST_STAGE, Bm25System, FirstStageSystem, MixedSystem, RerankerSystem, System
+from .systems import (
+    FIRST_STAGE,
+    Bm25System,
+    FirstStageSystem,
+    MixedSystem,
+    RerankerSystem,
+    System,
+    parts_of,
+)
 
-_SERVICE = re.compile(r"(?P<model>[^@]*)(?:@(?P<base_url>.*))?")
 _PART = r"(?:(?P<{0}_weight>[0-9.]+)\*)?(?P<{0}>.+)"
 _MIX = re.compile(_PART.format("first").replace(".+", ".+?") + r"\+" + _PART.format("second"))
 
@@ -27,23 +31,22 @@ class Speller:
 
     Attributes:
         documents: The collection's documents, which BM25 counts words in.
-        max_length: Longest pair in tokens, and a bi-encoder's longest text.
-        long_documents: What rerankers on this machine do with longer ones.
+        max_length: Longest pair in tokens of rerankers on this machine, and a bi-encoder's longest
+            text. None is each one's default.
+        long_documents: What rerankers on this machine do with longer ones; None likewise.
     """
 
     documents: Mapping[str, str]
-    max_length: int = 8192
-    long_documents: LongDocuments = "truncate"
+    max_length: int | None = None
+    long_documents: LongDocuments | None = None
 
     def build(self, spelled: str) -> System | MixedSystem:
         """The system, not loaded yet; its name is as it was spelled.
 
         Args:
-            spelled: `mini` or `jina-rerank-mini` for the embedded model; a folder or hub id of a
-                JinaBERT reranker; `cross-encoder:NAME` and `bi-encoder:NAME` for models of
-                sentence-transformers; `remote:MODEL` for Jina's service and `remote:MODEL@URL`
-                for another; `bm25`; or `mix:A+B` for two of these or `first-stage`, half and
-                half, with weights as in `mix:0.3*first-stage+0.7*mini`.
+            spelled: A reranker's name as for `scorer_of`; `bi-encoder:NAME` for an embedding model
+                of sentence-transformers; `bm25`; `first-stage`; or `mix:A+B` for two of these,
+                half and half, with weights as in `mix:0.3*first-stage+0.7*mini`.
 
         Raises:
             ConfigurationError: It cannot be read.
@@ -53,34 +56,45 @@ class Speller:
             return self._mix(spelled, rest)
         return self._single(spelled)
 
+    def build_all(self, spelled: Sequence[str]) -> list[System | MixedSystem]:
+        """The systems of one evaluation.
+
+        Args:
+            spelled: Each as for `build`.
+
+        Raises:
+            ConfigurationError: One cannot be read, or `max_length` or `long_documents` was given
+                and no system has it.
+        """
+        systems = [self.build(one) for one in spelled]
+        parts = [part for system in systems for part in parts_of(system)]
+        cut = [part for part in parts if _runs_here(part)]
+        takers = {
+            "max_length": cut or [part for part in parts if isinstance(part, BiEncoderSystem)],
+            "long_documents": cut,
+        }
+        for name, having in takers.items():
+            if getattr(self, name) is not None and not having:
+                raise ConfigurationError(
+                    f"{name}: {', '.join(spelled)} does not have this option, which is for models "
+                    "on this machine; leave it out"
+                )
+        return systems
+
     def _single(self, spelled: str) -> System:
-        kind, colon, rest = spelled.partition(":")
-        if colon and not rest:
-            raise ConfigurationError(f"{spelled!r} lacks a name behind the colon")
         if spelled == FIRST_STAGE:
             return FirstStageSystem()
-        if spelled == "bm25":
+        spec = parse(spelled)
+        if spec.kind == "bm25":
             return Bm25System(self.documents)
-        if colon and kind == "bi-encoder":
-            return BiEncoderSystem(rest, name=spelled, max_length=self.max_length)
-        build: Callable[[str], Scorer] | None = {
-            "cross-encoder": self._cross_encoder,
-            "remote": _remote,
-        }.get(kind if colon else "")
-        scorer = build(rest) if build is not None else self._local(spelled)
+        if spec.kind == "bi-encoder":
+            assert spec.name is not None
+            return BiEncoderSystem(spec.name, name=spelled, max_length=self.max_length)
+        if spec.runs_here:
+            scorer = scorer_of(spec, max_length=self.max_length, long_documents=self.long_documents)
+        else:
+            scorer = scorer_of(spec)
         return RerankerSystem(Reranker(scorer), name=spelled)
-
-    def _local(self, model: str) -> Scorer:
-        return LocalScorer(
-            model,
-            max_length=self.max_length,
-            long_documents=self.long_documents,
-        )
-
-    def _cross_encoder(self, model: str) -> Scorer:
-        return CrossEncoderScorer(
-            model, max_length=self.max_length, long_documents=self.long_documents
-        )
 
     def _mix(self, spelled: str, rest: str) -> MixedSystem:
         match = _MIX.fullmatch(rest)
@@ -99,7 +113,5 @@ class Speller:
         )
 
 
-def _remote(spelled: str) -> Scorer:
-    match = _SERVICE.fullmatch(spelled)
-    assert match is not None
-    return RemoteScorer(match["model"] or None, base_url=match["base_url"])
+def _runs_here(system: System) -> bool:
+    return isinstance(system, RerankerSystem) and parse(system.name).runs_here

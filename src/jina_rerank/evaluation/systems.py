@@ -235,6 +235,11 @@ class MixedSystem:
         ]
 
 
+def parts_of(system: System | MixedSystem) -> tuple[System, ...]:
+    """The systems that score: the two of a mix, or the system itself."""
+    return (system.first, system.second) if isinstance(system, MixedSystem) else (system,)
+
+
 def _spread(scores: Sequence[float]) -> list[float]:
     """Scores moved and stretched to lie between 0 and 1; all 0 where they are all equal."""
     low, high = min(scores), max(scores)

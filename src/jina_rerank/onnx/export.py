@@ -49,19 +49,20 @@ def export_onnx(
     Raises:
         InputError: The folder is not empty, or cannot be written.
         ModelLoadError: The model cannot be read.
-        ConfigurationError: A library is missing.
+        ConfigurationError: A library is missing, or the name is no checkpoint's.
     """
     try:
         import onnx
 
         from ..encoders import EncoderModel
         from ..scorers.local import find_model
+        from ..spec import checkpoint_of
         from .graph import build_model
     except ImportError as error:
         raise ConfigurationError(
             f"an export needs {error.name}, which is not installed: {INSTALL_EXPORT}"
         ) from error
-    source = find_model(model)
+    source = find_model(checkpoint_of(model))
     assert source.tokenizer is not None
     target = OnnxFiles.in_folder(_empty_folder(Path(folder)))
     encoder = EncoderModel.from_pretrained(source.config.parent)

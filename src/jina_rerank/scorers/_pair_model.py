@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ._weights import Weights
+from .weights import Weights
 
 if TYPE_CHECKING:
     from ..encoders.tokenizer import PairTokenizer, TokenPair

@@ -8,22 +8,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..ranking import Timings, Usage
 from ._ahead import one_ahead
 from ._pair_model import PairModel, Wanted
 from ._progress import TokenProgress
-from .base import OnScored, ScoreRequest, ScoreResponse
+from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse
 
 if TYPE_CHECKING:
     from ..encoders.tokenizer import PairTokenizer, TokenIds, TokenPair
-    from ._worker import Steps
+    from .worker import Steps
 
 logger = logging.getLogger(__name__)
-
-LongDocuments = Literal["truncate", "chunk", "error"]
 
 CHARACTERS_PER_WINDOW = 500_000
 """How much text is tokenized at a time: while its pairs are scored, and no further ahead, so is the

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from ..ranking import Timings, Usage
+
+LongDocuments = Literal["truncate", "chunk", "error"]
+"""What a scorer does with a document that does not fit: read its beginning, read it all in windows
+and take the best one's score, or refuse it."""
 
 
 @dataclass(frozen=True, slots=True)

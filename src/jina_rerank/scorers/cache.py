@@ -14,9 +14,9 @@ from typing import Any
 from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
-from ._installed import check_scorer_installed
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
 from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
+from .installed import check_scorer_installed
 from .service.parts import put_last
 
 _NUMBERS = struct.Struct("<ddiii")

@@ -7,15 +7,15 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from .._sentence_transformers import load_model
+from ..embedded import find_other_source
 from ..errors import ModelLoadError, ScoringError
-from ..names import find_other_source
-from ._device import Dtype, choose_device, choose_dtype
-from ._in_process import InProcessScorer
-from ._installed import check_installed, missing
 from ._pair_model import TOKENS_PER_BATCH, PairModel
-from ._pairs import LongDocuments
 from ._torch import import_torch
-from ._weights import Weights, find_weights
+from .base import LongDocuments
+from .device import Dtype, choose_device, choose_dtype
+from .in_process import InProcessScorer
+from .installed import check_installed, missing
+from .weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

@@ -21,8 +21,8 @@ from ..errors import (
     ServiceError,
 )
 from ..ranking import Usage
-from ._installed import check_scorer_installed
 from .base import OnScored, Scorer, ScoreRequest, ScoreResponse
+from .installed import check_scorer_installed
 
 logger = logging.getLogger("jina_rerank.fallback")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -11,15 +10,15 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..embedded import EMBEDDED_MODEL, Source, embedded_model_folder, find_source
 from ..errors import ConfigurationError, ScoringError
-from ..names import EMBEDDED_MODEL, Source, find_source
-from ._device import Dtype, choose_device, choose_dtype
-from ._in_process import InProcessScorer
-from ._installed import check_installed, missing
 from ._pair_model import TOKENS_PER_BATCH, PairModel
-from ._pairs import LongDocuments
 from ._torch import import_torch
-from ._weights import Weights, find_weights
+from .base import LongDocuments
+from .device import Dtype, choose_device, choose_dtype
+from .in_process import InProcessScorer
+from .installed import check_installed, missing
+from .weights import Weights, find_weights
 
 if TYPE_CHECKING:
     import torch
@@ -200,17 +199,3 @@ def find_model(
         revision=revision,
         local_files_only=local_files_only,
     )
-
-
-def embedded_model_folder() -> Path:
-    """Where the embedded model's files are.
-
-    Raises:
-        ConfigurationError: Its distribution is not installed.
-    """
-    spec = importlib.util.find_spec("jina_rerank_mini")
-    if spec is None or spec.origin is None:
-        raise ConfigurationError(
-            "the embedded model is not installed: pip install jina-rerank-mini, or name another"
-        )
-    return Path(spec.origin).parent

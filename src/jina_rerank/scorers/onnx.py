@@ -9,14 +9,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..embedded import EMBEDDED_MODEL, Source, embedded_model_folder, find_source
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
-from ..names import EMBEDDED_MODEL, Source, find_source
-from ._in_process import InProcessScorer
-from ._installed import check_installed, missing
 from ._pair_model import TOKENS_PER_BATCH, PairModel
-from ._pairs import LongDocuments
-from ._weights import Weights, find_weights
-from .local import embedded_model_folder
+from .base import LongDocuments
+from .in_process import InProcessScorer
+from .installed import check_installed, missing
+from .weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

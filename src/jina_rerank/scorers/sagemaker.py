@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import ConfigurationError
-from ._installed import check_installed
+from .installed import check_installed
 from .remote import LISTWISE_MODELS
 from .service.boto import INSTALL_SAGEMAKER, BotoTransport, new_boto3_session
 from .service.dialects import Parameters, SageMaker

@@ -15,12 +15,14 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import InputError, RerankError
+from ..errors import InputError, RateLimitError, RequestTimeoutError, RerankError
 from .limits import read_json
 from .refusals import (
+    DeadlineExceeded,
     InternalFailure,
     InvalidRequest,
     Refused,
+    TooManyRequests,
     UnusableInput,
     WrongField,
 )
@@ -155,6 +157,18 @@ def as_refusal(error: Exception) -> Refused:
     if isinstance(error, InputError):
         problem = str(error).removeprefix(f"{error.argument}: ")
         return UnusableInput([WrongField(("body", error.argument), problem, "value_error")])
+    if isinstance(error, RateLimitError):
+        # The key is this service's own, and so is the limit.
+        return TooManyRequests(
+            "the service behind this one asks to slow down; send it again later",
+            retry_after=error.retry_after or 1.0,
+        )
+    if isinstance(error, RequestTimeoutError):
+        return DeadlineExceeded(
+            "the service behind this one did not answer in time; send fewer documents at a time, "
+            "or later",
+            retry_after=1.0,
+        )
     # Of errors that are not ours only the kind and the place: their texts may quote a client's.
     said = str(error) if isinstance(error, RerankError) else ""
     logger.error(

@@ -14,10 +14,10 @@ from starlette.requests import Request
 
 from .._inputs import check_request, check_top_n
 from ..errors import ConfigurationError, InputError
-from ..names import split_served
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
-from ..scorers.local import LocalScorer
+from ..scorers.in_process import InProcessScorer
+from ..spec import parse, scorer_of, split_served
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
 from .keys import Keys
@@ -51,12 +51,15 @@ class ServedModel:
         reranker: Cuts texts that are too long.
         strict: Refuses them; None where the scorer cannot.
         beginnings: Gives of each text so many tokens; None where the scorer cannot.
+        runs_here: Whether the model computes in this process; otherwise another service does, and
+            nothing is sent to it but what clients ask.
     """
 
     name: str
     reranker: Reranker
     strict: Reranker | None = None
     beginnings: Beginnings | None = None
+    runs_here: bool = True
 
 
 class Engine:
@@ -92,7 +95,9 @@ class Engine:
         self._keys = Keys(settings.keys, settings.key_file)
         self.queue = Queue(settings.max_queued_tokens)
         self.metrics = Metrics(self.queue)
-        self._pulse = Pulse([model.reranker for model in served], settings.deadline)
+        self._pulse = Pulse(
+            [model.reranker for model in served if model.runs_here], settings.deadline
+        )
         self._warm = False
         self._draining = False
         self._closing = False
@@ -125,14 +130,17 @@ class Engine:
             logger.exception("a model cannot be loaded")
 
     async def warm_up(self) -> None:
-        """Load all models and have each compute something.
+        """Load all models of this process and have each compute something.
 
         Raises:
             RerankError: One cannot be loaded, or does not compute.
         """
         for model in self._models.values():
             started = time.perf_counter()
-            await model.reranker.arank("ready?", ["ready"])
+            if model.runs_here:
+                await model.reranker.arank("ready?", ["ready"])
+            else:
+                await model.reranker.awarm_up()
             logger.info(
                 "warm", extra={"model": model.name, "seconds": time.perf_counter() - started}
             )
@@ -300,9 +308,15 @@ def find_models(settings: Settings) -> list[ServedModel]:
     served = []
     for entry in settings.models:
         name, model = split_served(entry)
-        scorer = LocalScorer(model, max_length=settings.max_length)
-        strict = LocalScorer(model, max_length=settings.max_length, long_documents="error")
-        served.append(ServedModel(name, Reranker(scorer), Reranker(strict), scorer.abeginnings))
+        spec = parse(model)
+        if not spec.runs_here:
+            # It has a key of its own, of the environment; a client's stays here.
+            served.append(ServedModel(name, Reranker(scorer_of(spec)), runs_here=False))
+            continue
+        scorer = scorer_of(spec, max_length=settings.max_length)
+        strict = scorer_of(spec, max_length=settings.max_length, long_documents="error")
+        cut = scorer.abeginnings if isinstance(scorer, InProcessScorer) else None
+        served.append(ServedModel(name, Reranker(scorer), Reranker(strict), cut))
     return served
 
 

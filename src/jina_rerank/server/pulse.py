@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..ranking import Ranking
 from ..reranker import Reranker
-from ..scorers._worker import batches_computed
+from ..scorers.worker import batches_computed
 
 PATIENCE = 1.0
 """Seconds that one check waits for its pairs."""

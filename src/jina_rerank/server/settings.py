@@ -45,8 +45,8 @@ class Settings:
     """The settings of a service. None of them is a secret, but for `keys`, which is not shown.
 
     Attributes:
-        models: What is served: a hub id, a folder, or `name=` and one of them; the embedded model
-            is `jina-rerank-mini`. The first answers requests that name none.
+        models: What is served: names as for `scorer_of`, or `name=` and one of them. The first
+            answers requests that name none.
         host: The address to listen on.
         port: The port, up to 65535; 0 takes any that is free.
         unix_socket: A file to listen on instead, as a socket. Its permissions, 0660 less the
@@ -59,7 +59,7 @@ class Settings:
         key_file: Names and keys, one pair a line; read again when it changes.
         keys: The same in one line, pairs divided by commas. Beside those of the file.
         allow_anonymous: Whether a service without keys may listen on more than the loopback.
-        max_length: Longest pair in tokens, at least 16.
+        max_length: Longest pair in tokens of models on this machine, at least 16.
         max_body_bytes: Largest body of a request.
         max_documents: Most documents in a request.
         max_request_tokens: Most tokens in a request, estimated.

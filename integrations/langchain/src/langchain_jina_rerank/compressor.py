@@ -85,27 +85,28 @@ class JinaRerank(BaseDocumentCompressor):
     `model_copy(update={"top_n": 3})` gives one with other settings.
 
     Attributes:
-        model: With `backend="local"`, None for the embedded model (offline, no key), or a
-            JinaBERT reranker's folder or hub id, such as `"jinaai/jina-reranker-v1-turbo-en"`.
-            With `"remote"`, the service's name for it; None is jina-reranker-v3.5.
+        model: None for the embedded model (offline, no key); a hub id or a folder, such as
+            `"jinaai/jina-reranker-v1-turbo-en"`; or another name of a model, such as
+            `"cross-encoder:NAME"` or `"remote:MODEL@URL"`. With `backend="remote"`, the service's
+            name for it; None is jina-reranker-v3.5.
         top_n: How many documents to keep, at least 1; None, or more than there are, keeps all.
         threshold: Keep only scores of at least this much; None keeps every score.
         metadata_fields: The metadata to score with the text: the values of these keys are put
             before `page_content`, in this order, each on a line of its own. Documents that lack
             a key, or have None there, go without. Empty scores `page_content` alone.
-        backend: Where the model runs: `"local"`, in this process, or `"remote"`, behind a
-            `/v1/rerank` service.
+        backend: `"local"` reads `model` as said there, `"remote"` asks a `/v1/rerank` service for
+            it.
         api_key: The key of the remote service. Left out, it is the environment's JINA_API_KEY or
-            JINAAI_API_KEY, and is sent by `backend="remote"` with the dialect `"jina"` alone.
+            JINAAI_API_KEY, and is sent to a service with the dialect `"jina"` alone.
             Never shown or dumped.
         base_url: The address of the service, with or without the path of the endpoint; None is
-            the hosted one. This and the next three only with `backend="remote"`.
+            the hosted one. This and the next three only where a service is asked.
         dialect: What the service speaks: `"jina"`, `"cohere"` (version 2), `"tei"` or
             `"sagemaker"`.
         timeout: The deadline of a whole call in seconds: every request, retry and wait.
         max_retries: How often a request is sent again after a failure that may pass.
         dtype: What to compute in: `"float32"`, `"bfloat16"`, or `"auto"` for the faster of the
-            two on this machine. This and the next four only with `backend="local"`.
+            two on this machine. This and the next four only for models on this machine.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU; or any name
             that torch knows.
         max_length: Longest pair of query and document in tokens, at least 16.

@@ -78,9 +78,10 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
             return Checkpoint(files, family, found.architecture, found.source, quantization)
     known = ", ".join(family.name for family in FAMILIES)
     kind = config.values.get("model_type")
+    folder = files.config.parent
     raise ModelLoadError(
         f"{files.config}: not a reranker of a family that runs natively ({known}): model_type is "
-        f"{kind!r}. sentence-transformers may run it: Reranker(CrossEncoderScorer(model))."
+        f"{kind!r}. sentence-transformers may run it: cross-encoder:{folder}"
     )
 
 

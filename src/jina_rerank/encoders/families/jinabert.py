@@ -143,7 +143,7 @@ def _check_kind(values: Mapping[str, object], path: Path) -> None:
             f"{path}: not a JinaBERT reranker (position_embedding_type {position!r}, "
             f"feed_forward_type {feed_forward!r}; expected 'alibi' and one of "
             f"{get_args(FeedForward)}). "
-            "For any other cross-encoder use Reranker(CrossEncoderScorer(model))."
+            "sentence-transformers may run it: name it cross-encoder:MODEL."
         )
     activation = values.get("hidden_act", "gelu")
     if feed_forward == "original" and activation != "gelu":

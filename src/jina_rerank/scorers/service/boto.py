@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import ConnectionFailedError, RerankError, ResponseError
-from .._installed import missing
+from ..installed import missing
 from .boto_environment import check_endpoint, check_way
 from .boto_failures import read_boto_failure
 from .environment import check_key_log

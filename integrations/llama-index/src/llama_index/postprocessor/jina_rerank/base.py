@@ -70,15 +70,17 @@ class JinaRerank(BaseNodePostprocessor):
     fixed.
 
     Args:
-        model: None for the embedded model (offline, no key), or a local JinaBERT reranker: a
-            hub id or a folder. With `backend="remote"` the service's name for a model; None is
-            its default, jina-reranker-v3.5 at Jina's.
+        model: None for the embedded model (offline, no key); a hub id or a folder; or another name
+            of a model, such as `"cross-encoder:NAME"` or `"remote:MODEL@URL"`. With
+            `backend="remote"` the service's name for a model; None is its default,
+            jina-reranker-v3.5 at Jina's.
         top_n: How many nodes to keep, at least 1; None, or more than there are, keeps all.
         threshold: Keep only scores of at least this much; None keeps all.
         metadata_mode: Which of a node's metadata the model reads with its text. The default is
             what an embedding model would read: all but `excluded_embed_metadata_keys`.
-        backend: `"local"`, in this process, or `"remote"`, behind a `/v1/rerank` service.
-        api_key: The key; this and the next four only with `backend="remote"`. None is
+        backend: `"local"` reads `model` as said there, `"remote"` asks a `/v1/rerank` service for
+            it.
+        api_key: The key; this and the next four only where a service is asked. None is
             JINA_API_KEY, then JINAAI_API_KEY, of the environment, with the dialect `"jina"`
             only. Never part of `to_dict`, `repr` or a pickle.
         base_url: Where the service is, with or without `/v1` or `/v1/rerank`. None is the
@@ -88,7 +90,7 @@ class JinaRerank(BaseNodePostprocessor):
         timeout: The deadline of a whole call in seconds, with its retries and waits.
         max_retries: How often a request is sent again after a failure that may pass.
         dtype: `"auto"`, `"float32"` or `"bfloat16"`; auto is bfloat16 where the processor has
-            units for it. This and the next four only with `backend="local"`.
+            units for it. This and the next four only for models on this machine.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU; or any
             name that torch knows.
         max_length: Longest pair of query and text in tokens; the model's own limit applies if

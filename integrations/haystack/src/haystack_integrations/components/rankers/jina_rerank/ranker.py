@@ -23,6 +23,7 @@ from jina_rerank.plugin import (
     check_threshold,
     check_top_n,
     name_of_path,
+    needs_service,
     plain_number,
     renamed_errors,
 )
@@ -45,18 +46,19 @@ class JinaRanker:
     the process (`copy`, `deepcopy`) keep it.
 
     Args:
-        model: None for the embedded model (offline, no key); otherwise a local JinaBERT
-            reranker, a hub id or a folder. With `backend="remote"`, the service's name for the
-            model; None for jina-reranker-v3.5 with the dialect `"jina"`.
+        model: None for the embedded model (offline, no key); a hub id or a folder; or another name
+            of a model, such as `"cross-encoder:NAME"` or `"remote:MODEL@URL"`. With
+            `backend="remote"`, the service's name for the model; None for jina-reranker-v3.5 with
+            the dialect `"jina"`.
         top_k: How many documents to return, at least 1; None for all.
         score_threshold: Return only documents that score at least this much.
         meta_fields_to_embed: Metadata to put in front of a document's content before it is
             scored, in this order; fields that a document does not have are left out.
         embedding_separator: What goes between these fields and the content.
-        backend: `"local"` runs the model in this process, `"remote"` asks a service.
+        backend: `"local"` reads `model` as said there, `"remote"` asks a service for it.
         api_key: The service's key. The default, and None, are the first of JINA_API_KEY and
             JINAAI_API_KEY that is set, with the dialect `"jina"` only; there may be none where
-            `base_url` is given. With `backend="local"` these are ignored, and any other is
+            `base_url` is given. Where no service is asked these are ignored, and any other is
             refused.
         base_url: Where the service is, with or without the path of the endpoint; None for the
             hosted service of the dialect.
@@ -302,7 +304,7 @@ class JinaRanker:
         if self.reranker is None:
             # Keys are read when warming up, so that a pipeline can be loaded where there are
             # none. All that matters yet is whether there may be one.
-            may_come = self.backend == "remote" and self.dialect == "jina"
+            may_come = self.dialect == "jina" and needs_service(self.backend, self.model)
             is_needed = may_come or self._given_key() is not None
             build_reranker(api_key="unread" if is_needed else None, **self._settings())
             return

@@ -8,7 +8,7 @@ from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 
-from ..names import EMBEDDED_MODEL
+from ..embedded import EMBEDDED_MODEL
 
 Weights = list[object] | None
 """Which weights, of those that may be under one name; None if they are not on this machine."""

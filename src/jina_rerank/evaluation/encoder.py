@@ -9,9 +9,9 @@ import numpy as np
 
 from .._quiet import quiet
 from .._sentence_transformers import load_model
+from ..embedded import find_other_source
 from ..errors import ScoringError
-from ..names import find_other_source
-from ..scorers._device import choose_device
+from ..scorers.device import choose_device
 from ._extra import import_extra
 
 if TYPE_CHECKING:

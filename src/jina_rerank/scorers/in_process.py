@@ -17,12 +17,12 @@ from weakref import WeakValueDictionary
 
 from .._numbers import as_whole, shown
 from ..errors import ConfigurationError
-from ._device import Dtype, check_device, check_dtype
 from ._pair_model import PairModel
-from ._pairs import LongDocuments, score_in_steps
-from ._weights import Weights, find_weights
-from ._worker import claim_process, worker_for
-from .base import OnScored, ScoreRequest, ScoreResponse
+from ._pairs import score_in_steps
+from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse
+from .device import Dtype, check_device, check_dtype
+from .weights import Weights, find_weights
+from .worker import claim_process, worker_for
 
 LEAST_MAX_LENGTH = 16
 """Tokens that the longest pair must have room for: some of the query and some of the document."""

@@ -20,12 +20,16 @@ def check_installed(packages: tuple[str, ...], who: str, install: str) -> None:
         ConfigurationError: One is not installed; the message names it and the command.
     """
     for package in packages:
-        try:
-            found = importlib.util.find_spec(package) is not None
-        except ValueError:  # it was imported by somebody who left no specification
-            found = package in sys.modules
-        if not found:
+        if not is_installed(package):
             raise missing(package, who, install)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, by the name under which it is."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # it was imported by somebody who left no specification
+        return package in sys.modules
 
 
 def missing(package: str | None, who: str, install: str) -> ConfigurationError:

@@ -1,8 +1,9 @@
-"""How models on this machine are named: the embedded one, folders, hub ids."""
+"""The embedded model: its names, and its folder."""
 
 from __future__ import annotations
 
-from os import PathLike, fspath
+import importlib.util
+from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +12,8 @@ from .errors import ConfigurationError
 EMBEDDED_MODEL = "jina-rerank-mini"
 """The name and the distribution of the model that ships with the package."""
 
-_EMBEDDED_NAMES = frozenset({EMBEDDED_MODEL, "mini"})
+EMBEDDED_NAMES = frozenset({EMBEDDED_MODEL, "mini"})
+"""The strings that mean the embedded model."""
 
 Source: TypeAlias = str | PathLike[str] | None
 """Where a model's files are: a hub id or a folder, or None for the embedded model."""
@@ -37,7 +39,7 @@ def find_source(model: Source) -> Source:
             f"model: {model!r} is blank; name a folder or a hub id, or {EMBEDDED_MODEL} for the "
             "embedded model"
         )
-    return None if model in _EMBEDDED_NAMES else model
+    return None if model in EMBEDDED_NAMES else model
 
 
 def find_other_source(model: str | PathLike[str]) -> str | PathLike[str]:
@@ -55,32 +57,15 @@ def find_other_source(model: str | PathLike[str]) -> str | PathLike[str]:
     return source
 
 
-def name_of_path(model: Source) -> str | None:
-    """A model's name as a string, for frameworks that keep strings only.
-
-    A path with the embedded model's name becomes `./jina-rerank-mini`, so that it stays a path.
-    """
-    if not isinstance(model, PathLike):
-        return model
-    path = fspath(model)
-    return f"./{path}" if path in _EMBEDDED_NAMES else path
-
-
-def split_served(entry: str) -> tuple[str, str]:
-    """The name that clients use for a served model, and the model, from `NAME=MODEL` or `MODEL`.
-
-    A path is a model and nothing else, whatever characters it has: an existing folder, and what
-    begins with `/`, `.` or `~`.
+def embedded_model_folder() -> Path:
+    """Where the embedded model's files are.
 
     Raises:
-        ConfigurationError: There is nothing before or after the equals sign.
+        ConfigurationError: Its distribution is not installed.
     """
-    name, equals, model = entry.partition("=")
-    if not equals or entry.startswith(("/", ".", "~")) or Path(entry).is_dir():
-        return entry, entry
-    name, model = name.strip(), model.strip()
-    if not name or not model:
+    spec = importlib.util.find_spec("jina_rerank_mini")
+    if spec is None or spec.origin is None:
         raise ConfigurationError(
-            f"models: {entry!r} lacks a part; write NAME=MODEL, or a model alone"
+            "the embedded model is not installed: pip install jina-rerank-mini, or name another"
         )
-    return name, model
+    return Path(spec.origin).parent
