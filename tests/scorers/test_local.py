@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,8 +144,12 @@ WORDS = ["coffee", "beans", "jar", "light", "heat", "store", "grind", "water", "
 
 
 @pytest.fixture(scope="module")
-def in_both_dtypes() -> dict[str, Reranker]:
-    return {dtype: Reranker(LocalScorer(dtype=dtype)) for dtype in ("float32", "bfloat16")}
+def in_both_dtypes() -> Iterator[dict[str, Reranker]]:
+    with (
+        Reranker(LocalScorer(dtype="float32")) as exact,
+        Reranker(LocalScorer(dtype="bfloat16")) as rough,
+    ):
+        yield {"float32": exact, "bfloat16": rough}
 
 
 @given(

@@ -276,7 +276,11 @@ def test_a_threshold_beyond_all_numbers_is_refused():
 def test_without_the_extra_for_its_model_it_cannot_be_built(monkeypatch):
     by_hand = Reranker(LocalScorer())
     monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
-    for settings in ({}, {"model": "org/name"}, {"reranker": by_hand}):
+    for settings in ({"model": "org/name"}, {"reranker": by_hand}):
         with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[local\]"'):
             JinaRanker(**settings)
+    assert JinaRanker()  # ONNX Runtime runs the embedded model
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigurationError, match=r"\[local\].*\[onnx\]"):
+        JinaRanker()
     assert JinaRanker(backend="remote", base_url="http://localhost")

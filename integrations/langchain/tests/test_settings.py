@@ -384,7 +384,11 @@ assert "torch" in sys.modules and "transformers" not in sys.modules
 def test_without_the_extra_for_its_model_it_cannot_be_built(monkeypatch):
     by_hand = Reranker(LocalScorer())
     monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
-    for settings in ({}, {"model": "org/name"}, {"reranker": by_hand}):
+    for settings in ({"model": "org/name"}, {"reranker": by_hand}):
         with pytest.raises(ConfigurationError, match=r'pip install "jina-rerank\[local\]"'):
             JinaRerank(**settings)
+    assert JinaRerank()  # ONNX Runtime runs the embedded model
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigurationError, match=r"\[local\].*\[onnx\]"):
+        JinaRerank()
     assert JinaRerank(backend="remote", base_url="http://localhost")
