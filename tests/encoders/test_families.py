@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -260,3 +262,33 @@ def test_an_embedding_model_s_module_list_is_refused(tmp_path: Path) -> None:
         shutil.rmtree(folder / entry["path"])
     with pytest.raises(ModelLoadError, match=r"modules\.json names Transformer, Pooling beside it"):
         EncoderModel.from_pretrained(folder)
+
+
+PEAK = """
+import resource, torch
+from jina_rerank.encoders import Architecture, EncoderModel
+from jina_rerank.encoders.architecture import Head, Rotary
+from jina_rerank.encoders.cpu import CpuEngine
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+windows = tuple(64 if n % 3 else None for n in range(7))
+ettin = Architecture(
+    vocab_size=400, hidden_size=256, num_hidden_layers=7, num_attention_heads=4,
+    intermediate_size=384, max_length=8192, layer_norm_eps=1e-5, windows=windows,
+    positions=Rotary(tuple(10000.0 if w else 160000.0 for w in windows)), gated=True,
+    norm_first=True, attention_bias=False, units_bias=False, out_bias=False, norm_bias=False,
+    head=Head(activation="gelu", norm=True),
+)
+with torch.inference_mode():
+    engine = CpuEngine(EncoderModel(ettin).eval())
+    engine(torch.ones(64, dtype=torch.long), [64])
+    before = peak()
+    engine(torch.ones(8192, dtype=torch.long), [8192])
+    print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_8192_tokens_of_modernbert_fit_in_half_a_gigabyte() -> None:
+    """Ettin's shape in float32; the scores of one layer alone would be 1 GB if they were kept."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 512

@@ -1,4 +1,4 @@
-"""JinaBERT rerankers in ONNX: for runtimes without torch, browsers among them."""
+"""Encoder rerankers in ONNX: for runtimes without torch, browsers among them."""
 
 from .export import export_onnx
 

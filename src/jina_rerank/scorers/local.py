@@ -1,4 +1,4 @@
-"""`LocalScorer`: a JinaBERT reranker on this machine."""
+"""`LocalScorer`: an encoder reranker on this machine, natively."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ INSTALL_LOCAL = 'pip install "jina-rerank[local]"'
 
 
 class LocalScorer(InProcessScorer):
-    """Scores with a JinaBERT reranker: jina-reranker-v1-turbo-en, -tiny-en, -base-en, or ours.
+    """Scores with an encoder reranker: ours, Jina's v1, ms-marco-MiniLM, bge-reranker, Ettin's, ...
+
+    Its family is JinaBERT, BERT, XLM-RoBERTa, RoBERTa or ModernBERT; see `encoders.families`.
 
     Building one is cheap; the model is loaded at the first call or by `warm_up`, once for all
     scorers in the process with the same model, dtype and device. No remote code is ever run.

@@ -1,4 +1,4 @@
-"""`OnnxScorer`: a JinaBERT reranker on this machine without torch."""
+"""`OnnxScorer`: an encoder reranker on this machine without torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ milliseconds, and without a limit one long document would make all its neighbour
 
 
 class OnnxScorer(InProcessScorer):
-    """Scores with a JinaBERT reranker in ONNX Runtime, on the processor.
+    """Scores with an encoder reranker in ONNX Runtime, on the processor.
 
     Behaves as `LocalScorer` does in float32, and gives the same logits to the fourth digit. A
     folder that was exported with `int8` is faster and smaller, and differs more: see ONNX in the
