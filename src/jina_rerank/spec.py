@@ -200,7 +200,8 @@ def build_scorer(spec: Spec, options: Mapping[str, Any]) -> Scorer:
         return OnnxScorer(name, **options)
     if kind == "remote":
         url = options.get("base_url", spec.url)
-        return RemoteScorer(None if name is None else fspath(name), **{**options, "base_url": url})
+        service_name = fspath(name) if isinstance(name, PathLike) else name
+        return RemoteScorer(service_name, **{**options, "base_url": url})
     assert name is not None
     if kind == "sagemaker":
         return SageMakerScorer(fspath(name), **options)

@@ -167,7 +167,7 @@ def test_a_wrong_tensor_is_named(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"position_embedding_type": "absolute"}, "not a JinaBERT reranker.*CrossEncoderScorer"),
+        ({"position_embedding_type": "absolute"}, "not a JinaBERT reranker.*cross-encoder:MODEL"),
         ({"feed_forward_type": "swiglu"}, "not a JinaBERT reranker"),
         (
             {"feed_forward_type": "original", "hidden_act": "relu"},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import random_model, write_checkpoint
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jina_rerank import InputError
@@ -121,6 +121,7 @@ def test_a_window_written_out(window: int) -> None:
 PLACED = random_model(hidden_size=48, text_positions=9)
 
 
+@settings(deadline=None)  # as below
 @given(
     texts=st.lists(st.tuples(st.integers(1, 14), st.integers(0, 14)), min_size=1, max_size=8),
     data=st.data(),
@@ -155,6 +156,7 @@ def padded(rows: list[list[int]], to: int, fill: int) -> tuple[torch.Tensor, tor
     return ids, mask
 
 
+@settings(deadline=None)  # a loaded machine is no fault
 @given(rows=sequences, extra=st.integers(0, 40), fill=st.integers(0, 399), data=st.data())
 def test_a_logit_depends_on_its_pair_alone(
     rows: list[list[int]], extra: int, fill: int, data: st.DataObject

@@ -59,13 +59,16 @@ def test_a_scorer_says_which_package_it_lacks_and_which_extra_brings_it(
     assert str(caught.value).endswith(f'pip install "jina-rerank[{extra}]"')
 
 
-@pytest.mark.parametrize("model", [None, "org/name"])
 def test_a_plugins_local_model_needs_its_packages_when_it_is_built(
-    model: str | None, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ConfigurationError, match="a local model needs torch, which is not"):
-        build_reranker(model=model)
+        build_reranker(model="org/name")
+    assert build_reranker().model == "jina-rerank-mini"  # by ONNX Runtime
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigurationError, match="torch or ONNX Runtime, and neither"):
+        build_reranker()
     assert build_reranker(backend="remote", base_url="http://localhost").model
 
 
