@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jina_rerank.distillation.forward import TrainingBatch, hidden_states
 from jina_rerank.encoders import JinaBert, JinaBertConfig
+from jina_rerank.encoders.sequences import Sequences
 from jina_rerank.encoders.tokenizer import TokenPair
 
 
@@ -95,7 +96,8 @@ def test_hidden_states_are_one_a_layer_and_begin_with_the_embeddings():
     batch = TrainingBatch.of(pairs([9, 4]))
     states = hidden_states(model, batch)
     assert len(states) == 3
-    embedded = model.bert.embeddings(batch.input_ids, batch.token_type_ids)
+    sequences = Sequences(batch.lengths, batch.first.device)
+    embedded = model.bert.embeddings(batch.input_ids, batch.token_type_ids, sequences)
     torch.testing.assert_close(states[0], embedded)
 
 
