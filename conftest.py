@@ -93,7 +93,7 @@ class PageEvaluator(PythonEvaluator):
 
 
 def find_outputs(document: Document) -> Iterable[Region]:
-    """What a page shows as the output of the block before."""
+    """The output that a page shows for the block before."""
     for match in outputs(document.text):
         shown = match["fenced"] if match["plain"] is None else match["plain"]
         # Its comment only: a block within it is looked at by other parsers.

@@ -86,7 +86,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
 
 
 def contenders(saved: Path, lengths: list[int]) -> dict[str, Contender]:
-    """What runs a checkpoint.
+    """Build the contenders that run a checkpoint.
 
     Args:
         saved: Its folder.
@@ -112,7 +112,7 @@ def contenders(saved: Path, lengths: list[int]) -> dict[str, Contender]:
 
 
 def targets(result: Result, name: str) -> list[Target]:
-    """What was aimed at, for one shape.
+    """Compare one shape's medians with the aims.
 
     Args:
         result: With all seconds.

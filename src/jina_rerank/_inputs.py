@@ -60,7 +60,7 @@ def check_items(items: object, argument: str, kind: str, for_one: str) -> Iterat
 
 
 def _no_order(items: object) -> str | None:
-    """What to pass instead of a mapping, a set or a table; None for all that is none of these.
+    """Name what to pass instead of a mapping, a set or a table; None for anything else.
 
     Iterating any of them gives something, and none of it is what was meant: a table of pandas or
     polars gives the names of its columns, or the columns.

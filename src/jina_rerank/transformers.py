@@ -169,7 +169,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         name = _resolve(pretrained_model_name_or_path)
         hub = {option: kwargs.pop(option) for option in _HUB_OPTIONS if option in kwargs}
         files = collect(lambda file: _find(name, file, hub), name, tokenizer=False)
-        JinaBertConfig.from_file(files.config)
+        JinaBertConfig.from_file(files.config)  # refuses every other family
         if not isinstance(config, PreTrainedConfig):
             config, kwargs = JinaBertRerankerConfig.from_pretrained(
                 files.config if config is None else config, return_unused_kwargs=True, **kwargs

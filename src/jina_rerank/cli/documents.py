@@ -19,7 +19,7 @@ from ..errors import InputError
 logger = logging.getLogger(__name__)
 
 Format: TypeAlias = Literal["text", "jsonl", "json", "csv", "tsv"]
-"""What `--format` takes."""
+"""Formats that `--format` takes."""
 
 Lines: TypeAlias = Sequence[tuple[int, str]]
 """Lines with their numbers and their ends."""

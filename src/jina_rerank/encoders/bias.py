@@ -1,4 +1,4 @@
-"""What attention adds to its scores: less for each token between, and a limit; no memory for it."""
+"""The bias of attention scores: a penalty for distance and a limit, without memory for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def reaches(architecture: Architecture, layer: int) -> list[float]:
-    """How far each head of a layer sees, in tokens to either side.
+    """Compute how far each head of a layer sees, in tokens to either side.
 
     Args:
         architecture: The model's.

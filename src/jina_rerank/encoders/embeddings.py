@@ -1,4 +1,4 @@
-"""What the first layer reads: word, position and token type embeddings, added and normed."""
+"""Word, position and token type embeddings, added and normed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What stands beside config.json.
+    """The files beside config.json that decide what a model is.
 
     Attributes:
         tokenizer_length: Longest pair that the tokenizer states, in tokens, or None.
@@ -40,7 +40,7 @@ class Extras:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a family reads from a checkpoint.
+    """A checkpoint as its family describes it.
 
     Attributes:
         architecture: The shape.
