@@ -165,7 +165,8 @@ def test_a_logit_depends_on_its_pair_alone(
     alone = torch.cat([TWELVE_HEADS(torch.tensor([row])) for row in rows])
     longest = max(map(len, rows))
     together = TWELVE_HEADS(*padded([rows[i] for i in order], longest + extra, fill))
-    torch.testing.assert_close(together, alone[order], atol=1e-5, rtol=0)
+    # float32, summed in another order: seen 1.1e-5.
+    torch.testing.assert_close(together, alone[order], atol=3e-5, rtol=0)
 
 
 def test_token_types_default_to_zero() -> None:

@@ -108,7 +108,7 @@ def score_rows(reranker: Reranker, table: pa.Table, columns: Columns) -> pa.Tabl
         scores[row] = [0.0] * len(documents)
         places[query] += [(row, place) for place in range(len(documents))]
         texts[query] += documents
-    for query, ranking in zip(texts, reranker.rank_many(texts.items()), strict=True):
+    for query, ranking in zip(texts, reranker.rank_many(list(texts.items())), strict=True):
         for hit in ranking:
             row, place = places[query][hit.index]
             scores[row][place] = hit.score
