@@ -67,6 +67,25 @@ class CheckpointFiles:
         ]
         return [*(("", path) for path in self.weights), *own]
 
+    def tensor_names(self) -> set[str] | None:
+        """List the tensors of all files by the headers, or None where one is pickled.
+
+        Raises:
+            ModelLoadError: A file is no safetensors file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        names: set[str] = set()
+        for prefix, path in self.tensor_files():
+            if path.suffix != ".safetensors":
+                return None
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    names.update(prefix + name for name in file.keys())  # noqa: SIM118 - no dict
+            except (OSError, SafetensorError) as error:
+                raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+        return names
+
 
 def find_checkpoint(
     folder_or_hub_id: str | PathLike[str],

@@ -7,8 +7,9 @@ meets, and joined by ids as the tokenizer's own template would.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -37,6 +38,34 @@ class TokenPair:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A query as far as it is read: it may have been cut.
+
+    Attributes:
+        text: The query.
+        ids: Its tokens, without special tokens.
+    """
+
+    text: str
+    ids: TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's tokens, and the pair that any run of them makes with its query.
+
+    Attributes:
+        ids: All of its tokens, without special tokens.
+        around: Number of the other tokens of the pair: the query and the special tokens.
+        pair: Joins a run of the document's tokens with its query.
+    """
+
+    ids: TokenIds
+    around: int
+    pair: Callable[[TokenIds], TokenPair]
+
+
+@dataclass(frozen=True, slots=True)
 class _Template:
     """Special tokens before the query, between the two, after the document; and the types."""
 
@@ -46,44 +75,20 @@ class _Template:
     document_type: int
 
 
-class PairTokenizer:
-    """A `tokenizers` tokenizer and its template for pairs.
+class TextTokenizer:
+    """A `tokenizers` tokenizer for single texts, without special tokens.
 
     Safe to share between threads: truncation and padding are switched off once and never set
     again, which is what makes a shared fast tokenizer fail with "Already borrowed".
 
     Args:
         tokenizer: Taken over: do not change it afterwards.
-
-    Raises:
-        ModelLoadError: It has no template for pairs.
-
-    Attributes:
-        special_tokens: How many special tokens a pair has.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._template = _find_template(tokenizer)
-        self.special_tokens = sum(len(ids) for ids in self._template.special)
-
-    @classmethod
-    def from_file(cls, path: Path) -> Self:
-        """Read a `tokenizer.json`, as it is: nothing is rebuilt, nothing is dropped.
-
-        Raises:
-            ModelLoadError: It cannot be read, or has no template for pairs.
-        """
-        try:
-            tokenizer = open_tokenizer(path)
-        except Exception as error:  # the Rust side raises nothing narrower
-            raise ModelLoadError(f"{path}: cannot be read as a tokenizer: {error}") from error
-        try:
-            return cls(tokenizer)
-        except ModelLoadError as error:
-            raise ModelLoadError(f"{path}: {error}") from None
 
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
         """The ids of each text, whole, without special tokens."""
@@ -104,6 +109,48 @@ class PairTokenizer:
         return [
             text if len(encoding) <= tokens else _beginning(text, encoding.offsets, tokens)
             for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+
+class PairTokenizer(TextTokenizer):
+    """A `tokenizers` tokenizer and its template for pairs.
+
+    Args:
+        tokenizer: Taken over: do not change it afterwards.
+
+    Raises:
+        ModelLoadError: It has no template for pairs.
+
+    Attributes:
+        special_tokens: How many special tokens a pair has.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self._template = _find_template(tokenizer)
+        self.special_tokens = sum(len(ids) for ids in self._template.special)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read a `tokenizer.json`, as it is: nothing is rebuilt, nothing is dropped.
+
+        Raises:
+            ModelLoadError: It cannot be read, or has no template for pairs.
+        """
+        try:
+            tokenizer = open_tokenizer(path)
+        except Exception as error:  # the Rust side raises nothing narrower
+            raise ModelLoadError(f"{path}: cannot be read as a tokenizer: {error}") from error
+        try:
+            return cls(tokenizer)
+        except ModelLoadError as error:
+            raise ModelLoadError(f"{path}: {error}") from None
+
+    def documents(self, queries: Sequence[Query], documents: Sequence[str]) -> list[Document]:
+        """Tokenize documents, each to be read with the query of the same place."""
+        return [
+            Document(ids, self.special_tokens + len(query.ids), partial(self.pair, query.ids))
+            for query, ids in zip(queries, self.encode(documents), strict=True)
         ]
 
     def pair(self, query: TokenIds, document: TokenIds) -> TokenPair:

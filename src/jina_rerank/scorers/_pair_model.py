@@ -9,11 +9,33 @@ from typing import TYPE_CHECKING, Protocol
 from .weights import Weights
 
 if TYPE_CHECKING:
-    from ..encoders.tokenizer import PairTokenizer, TokenPair
+    from ..encoders.tokenizer import Document, Query, TokenIds, TokenPair
 
 TOKENS_PER_BATCH = 4096
 """Most tokens computed at once, unless one pair alone has more, by a model that has no better
 number of its own."""
+
+
+class PairReader(Protocol):
+    """Turns queries and documents into a model's pairs of token ids.
+
+    Attributes:
+        special_tokens: Number of tokens of a pair that are neither the query's nor the document's.
+    """
+
+    special_tokens: int
+
+    def encode(self, texts: Sequence[str]) -> list[TokenIds]:
+        """The ids of each text, whole, without special tokens."""
+        ...
+
+    def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """Of each text as much as its first tokens stand for."""
+        ...
+
+    def documents(self, queries: Sequence[Query], documents: Sequence[str]) -> list[Document]:
+        """Tokenize documents, each to be read with the query of the same place."""
+        ...
 
 
 class PairModel(Protocol):
@@ -28,7 +50,9 @@ class PairModel(Protocol):
             joined calls give it up to twice as many.
     """
 
-    tokenizer: PairTokenizer
+    @property
+    def tokenizer(self) -> PairReader: ...
+
     max_length: int
     device: str
     weights: Weights

@@ -10,15 +10,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import ConfigurationError, InputError
 from ..ranking import Timings, Usage
 from ._ahead import one_ahead
-from ._pair_model import PairModel, Wanted
+from ._pair_model import PairModel, PairReader, Wanted
 from ._progress import TokenProgress
 from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse
 
 if TYPE_CHECKING:
-    from ..encoders.tokenizer import PairTokenizer, TokenIds, TokenPair
+    from ..encoders.tokenizer import Query, TokenIds, TokenPair
     from .worker import Steps
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,16 @@ CHARACTERS_PER_WINDOW = 500_000
 """How much text is tokenized at a time: while its pairs are scored, and no further ahead, so is the
 next. What a call holds in memory beside its documents depends on this and not on their number."""
 
+LEAST_ROOM = 8
+"""Tokens that a query and a document have together at the least, beside a model's template."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    ids: TokenIds
+    kept: Query
     truncated_tokens: int
     room: int
+    max_length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,14 @@ class _Window:
     Attributes:
         places: The number of the request and the document's in it.
         tokens: How many each document has, whole.
+        rooms: How many of them fit beside the query.
         pairs: Of all documents.
         parts_of: Which of the pairs are each document's.
     """
 
     places: Sequence[tuple[int, int]]
     tokens: Sequence[int]
+    rooms: Sequence[int]
     pairs: Sequence[TokenPair]
     parts_of: Sequence[range]
 
@@ -90,13 +96,13 @@ def score_in_steps(
                 tokens_of_pairs = sum(len(pair) for pair in window.pairs)
                 progress.tokenized(len(window.places), sum(window.tokens), tokens_of_pairs)
             logits = yield from _run(model, window.pairs, clock, progress)
-            for (r, d), found, own in zip(
-                window.places, window.tokens, window.parts_of, strict=True
+            for (r, d), found, room, own in zip(
+                window.places, window.tokens, window.rooms, window.parts_of, strict=True
             ):
                 answer = answers[r]
                 answer.computed += sum(len(window.pairs[i]) for i in own)
                 answer.logits[d] = _best([logits[i] for i in own])
-                answer.tokens[d] = found if len(own) > 1 else min(found, queries[r].room)
+                answer.tokens[d] = found if len(own) > 1 else min(found, room)
                 answer.truncated[d] = found - answer.tokens[d]
     timings = clock.timings()
     return [
@@ -153,48 +159,62 @@ class _Clock:
 
 
 def _tokenize_queries(
-    tokenizer: PairTokenizer,
+    tokenizer: PairReader,
     requests: Sequence[ScoreRequest],
     max_length: int,
     long_documents: LongDocuments,
 ) -> list[_Query]:
     """Each query's tokens, once, cut to at most half of the room, and what is left of it."""
+    from ..encoders.tokenizer import Query
+
     available = max_length - tokenizer.special_tokens
     share = available // 2
+    if available < LEAST_ROOM:
+        raise ConfigurationError(
+            f"max_length: {max_length:,} leaves no room for a query and a document beside the "
+            f"{tokenizer.special_tokens:,} tokens of the model's template; give more"
+        )
     queries = []
     for request, ids in zip(requests, tokenizer.encode([r.query for r in requests]), strict=True):
+        text = request.query
         if len(ids) > share:
             problem = f"has {len(ids):,} tokens, and its share of {max_length:,} is {share:,}"
             if long_documents == "error":
                 raise InputError(f"{request.name}query", f"{problem}; shorten it")
             logger.warning("%squery %s: it is cut", request.name, problem)
+            (text,) = tokenizer.beginnings([text], share)
         kept = ids[:share]
-        queries.append(_Query(kept, len(ids) - len(kept), available - len(kept)))
+        cut, room = len(ids) - len(kept), available - len(kept)
+        queries.append(_Query(Query(text, kept), cut, room, max_length))
     return queries
 
 
 def _tokenize_documents(
-    tokenizer: PairTokenizer,
+    tokenizer: PairReader,
     requests: Sequence[ScoreRequest],
     queries: Sequence[_Query],
     long_documents: LongDocuments,
     places: Sequence[tuple[int, int]],
 ) -> _Window:
     """The pairs of some documents; `places` are the numbers of their requests and their own."""
-    found = tokenizer.encode([requests[r].documents[d] for r, d in places])
+    texts = [requests[r].documents[d] for r, d in places]
+    found = tokenizer.documents([queries[r].kept for r, _ in places], texts)
     pairs: list[TokenPair] = []
     parts_of: list[range] = []
-    for (r, d), ids in zip(places, found, strict=True):
-        if long_documents == "error" and len(ids) > queries[r].room:
+    rooms: list[int] = []
+    for (r, d), document in zip(places, found, strict=True):
+        room = queries[r].max_length - document.around
+        if long_documents == "error" and len(document.ids) > room:
             raise InputError(
                 f"{requests[r].name}documents[{d}]",
-                f"has {len(ids):,} tokens and {queries[r].room:,} fit beside the query; "
+                f"has {len(document.ids):,} tokens and {room:,} fit beside the query; "
                 'split it, or use long_documents="truncate" or "chunk"',
             )
-        parts = _cut(ids, queries[r].room, long_documents)
+        parts = _cut(document.ids, room, long_documents)
         parts_of.append(range(len(pairs), len(pairs) + len(parts)))
-        pairs += [tokenizer.pair(queries[r].ids, part) for part in parts]
-    return _Window(places, [len(ids) for ids in found], pairs, parts_of)
+        rooms.append(room)
+        pairs += [document.pair(part) for part in parts]
+    return _Window(places, [len(document.ids) for document in found], rooms, pairs, parts_of)
 
 
 def _longest_first(requests: Sequence[ScoreRequest]) -> list[tuple[int, int]]:

@@ -94,19 +94,9 @@ def check_head(checkpoint: Checkpoint) -> None:
     Raises:
         ModelLoadError: There is none, or a file is no safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
-
     head = checkpoint.source("classifier.weight").name
-    names: set[str] = set()
-    for prefix, path in checkpoint.files.tensor_files():
-        if path.suffix != ".safetensors":
-            return
-        try:
-            with safe_open(path, framework="numpy") as file:
-                names.update(prefix + name for name in file.keys())  # noqa: SIM118 - no dict
-        except (OSError, SafetensorError) as error:
-            raise ModelLoadError(f"{path}: cannot be read: {error}") from error
-    if head not in names:
+    names = checkpoint.files.tensor_names()
+    if names is not None and head not in names:
         where = checkpoint.files.weights[0]
         raise ModelLoadError(f"{where}: lacks {head}; not a {checkpoint.family.name} reranker")
 

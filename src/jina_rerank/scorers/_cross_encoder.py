@@ -1,0 +1,178 @@
+"""A model of sentence-transformers as the scoring steps see it: its own modules, our batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.cross_encoder.modules import LogitScore
+from tokenizers import Tokenizer
+
+from ..encoders.tokenizer import PairTokenizer
+from ..errors import ModelLoadError, ScoringError
+from ._float32 import score_in_float32
+from ._pair_model import TOKENS_PER_BATCH, PairReader
+from ._rendered import RenderedPairs, preprocess
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+    from transformers import PreTrainedModel
+
+    from ..encoders import TokenPair
+
+TOKENS = ("input_ids", "attention_mask", "token_type_ids")
+"""The features that are made anew for each batch."""
+
+GENERATIVE = ("text-generation", "any-to-any")
+"""Tasks of which a score is read off the last token, so that rows are padded before their texts."""
+
+
+class CrossEncoderPairs:
+    """A CrossEncoder as a `PairModel`.
+
+    Args:
+        encoder: One that `check_head` lets pass.
+        name: What to call it in messages.
+        device: Where it is.
+        weights: Which it was loaded from.
+
+    Raises:
+        ModelLoadError: It has no fast tokenizer, or its template cannot carry a pair.
+    """
+
+    def __init__(self, encoder: CrossEncoder, name: str, device: str, weights: Weights) -> None:
+        transformer = encoder[0]
+        assert isinstance(transformer, Transformer)
+        tokenizer = transformer.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if tokenizer is None or backend is None:
+            raise ModelLoadError(f"{name}: has no fast tokenizer")
+        # A copy of our own: transformers sets truncation and padding on its own at each call.
+        own = Tokenizer.from_str(backend.to_str())
+        try:
+            self.tokenizer: PairReader = (
+                RenderedPairs(encoder, own) if _renders(encoder) else PairTokenizer(own)
+            )
+            features = preprocess(encoder, [("a", "b")])
+        except Exception as error:  # whatever a template raises
+            raise ModelLoadError(f"{name}: {error}") from error
+        self.max_length = min(int(tokenizer.model_max_length), *_limits(transformer))
+        self.device = device
+        self.weights = weights
+        self.batch_tokens = TOKENS_PER_BATCH
+        self._encoder = encoder.eval()
+        score_in_float32(encoder)
+        self._constant = {name: value for name, value in features.items() if name not in TOKENS}
+        self._pad = _padding_id(transformer.model)
+        self._has_types = "token_type_ids" in tokenizer.model_input_names
+        self._pads_left = transformer.transformer_task in GENERATIVE
+        self._counts = "position_ids" in signature(transformer.model.forward).parameters
+
+    def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
+        """The score of each pair before the activation, in order."""
+        if self._pad is not None:
+            return self._run(pairs, self._pad)
+        # Such a model takes the last token of a row for the end of its text, padded or not, and
+        # refuses more than one row.
+        return [logit for pair in pairs for logit in self._run([pair], 0)]
+
+    def _run(self, pairs: Sequence[TokenPair], pad: int) -> list[float]:
+        longest = max(len(pair) for pair in pairs)
+        ids = torch.full((len(pairs), longest), pad)
+        types = torch.zeros_like(ids)
+        mask = torch.zeros_like(ids)
+        for row, pair in enumerate(pairs):
+            start = longest - len(pair) if self._pads_left else 0
+            own = slice(start, start + len(pair))
+            ids[row, own] = torch.frombuffer(pair.input_ids, dtype=torch.int32)
+            types[row, own] = torch.frombuffer(pair.token_type_ids, dtype=torch.int32)
+            mask[row, own] = 1
+        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if self._has_types:
+            features["token_type_ids"] = types
+        if self._pads_left and self._counts:
+            # Models with a table of positions count the padding otherwise.
+            features["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+        try:
+            with torch.inference_mode():
+                on_device = {name: tensor.to(self.device) for name, tensor in features.items()}
+                scores = self._encoder({**self._constant, **on_device})["scores"]
+            return [float(score) for score in scores.float().view(len(pairs)).tolist()]
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ScoringError(f"the model failed on {ids.numel():,} tokens: {error}") from error
+
+
+def _renders(encoder: CrossEncoder) -> bool:
+    """Whether there is more around the texts than the tokenizer's template for pairs."""
+    return "message" in encoder.modalities or bool(
+        encoder.prompts.get(encoder.default_prompt_name or "")
+    )
+
+
+def check_head(encoder: CrossEncoder, name: str, stored: Set[str] | None) -> None:
+    """See that what scores was trained and gives one score.
+
+    A checkpoint without a head gets a random one from transformers, and only a warning.
+
+    Args:
+        encoder: As it was loaded.
+        name: What to call it in messages.
+        stored: The names of the checkpoint's tensors, or None where they are not known.
+
+    Raises:
+        ModelLoadError: It was not, or gives several.
+    """
+    transformer, scoring = encoder[0], encoder[-1]
+    if not isinstance(transformer, Transformer):
+        raise ModelLoadError(f"{name}: begins with {type(transformer).__name__}, not a Transformer")
+    named = (getattr(transformer.model.config, "architectures", None) or ["unknown"])[0]
+    if isinstance(scoring, Transformer):
+        has_head = named.endswith("ForSequenceClassification")
+    elif isinstance(scoring, LogitScore):
+        has_head = named.endswith("LMHeadModel") or not named.endswith("Model")
+    elif isinstance(scoring, Dense) and scoring.module_output_name == "scores":
+        has_head = True
+    else:
+        raise ModelLoadError(f"{name}: ends with {type(scoring).__name__}, which gives no score")
+    if not has_head:
+        raise ModelLoadError(f"{name}: is {named}, not a reranker")
+    if encoder.num_labels != 1:
+        raise ModelLoadError(f"{name}: has {encoder.num_labels} outputs; a reranker has one")
+    head = _head_of(transformer.model)
+    if stored is not None and head and not head & stored:
+        raise ModelLoadError(f"{name}: its weights lack {', '.join(sorted(head))}; not a reranker")
+
+
+def _head_of(model: PreTrainedModel) -> set[str]:
+    """The parameters that stand beside the encoder and are not tied to it."""
+    within = {id(parameter) for parameter in model.base_model.parameters()}
+    return {name for name, own in model.named_parameters() if id(own) not in within}
+
+
+def _padding_id(model: PreTrainedModel) -> int | None:
+    """The id that the model takes for padding, or None if it knows none.
+
+    The model's own and not the tokenizer's: by it a decoder tells where a text ends.
+    """
+    config = model.config.get_text_config()
+    pad = getattr(config, "pad_token_id", None)
+    # Some say -1 for none, which is no row of the embeddings.
+    return int(pad) if pad is not None and 0 <= pad < config.vocab_size else None
+
+
+def _limits(transformer: Transformer) -> list[int]:
+    """Longest pairs that the positions and sentence-transformers' own settings allow, in tokens.
+
+    The RoBERTa family starts counting after the padding id, so two of its 514 are unused.
+    """
+    model, given = transformer.model, transformer.processing_kwargs
+    config = model.config.get_text_config()
+    positions = int(getattr(config, "max_position_embeddings", 0)) or 2**31
+    offset = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", None)
+    settings = [given.get("text", {}), given.get("common", {}), given.get("chat_template", {})]
+    own = [int(found["max_length"]) for found in settings if found.get("max_length") is not None]
+    return [positions if offset is None else positions - int(offset) - 1, *own]

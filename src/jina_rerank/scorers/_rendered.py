@@ -1,0 +1,135 @@
+"""Pairs as sentence-transformers writes them: with a model's prompt, or in its chat template."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from ..encoders.tokenizer import Document, Query, TextTokenizer, TokenIds, TokenPair
+from ..errors import ScoringError
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+    from tokenizers import Tokenizer
+
+FILLERS = ("0", "1 2 3 4")
+"""Two documents that begin and end differently: what their pairs share is the template."""
+
+PAIRS_AT_ONCE = 64
+"""Pairs rendered while others wait for the tokenizer."""
+
+
+class RenderedPairs(TextTokenizer):
+    """Has sentence-transformers render and tokenize each pair whole, and cuts the document in it.
+
+    A template's last character and a document's first may be one token, so that neither the query
+    nor the document has ids of its own apart from the other.
+
+    Args:
+        encoder: Whose prompt and template it is.
+        tokenizer: The encoder's, a copy that nobody else has.
+
+    Raises:
+        ScoringError: The template cannot carry a query and a document.
+
+    Attributes:
+        special_tokens: Number of tokens of the template and the prompt.
+    """
+
+    def __init__(self, encoder: CrossEncoder, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self._encoder = encoder
+        # transformers' tokenizer sets truncation and padding at each call.
+        self._lock = Lock()
+        filler = FILLERS[0]
+        (whole,) = self._render([(filler, filler)])
+        (own,) = self.encode([filler])
+        self.special_tokens = max(0, len(whole) - 2 * len(own))
+
+    def documents(self, queries: Sequence[Query], documents: Sequence[str]) -> list[Document]:
+        """Tokenize documents, each to be read with the query of the same place.
+
+        Raises:
+            ScoringError: The template fails on one of them.
+        """
+        frames = {text: self._frame(text) for text in dict.fromkeys(q.text for q in queries)}
+        rendered = self._render([(q.text, d) for q, d in zip(queries, documents, strict=True)])
+        return [
+            frames[query.text].document(whole)
+            for query, whole in zip(queries, rendered, strict=True)
+        ]
+
+    def _frame(self, query: str) -> _Frame:
+        first, second = (pair.input_ids for pair in self._render([(query, f) for f in FILLERS]))
+        before = _shared(first, second)
+        after = min(_shared(first[::-1], second[::-1]), len(first) - before)
+        return _Frame(first[:before], first[len(first) - after :])
+
+    def _render(self, pairs: Sequence[tuple[str, str]]) -> list[TokenPair]:
+        rendered: list[TokenPair] = []
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            some = list(pairs[start : start + PAIRS_AT_ONCE])
+            try:
+                with self._lock:
+                    features = preprocess(self._encoder, some)
+            except Exception as error:  # whatever a template raises
+                raise ScoringError(f"the model's template fails: {error}") from error
+            ids = [array("i", row) for row in features["input_ids"]]
+            types = features.get("token_type_ids", [[0] * len(row) for row in ids])
+            rendered += [
+                TokenPair(row, array("i", own)) for row, own in zip(ids, types, strict=True)
+            ]
+        return rendered
+
+
+def preprocess(encoder: CrossEncoder, pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """The features of pairs with the encoder's own prompt and template, whole and not padded."""
+    whole = {"truncation": False, "padding": False}
+    prompt = encoder.prompts.get(encoder.default_prompt_name or "")
+    features = encoder.preprocess(
+        pairs,
+        prompt=prompt,
+        processing_kwargs={
+            "text": {**whole, "verbose": False},
+            "common": {"return_tensors": None},
+            # A bucket of its own, which goes before the others in a chat template.
+            "chat_template": whole if "message" in encoder.modalities else {},
+        },
+    )
+    return dict(features)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The tokens around every document of one query."""
+
+    before: TokenIds
+    after: TokenIds
+
+    def document(self, whole: TokenPair) -> Document:
+        """Find the document in its pair: what the frame does not account for."""
+        ids, types = whole.input_ids, whole.token_type_ids
+        start = _shared(ids, self.before)
+        end = len(ids) - min(_shared(ids[::-1], self.after[::-1]), len(ids) - start)
+        before = TokenPair(ids[:start], types[:start])
+        after = TokenPair(ids[end:], types[end:])
+        kind = types[start] if start < end else 0
+        around = len(before) + len(after)
+        return Document(ids[start:end], around, partial(_join, before, after, kind))
+
+
+def _join(before: TokenPair, after: TokenPair, kind: int, document: TokenIds) -> TokenPair:
+    return TokenPair(
+        before.input_ids + document + after.input_ids,
+        before.token_type_ids + array("i", [kind]) * len(document) + after.token_type_ids,
+    )
+
+
+def _shared(one: TokenIds, other: TokenIds) -> int:
+    """How many first tokens are the same."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
