@@ -76,17 +76,20 @@ def write_reranker(folder: Path, kind: str, **changes: object) -> PreTrainedMode
     return model.double().requires_grad_(False)
 
 
-def write_module_list(folder: Path, *, norm: bool = True, pooling: str = "cls") -> CrossEncoder:
+def write_module_list(
+    folder: Path, *, norm: bool = True, pooling: str = "cls", **changes: int
+) -> CrossEncoder:
     """Save a random reranker of Ettin's kind; gives sentence-transformers' model, in float64."""
     encoder = folder.with_name(f"{folder.name}-encoder")
     torch.manual_seed(0)
-    shape = {name: size for name, size in SHAPE.items() if name != "num_labels"}
-    model = transformers.ModernBertModel(transformers.ModernBertConfig(**shape, **MODERN))
+    shape = {**SHAPE, **MODERN, **changes}
+    del shape["num_labels"]
+    model = transformers.ModernBertModel(transformers.ModernBertConfig(**shape))
     model.save_pretrained(encoder)
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe_tokenizer(), pad_token="<pad>", model_max_length=8192
     ).save_pretrained(encoder)
-    hidden = SHAPE["hidden_size"]
+    hidden = changes.get("hidden_size", SHAPE["hidden_size"])
     head = [
         Pooling(hidden, pooling),
         Dense(hidden, hidden, activation_function=torch.nn.GELU()),
