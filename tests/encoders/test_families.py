@@ -208,6 +208,53 @@ def test_what_cannot_be_computed_exactly_is_refused_by_field(
         EncoderModel.from_pretrained(changed(tmp_path, kind, **fields))
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("bert", {"hidden_act": "silu"}),
+        ("bert", {"position_embedding_type": "relative_key"}),
+        ("bert", {"is_decoder": True}),
+        ("bert", {"model_type": "deberta-v2"}),
+        ("roberta", {"hidden_act": "gelu_new"}),
+        ("modernbert", {"hidden_activation": "silu"}),
+        ("modernbert", {"classifier_activation": "silu"}),
+        ("modernbert", {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}),
+    ],
+)
+def test_a_refused_checkpoint_that_another_engine_may_run_is_told_by_its_name(
+    tmp_path: Path, kind: str, fields: dict[str, object]
+) -> None:
+    with pytest.raises(ModelLoadError) as caught:
+        EncoderModel.from_pretrained(changed(tmp_path, kind, **fields))
+    assert str(caught.value).endswith(f"sentence-transformers may run it: cross-encoder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"architectures": ["BertModel"]},
+        {"id2label": {"0": "a", "1": "b"}},
+        {"num_hidden_layers": 0},
+        {"quantization": "int3"},
+    ],
+)
+def test_a_refused_checkpoint_that_no_engine_runs_is_told_no_other_name(tmp_path, fields) -> None:
+    with pytest.raises(ModelLoadError) as caught:
+        EncoderModel.from_pretrained(changed(tmp_path, "bert", **fields))
+    assert "cross-encoder:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pooling", ["weightedmean", "lasttoken"])
+def test_a_module_list_that_is_refused_is_told_by_its_folder(tmp_path, pooling: str) -> None:
+    """Not by that of the module whose config.json has the field."""
+    folder = tmp_path / "model"
+    write_module_list(folder)
+    path = folder / "1_Pooling" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pooling_mode": pooling}))
+    with pytest.raises(ModelLoadError, match=f"may run it: cross-encoder:{folder}$"):
+        EncoderModel.from_pretrained(folder)
+
+
 def test_fields_of_before_transformers_5_are_read(tmp_path: Path) -> None:
     original = write_reranker(tmp_path, "modernbert")
     old = {"layer_types": "absent", "rope_parameters": "absent", "global_attn_every_n_layers": 3}

@@ -98,6 +98,16 @@ def test_a_model_without_a_head_is_refused_and_gets_no_random_one(tmp_path: Path
         CrossEncoderScorer(tmp_path).warm_up()
 
 
+def test_positions_that_this_transformers_ignores_are_refused(tmp_path: Path) -> None:
+    """transformers 5 has no relative positions, loads such a checkpoint all the same, and warns."""
+    bert(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["position_embedding_type"] = "relative_key"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelLoadError, match="'relative_key', which this version of transformers"):
+        CrossEncoderScorer(tmp_path).warm_up()
+
+
 def test_a_jinabert_checkpoint_is_refused(tmp_path: Path) -> None:
     """transformers loads it as a plain BERT with a random feed-forward, and only warns."""
     write_checkpoint(tmp_path)

@@ -17,16 +17,18 @@ class ConfigFile:
 
     Args:
         path: The file.
+        checkpoint: The folder of the checkpoint that it belongs to; None for the file's own.
 
     Raises:
         ModelLoadError: It cannot be read, or is no JSON object.
 
     Attributes:
         path: As given.
+        checkpoint: The folder of the checkpoint.
         values: The fields.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, checkpoint: Path | None = None) -> None:
         try:
             values = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
@@ -34,11 +36,18 @@ class ConfigFile:
         if not isinstance(values, dict):
             raise ModelLoadError(f"{path}: is not a JSON object")
         self.path = path
+        self.checkpoint = path.parent if checkpoint is None else checkpoint
         self.values: Mapping[str, object] = values
 
     def refuse(self, problem: str) -> ModelLoadError:
         """Build the error that says what is wrong with the file."""
         return ModelLoadError(f"{self.path}: {problem}")
+
+    def not_native(self, problem: str) -> ModelLoadError:
+        """Build the error for what is in order and not computed here: it names what may run it."""
+        return self.refuse(
+            f"{problem}. sentence-transformers may run it: cross-encoder:{self.checkpoint}"
+        )
 
     def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
         """Read an integer.
@@ -83,14 +92,32 @@ class ConfigFile:
         """Read a field of which some values can be computed.
 
         Raises:
+            ModelLoadError: It has another one. The message names what may run it.
+        """
+        found = self._one_of(name, default, allowed)
+        if isinstance(found, str):
+            raise self.not_native(found)
+        return found[0]
+
+    def only(self, name: str, default: C, allowed: Sequence[C]) -> C:
+        """Read a field of which the other values are nowhere computed.
+
+        Raises:
             ModelLoadError: It has another one.
         """
+        found = self._one_of(name, default, allowed)
+        if isinstance(found, str):
+            raise self.refuse(found)
+        return found[0]
+
+    def _one_of(self, name: str, default: C, allowed: Sequence[C]) -> tuple[C] | str:
+        """The field's value, or what is wrong with it."""
         value = self._value(name, default)
         for one in allowed:
             if value == one:
-                return one
+                return (one,)
         known = ", ".join(repr(one) for one in allowed)
-        raise self.refuse(f"{name} must be one of {known}, not {value!r}")
+        return f"{name} must be one of {known}, not {value!r}"
 
     def heads(self, hidden_size: int) -> int:
         """Read the number of attention heads, which divides the hidden size.

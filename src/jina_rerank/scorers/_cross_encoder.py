@@ -142,6 +142,13 @@ def check_head(encoder: CrossEncoder, name: str, stored: Set[str] | None) -> Non
         raise ModelLoadError(f"{name}: is {named}, not a reranker")
     if encoder.num_labels != 1:
         raise ModelLoadError(f"{name}: has {encoder.num_labels} outputs; a reranker has one")
+    positions = getattr(transformer.model.config, "position_embedding_type", None)
+    computed = any("distance_embedding" in name for name, _ in transformer.model.named_parameters())
+    if str(positions).startswith("relative_key") and not computed:
+        raise ModelLoadError(
+            f"{name}: position_embedding_type is {positions!r}, which this version of transformers "
+            "ignores; install one before 5"
+        )
     head = _head_of(transformer.model)
     if stored is not None and head and not head & stored:
         raise ModelLoadError(f"{name}: its weights lack {', '.join(sorted(head))}; not a reranker")

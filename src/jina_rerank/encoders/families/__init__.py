@@ -74,14 +74,12 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     for family in FAMILIES:
         if family.reads(config, extras):
             found = family.describe(config, extras)
-            quantization = config.choice("quantization", None, [None, "int8_rows"])
+            quantization = config.only("quantization", None, [None, "int8_rows"])
             return Checkpoint(files, family, found.architecture, found.source, quantization)
     known = ", ".join(family.name for family in FAMILIES)
     kind = config.values.get("model_type")
-    folder = files.config.parent
-    raise ModelLoadError(
-        f"{files.config}: not a reranker of a family that runs natively ({known}): model_type is "
-        f"{kind!r}. sentence-transformers may run it: cross-encoder:{folder}"
+    raise config.not_native(
+        f"not a reranker of a family that runs natively ({known}): model_type is {kind!r}"
     )
 
 

@@ -117,11 +117,11 @@ def _theta(config: ConfigFile, kind: str) -> float:
     own = by_kind.get(kind) if isinstance(by_kind, Mapping) else None
     if not isinstance(own, Mapping):
         if config.values.get("rope_scaling") is not None:
-            raise config.refuse("rope_scaling is not computed; remove it or use cross-encoder:")
+            raise config.not_native("rope_scaling is not computed")
         return config.number(OLD_THETAS[kind], THETAS[kind])
     rope_type = own.get("rope_type", "default")
     if rope_type != "default":
-        raise config.refuse(f"rope_parameters: rope_type must be 'default', not {rope_type!r}")
+        raise config.not_native(f"rope_parameters: rope_type must be 'default', not {rope_type!r}")
     theta = own.get("rope_theta", THETAS[kind])
     if isinstance(theta, bool) or not isinstance(theta, int | float) or not theta > 0:
         raise config.refuse(f"rope_parameters: rope_theta must be positive, not {theta!r}")

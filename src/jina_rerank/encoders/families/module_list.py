@@ -43,10 +43,13 @@ def _describe(config: ConfigFile, extras: Extras) -> Description:
     kinds = [module.kind for module in modules]
     if kinds not in KINDS:
         found = ", ".join(kinds) or "nothing"
-        raise config.refuse(
+        problem = (
             f"is an encoder without a head, and modules.json names {found} beside it. A reranker "
             f"has {', '.join(KINDS[1])}, where LayerNorm may be missing"
         )
+        # A list that ends with something else gives vectors, and no score.
+        scores_elsewhere = kinds[-1:] == ["Dense"]
+        raise config.not_native(problem) if scores_elsewhere else config.refuse(problem)
     _, pooling, dense, *norms, scores = modules
     _check_scores(_config_of(scores, config))
     hidden = config.integer("hidden_size")
@@ -81,12 +84,12 @@ def _describe(config: ConfigFile, extras: Extras) -> Description:
 def _config_of(module: ModuleFiles, config: ConfigFile) -> ConfigFile:
     if module.config is None:
         raise config.refuse(f"{module.folder} of modules.json has no config.json")
-    return ConfigFile(module.config)
+    return ConfigFile(module.config, config.checkpoint)
 
 
 def _check_scores(config: ConfigFile) -> None:
     """See that the last dense layer gives one score and nothing else."""
-    config.choice("out_features", 0, [1])
+    config.only("out_features", 0, [1])
     config.choice("activation_function", IDENTITY, [IDENTITY])
     config.flag("bias", default=True)
     config.choice("use_residual", default=False, allowed=[False])
@@ -96,7 +99,7 @@ def _pooling(config: ConfigFile) -> Pooling:
     legacy = [LEGACY_POOLINGS.get(name, name) for name, value in config.values.items()
               if name.startswith("pooling_mode_") and value is True]  # fmt: skip
     if legacy and legacy[0] not in modernbert.POOLINGS:
-        raise config.refuse(f"{legacy[0]} is not computed")
+        raise config.not_native(f"{legacy[0]} is not computed")
     default = legacy[0] if len(legacy) == 1 else "mean"
     return modernbert.POOLINGS[config.choice("pooling_mode", default, list(modernbert.POOLINGS))]
 

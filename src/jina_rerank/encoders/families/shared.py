@@ -28,6 +28,21 @@ def check_classifier(config: ConfigFile, architecture: str) -> None:
         raise config.refuse(f"has {outputs} outputs; a reranker has one")
 
 
+def check_positions(config: ConfigFile) -> None:
+    """See that positions are told by a table of vectors, one for each.
+
+    Raises:
+        ModelLoadError: They are told in another way.
+    """
+    kind = config.values.get("position_embedding_type") or "absolute"
+    if kind != "absolute":
+        raise config.refuse(
+            f"position_embedding_type must be 'absolute', not {kind!r}. With transformers before "
+            f"5, which computes it, sentence-transformers may run it: "
+            f"cross-encoder:{config.checkpoint}"
+        )
+
+
 def shortest(positions: int, tokenizer_length: int | None) -> int:
     """Longest pair that both the position table and the tokenizer allow, in tokens."""
     return positions if tokenizer_length is None else min(positions, tokenizer_length)
