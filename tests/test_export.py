@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from families import write_reranker
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
@@ -36,6 +37,22 @@ def test_what_is_exported_scores_as_the_original(
     )
     expected = Reranker(LocalScorer(small_checkpoint, dtype="float32")).score(QUERY, DOCUMENTS)
     assert Reranker(OnnxScorer(folder)).score(QUERY, DOCUMENTS) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_an_export_of_another_family_scores_as_the_original(tmp_path: Path, family: str) -> None:
+    original, folder = tmp_path / "original", tmp_path / "new"
+    write_reranker(original, family)
+    (original / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 60}))
+    assert run(str(original), str(folder))[0] == 0
+    documents = [*DOCUMENTS, "paris coffee " * 90]
+    expected = Reranker(LocalScorer(original, dtype="float32")).rank(QUERY, documents)
+    found = Reranker(OnnxScorer(folder)).rank(QUERY, documents)
+    assert [hit.index for hit in found] == [hit.index for hit in expected]
+    assert [hit.logit for hit in found] == pytest.approx([hit.logit for hit in expected], abs=1e-4)
+    cut = [hit.truncated_tokens for hit in found]
+    assert cut == [hit.truncated_tokens for hit in expected]
+    assert any(cut), "the tokenizer's limit is exported too"
 
 
 def test_transformers_js_knows_the_type_of_a_model_of_ours(

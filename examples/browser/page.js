@@ -24,6 +24,18 @@ function show({ index, score, tokens, cut }) {
   return item;
 }
 
+/** The folders of models/ that hold an export, the smallest first. */
+async function listModels() {
+  const response = await fetch("models/");
+  const names = response.ok ? await response.json() : [];
+  $("model").replaceChildren(...names.map((name) => make("option", "", name)));
+  if (names.length === 0) $("status").textContent = "models/ holds no folder with a model.onnx.";
+}
+
+listModels().catch((error) => {
+  $("status").textContent = `The list of models cannot be read: ${error.message}`;
+});
+
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   documents = $("documents").value.split("\n").map((line) => line.trim()).filter(Boolean);

@@ -1,4 +1,4 @@
-// The embedded model of jina-rerank in a browser, by transformers.js: scores as Python's LocalScorer.
+// Models that jina-rerank has exported, in a browser, by transformers.js: scores as Python's LocalScorer.
 
 import {
   AutoModelForSequenceClassification,
@@ -26,29 +26,37 @@ export class Reranker {
   #template;
   #maxLength;
 
-  constructor(model, tokenizer, maxLength) {
+  constructor(model, tokenizer, template, maxLength) {
     this.#model = model;
     this.#tokenizer = tokenizer;
-    this.#template = readTemplate(tokenizer);
+    this.#template = template;
     this.#maxLength = maxLength;
   }
 
   /**
    * Load a folder that `jina-rerank export` has written, by its name in models/.
    *
-   * `maxLength` is the longest pair in tokens; what is longer is cut.
+   * `maxLength` is the longest pair in tokens; the model's own limit applies if it is lower. What is
+   * longer is cut.
    */
   static async load(folder, maxLength = 8192) {
-    // The export's config.json has a model_type that transformers.js knows: bert. Of a known model
-    // it uses nothing but the names of inputs and outputs; the architecture is in the graph.
+    // The export's config.json has a model_type that transformers.js knows. Of a known model it
+    // uses nothing but the names of inputs and outputs; the architecture is in the graph.
     const model = await AutoModelForSequenceClassification.from_pretrained(folder, {
       subfolder: "",
       dtype: "fp32", // the file's name: model.onnx, also where it holds 8-bit integers
       device: "wasm",
     });
-    // AutoTokenizer wants a tokenizer_config.json, in which there would be nothing to say.
-    const response = await fetch(`${env.localModelPath}${folder}/tokenizer.json`);
-    return new Reranker(model, new PreTrainedTokenizer(await response.json(), {}), maxLength);
+    // AutoTokenizer wants a tokenizer_config.json, which not every export has.
+    const rules = await readJson(folder, "tokenizer.json");
+    const tokenizer = new PreTrainedTokenizer(rules, {});
+    const template = readTemplate(tokenizer, rules.post_processor);
+    const [config, options] = await Promise.all([
+      readJson(folder, "config.json"),
+      readJson(folder, "tokenizer_config.json").catch(() => ({})),
+    ]);
+    const longest = Math.min(maxLength, longestPair(config, options));
+    return new Reranker(model, tokenizer, template, longest);
   }
 
   /**
@@ -95,30 +103,47 @@ export class Reranker {
   }
 }
 
+async function readJson(folder, name) {
+  const response = await fetch(`${env.localModelPath}${folder}/${name}`);
+  if (!response.ok) throw new Error(`models/${folder}/${name} cannot be read: ${response.status}`);
+  return response.json();
+}
+
+/** What the positions and the tokenizer allow, in tokens, as Python reads it. */
+function longestPair(config, options) {
+  // RoBERTa counts positions from behind the padding's; the rows up to there belong to no token.
+  const unused = /roberta$/.test(config.model_type) ? (config.pad_token_id ?? 1) + 1 : 0;
+  const positions = (config.max_position_embeddings ?? 8192) - unused;
+  return Math.min(positions, options.model_max_length ?? Infinity);
+}
+
 /**
  * The special tokens of a pair and its segments, read off an example.
  *
  * The tokenizer's own truncation would cut whichever text is longer. Python gives the query at most
  * half of the room and the document the rest, so the two are encoded apart here and joined.
  */
-function readTemplate(tokenizer) {
-  const ids = (text, options = {}) => tokenizer.encode(text, { add_special_tokens: false, ...options });
-  const [one] = ids("a");
-  const [other] = ids("b");
+function readTemplate(tokenizer, processor) {
+  const [one, other] = ["a", "b"].map((text) =>
+    tokenizer.encode(text, { add_special_tokens: false }));
   const { input_ids: pair, token_type_ids: types } = tokenizer("a", {
     text_pair: "b",
     return_tensor: false,
     return_token_type_ids: true,
   });
-  const query = pair.indexOf(one);
-  const document = pair.indexOf(other);
+  // RoBERTa's has no segments, though transformers.js numbers them.
+  const { processors = [processor] } = processor;
+  const segments = !processors.some(({ type }) => type === "RobertaProcessing");
+  const isAt = (ids) => (_, place) => ids.every((id, i) => pair[place + i] === id);
+  const query = pair.findIndex(isAt(one));
+  const document = pair.findLastIndex(isAt(other));
   return {
     before: pair.slice(0, query),
-    between: pair.slice(query + 1, document),
-    after: pair.slice(document + 1),
-    queryType: types[query],
-    documentType: types[document],
-    special: pair.length - 2,
+    between: pair.slice(query + one.length, document),
+    after: pair.slice(document + other.length),
+    queryType: segments ? types[query] : 0,
+    documentType: segments ? types[document] : 0,
+    special: pair.length - one.length - other.length,
   };
 }
 

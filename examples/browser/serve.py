@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import mimetypes
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -28,13 +29,26 @@ HEADERS = {
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files of this folder, and models from where they are.
+    """Files of this folder, models from where they are, and a list of the models at models/.
 
     Attributes:
         models: The folder of the exported models.
     """
 
     models: ClassVar[Path] = HERE / "models"
+
+    def do_GET(self) -> None:
+        """Answer with the names of the models, or with a file."""
+        if self.path != "/models/":
+            super().do_GET()
+            return
+        graphs = sorted(self.models.glob("*/model.onnx"), key=lambda path: path.stat().st_size)
+        names = json.dumps([graph.parent.name for graph in graphs]).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(names)))
+        self.end_headers()
+        self.wfile.write(names)
 
     def translate_path(self, path: str) -> str:
         """The file of a request; steps out of the folder have been dropped from it."""

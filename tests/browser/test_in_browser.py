@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from chromium import Visit
+from families import write_reranker
+from family_tokenizers import FAMILY_TOKENIZERS
 from tokenizers import Tokenizer
 
 from jina_rerank import LocalScorer, OnnxScorer, Reranker
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
 
 PAGE = Path(__file__).parents[2] / "examples" / "browser"
+FAMILIES = ["bert", "roberta", "modernbert"]
 RANKED = "!document.getElementById('rank').disabled"
 QUERY = "How should I store coffee beans?"
 DOCUMENTS = [
@@ -42,7 +45,7 @@ LONG = " ".join(f"{text} ({number})" for number in range(9) for text in DOCUMENT
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded model, exported as it is and as our trainer writes it."""
+    """The embedded model, exported as it is and as our trainer writes it, and other families."""
     if not (PAGE / "node_modules").is_dir():
         pytest.skip("needs transformers.js: make test-browser installs it")
     folder = tmp_path_factory.mktemp("models")
@@ -52,6 +55,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(JinaBert.from_pretrained(embedded), tokenizer, ours)
     export_onnx(ours, folder / "float32")
     export_onnx(None, folder / "int8", int8=True)
+    for family in FAMILIES:
+        checkpoint = tmp_path_factory.mktemp(family)
+        write_reranker(checkpoint, family, vocab_size=800)
+        FAMILY_TOKENIZERS[family](checkpoint)
+        export_onnx(checkpoint, folder / family)
     return folder
 
 
@@ -114,6 +122,30 @@ def test_scores_in_8_bits_are_those_of_the_same_file_in_python(
         assert item["score"] == pytest.approx(alone[int(item["index"])].score, abs=0.05)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_of_another_family_scores_as_in_python(
+    address: str, visit: Open, models: Path, family: str
+) -> None:
+    seen = visit(address, ready=RANKED)
+    documents = [*DOCUMENTS, LONG, " ".join([LONG] * 3)]
+    with Reranker(OnnxScorer(models / family)) as reranker:
+        expected = reranker.rank(QUERY, documents)
+    # BERT and RoBERTa have 512 positions, whatever the page allows.
+    assert (expected.usage.truncated_documents > 0) == (family != "modernbert")
+    assert len({round(hit.score, 3) for hit in expected}) > len(documents) // 2
+    assert_agree(rank(seen, family, QUERY, documents), expected, 1e-3)
+
+
+def test_the_page_lists_the_exported_folders_with_the_smallest_first(
+    address: str, visit: Open, models: Path
+) -> None:
+    seen = visit(address, ready="document.getElementById('model').length")
+    listed = seen.page.get_by_label("Model").locator("option").all_text_contents()
+    assert set(listed) == {"int8", "float32", *FAMILIES}
+    sizes = [(models / name / "model.onnx").stat().st_size for name in listed]
+    assert sizes == sorted(sizes)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_is_accessible_and_fits(address: str, visit: Open, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
@@ -126,9 +158,10 @@ def test_the_page_is_accessible_and_fits(address: str, visit: Open, theme: str) 
 
 def test_a_model_that_is_not_there_is_said(address: str, visit: Open, models: Path) -> None:
     moved = models / "gone"
+    seen = visit(address, ready="document.getElementById('model').length")
     (models / "int8").rename(moved)
     try:
-        seen = visit(address, ready=RANKED)
+        seen.page.get_by_label("Model").select_option("int8")
         seen.page.get_by_role("button", name="Rank").click()
         seen.until(f"{RANKED} && document.getElementById('status').textContent")
         assert "models/int8" in seen.say("status")

@@ -13,9 +13,14 @@ from jina_rerank.encoders import EncoderModel
 from jina_rerank.encoders.cpu import CpuEngine
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden" / "families"
+FAMILIES = sorted(path.parent.name for path in FOLDER.glob("*/golden.npz"))
 
 
-@pytest.mark.parametrize("family", ["bert", "xlm_roberta", "modernbert", "ettin"])
+def test_there_are_golden_files() -> None:
+    assert {"bert", "xlm_roberta", "modernbert", "ettin"} <= set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_those_of_the_golden_file(family: str) -> None:
     values = np.load(FOLDER / family / "golden.npz")
     model = EncoderModel.from_pretrained(FOLDER / family)

@@ -123,6 +123,13 @@ def test_a_tokenizer_with_more_words_than_the_model_is_a_scoring_error(tmp_path:
         Reranker(CrossEncoderScorer(tmp_path)).rank(QUERY, DOCUMENTS)
 
 
+def test_a_sentence_transformers_that_is_too_old_is_said(tmp_path: Path, monkeypatch) -> None:
+    bert(tmp_path)
+    monkeypatch.setattr("sentence_transformers.__version__", "5.4.1")
+    with pytest.raises(ConfigurationError, match=r"needs sentence-transformers 5\.5 or later, and"):
+        CrossEncoderScorer(tmp_path).warm_up()
+
+
 def test_weights_that_are_none_are_a_load_error(tmp_path: Path) -> None:
     bert(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"junk")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
-from ..errors import ModelLoadError
+from ..errors import ConfigurationError, ModelLoadError
 from ._pair_model import PairModel
 from ._torch import import_torch
 from .base import LongDocuments
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 OTHERS = "CrossEncoderScorer"
+OLDEST = (5, 5)
+"""Version of sentence-transformers that first takes settings of its templates for one call."""
 INSTALL_CROSS_ENCODER = 'pip install "jina-rerank[cross-encoder]"'
 
 
@@ -110,9 +112,14 @@ class CrossEncoderScorer(InProcessScorer):
     def _load_encoder(self, name: str, offline: bool) -> tuple[CrossEncoder, str]:
         try:
             import_torch()
-            from sentence_transformers import CrossEncoder
+            from sentence_transformers import CrossEncoder, __version__
         except ImportError as error:
             raise missing(error.name, OTHERS, INSTALL_CROSS_ENCODER) from error
+        if tuple(map(int, __version__.split(".")[:2])) < OLDEST:
+            raise ConfigurationError(
+                f"{OTHERS} needs sentence-transformers {'.'.join(map(str, OLDEST))} or later, and "
+                f"{__version__} is installed: {INSTALL_CROSS_ENCODER}"
+            )
         device = choose_device(self._device)
         encoder = CrossEncoder(
             name,

@@ -38,7 +38,7 @@ INSTALL_LOCAL = 'pip install "jina-rerank[local]"'
 class LocalScorer(InProcessScorer):
     """Scores with an encoder reranker: ours, Jina's v1, ms-marco-MiniLM, bge-reranker, Ettin's, ...
 
-    Its family is JinaBERT, BERT, XLM-RoBERTa, RoBERTa or ModernBERT; see `encoders.families`.
+    Its family is one of `encoders.families`; another is refused with the name that would run it.
 
     Building one is cheap; the model is loaded at the first call or by `warm_up`, once for all
     scorers in the process with the same model, dtype and device. No remote code is ever run.
