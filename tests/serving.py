@@ -129,7 +129,7 @@ class GatedModel:
 class GatedScorer(InProcessScorer):
     """Scores with a `GatedModel`."""
 
-    def __init__(self, gated: GatedModel, *, strict: bool = False) -> None:
+    def __init__(self, gated: GatedModel) -> None:
         super().__init__(
             "gated",
             source=None,
@@ -137,7 +137,7 @@ class GatedScorer(InProcessScorer):
             dtype="float32",
             device="cpu",
             max_length=512,
-            long_documents="error" if strict else "truncate",
+            long_documents="truncate",
         )
         self._gated = gated
 
@@ -150,8 +150,7 @@ class GatedScorer(InProcessScorer):
 
 def served(gated: GatedModel) -> list[ServedModel]:
     """The model as an engine takes it."""
-    strict = Reranker(GatedScorer(gated, strict=True))
-    return [ServedModel("gated", Reranker(GatedScorer(gated)), strict)]
+    return [ServedModel("gated", Reranker(GatedScorer(gated)))]
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -46,7 +46,7 @@ class RetrievalOrder:
 
     The scores fall evenly from 1 to above 0, so that the order survives whatever sorts by them
     later. They say nothing about relevance, so every answer is degraded and every document is
-    listed as unscored.
+    listed as unscored. No document is read, so a request's options have nothing to apply to.
     """
 
     @property

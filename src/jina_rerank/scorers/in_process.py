@@ -175,16 +175,6 @@ class InProcessScorer(ABC):
         model = await _wait(self._loading())
         return await asyncio.wrap_future(self._submit(model, requests, on_scored))
 
-    async def abeginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for, without blocking the event loop.
-
-        Args:
-            texts: Any.
-            tokens: How many, at least 1, without special tokens.
-        """
-        model = await _wait(self._loading())
-        return await asyncio.to_thread(model.tokenizer.beginnings, texts, tokens)
-
     def close(self) -> None:
         """Let go of the model; the last scorer to do so frees it. Idempotent."""
         self._closed = True

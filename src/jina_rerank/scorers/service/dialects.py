@@ -6,10 +6,11 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, InputError
+from ..base import ScoreRequest
 from .parts import PartScores
 from .wire import Reply
 
@@ -70,6 +71,31 @@ class Dialect(ABC):
         Raises:
             ContractError: It is not one.
         """
+
+    def parameters_for(self, request: ScoreRequest, own: Parameters) -> Parameters:
+        """What goes into the parts of a request: its options, and for the rest the scorer's own.
+
+        Args:
+            request: Whose options go first.
+            own: The scorer's.
+
+        Raises:
+            InputError: The service cannot be told one of the options.
+        """
+        if request.long_documents is not None:
+            if request.long_documents == "chunk" or "truncation" in self.unsupported:
+                raise self._cannot_tell(request, "long_documents")
+            own = replace(own, truncation=request.long_documents == "truncate")
+        if request.max_document_tokens is not None:
+            if "max_doc_length" in self.unsupported:
+                raise self._cannot_tell(request, "max_document_tokens")
+            own = replace(own, max_doc_length=request.max_document_tokens)
+        return own
+
+    def _cannot_tell(self, request: ScoreRequest, option: str) -> InputError:
+        value = getattr(request, option)
+        problem = f"{value!r} cannot be told to a {self.name!r} service; leave it out"
+        return InputError(f"{request.name}{option}", problem)
 
     def is_too_large(self, reply: Reply) -> bool:
         """Whether a reply means that fewer documents at a time might do."""

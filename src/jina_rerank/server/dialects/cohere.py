@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..._inputs import renamed_errors
 from ...ranking import Ranking
 from ..dialect import RankJob, guarded_router
 from ..engine import Engine
@@ -123,7 +124,10 @@ class Cohere:
             # All of them, since the warnings are about all.
             limit = asked.max_tokens_per_doc
             job = RankJob(asked.model, asked.query, asked.documents, max_document_tokens=limit)
-            ranking = await engine.rank(job, request)
+            with renamed_errors(
+                lambda name: "max_tokens_per_doc" if name == "max_document_tokens" else name
+            ):
+                ranking = await engine.rank(job, request)
             return _response(asked, ranking, request.state.request_id)
 
         return router

@@ -17,8 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from ..._inputs import renamed_errors
+from ...errors import InputError
 from ...ranking import Ranking
-from ..dialect import RankJob, guarded_router
+from ...scorers.base import LongDocuments
+from ..dialect import RankJob, guarded_router, long_documents_of
 from ..engine import Engine
 from ..refusals import (
     InternalFailure,
@@ -59,6 +62,18 @@ class RerankRequest(BaseModel):
     return_documents: bool | None = Field(None, description="True by default.")
     truncation: bool | None = Field(
         None, description="Whether texts that are too long are cut, true by default, or refused."
+    )
+    long_documents: LongDocuments | None = Field(
+        None,
+        description="What is done with documents that are too long, in more words than "
+        "`truncation` has: `truncate` reads their beginnings, `chunk` reads them in windows and "
+        "takes the best one's score, `error` refuses them.",
+    )
+    max_doc_length: int | None = Field(
+        None,
+        ge=1,
+        description="How many tokens of each document are read at most; by default as many as the "
+        "model reads.",
     )
 
 
@@ -171,9 +186,14 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
         _text(body.query),
         [_text(document) for document in body.documents],
         body.top_n,
-        body.truncation,
+        _long_documents(body),
+        body.max_doc_length,
     )
-    return _answer(await engine.rank(job, request), body)
+    names = {"max_document_tokens": "max_doc_length"}
+    if body.long_documents is None:
+        names["long_documents"] = "truncation"
+    with renamed_errors(lambda name: names.get(name, name)):
+        return _answer(await engine.rank(job, request), body)
 
 
 def refusal(refused: Refused, request: Request) -> JSONResponse:
@@ -205,6 +225,16 @@ def refusal(refused: Refused, request: Request) -> JSONResponse:
         body = {"detail": refused.message, "code": refused.code, "request_id": request_id}
     headers = {"www-authenticate": "Bearer"} if refused.status == 401 else None
     return JSONResponse(body, refused.status, headers)
+
+
+def _long_documents(body: RerankRequest) -> LongDocuments | None:
+    by_truncation = long_documents_of(body.truncation)
+    if body.long_documents is None or by_truncation is None:
+        return body.long_documents or by_truncation
+    # `truncation` is false or true, and false asks to refuse.
+    if (by_truncation == "error") != (body.long_documents == "error"):
+        raise InputError("truncation", "contradicts long_documents; send one of them")
+    return body.long_documents
 
 
 def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
