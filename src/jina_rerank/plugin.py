@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 from ._inputs import check_items, check_threshold, check_top_n, renamed_errors
+from ._installed import check_scorer_installed
 from ._numbers import plain_number
 from .embedded import Source
 from .errors import ConfigurationError, InputError
 from .reranker import Reranker
 from .scorers.base import LongDocuments
 from .scorers.device import Dtype
-from .scorers.installed import check_scorer_installed
-from .scorers.service.dialects import DialectName
+from .scorers.service.dialects import DialectName, key_variables
 from .scorers.service.secrets import KEY_VARIABLES, ApiKey
 from .spec import Spec, build_scorer, name_of_path, parse
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_installed",
     "check_threshold",
     "check_top_n",
+    "key_variables",
     "name_of_path",
     "needs_service",
     "plain_number",

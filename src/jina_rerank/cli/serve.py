@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ConfigurationError
+from .._installed import missing
 from .exits import exit_on_error
 from .naming import MODEL_NAMES
 
 if TYPE_CHECKING:
     from ..server import Settings
+
+INSTALL_SERVER = 'pip install "jina-rerank[server]"'
 
 
 def serve(  # noqa: PLR0917 - typer passes them by name
@@ -103,9 +105,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         try:
             from ..server import Settings
         except ImportError as error:
-            raise ConfigurationError(
-                f'serving needs {error.name}: pip install "jina-rerank[server]"'
-            ) from error
+            raise missing(error.name, "serving", INSTALL_SERVER) from error
         settings = Settings.read(flags, file=config)
         if show_settings:
             print(json.dumps(settings.shown(), indent=2))  # noqa: T201 - the output

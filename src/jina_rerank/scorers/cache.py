@@ -11,12 +11,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from .._installed import check_scorer_installed
 from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
 from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
-from .installed import check_scorer_installed
 from .service.parts import put_last
 
 _NUMBERS = struct.Struct("<ddiii")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .._installed import check_scorer_installed
 from .._numbers import check_seconds
 from ..errors import (
     ConfigurationError,
@@ -22,7 +23,6 @@ from ..errors import (
 )
 from ..ranking import Usage
 from .base import OnScored, Scorer, ScoreRequest, ScoreResponse
-from .installed import check_scorer_installed
 
 logger = logging.getLogger("jina_rerank.fallback")
 

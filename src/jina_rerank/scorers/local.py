@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._installed import check_installed, missing
 from ..embedded import EMBEDDED_MODEL, Source, embedded_model_folder, find_source
 from ..errors import ConfigurationError, ScoringError
 from ._pair_model import TOKENS_PER_BATCH, PairModel
@@ -17,7 +18,6 @@ from ._torch import import_torch
 from .base import LongDocuments
 from .device import Dtype, choose_device, choose_dtype
 from .in_process import InProcessScorer
-from .installed import check_installed, missing
 from .weights import Weights, find_weights
 
 if TYPE_CHECKING:

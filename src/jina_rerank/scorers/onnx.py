@@ -9,12 +9,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._installed import check_installed, missing
 from ..embedded import EMBEDDED_MODEL, Source, embedded_model_folder, find_source
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from .base import LongDocuments
 from .in_process import InProcessScorer
-from .installed import check_installed, missing
 from .weights import Weights, find_weights
 
 if TYPE_CHECKING:

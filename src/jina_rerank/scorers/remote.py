@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from .._numbers import check_count
 from ..errors import AuthenticationError, ConfigurationError
 from .service.address import endpoint
-from .service.dialects import Dialect, DialectName, Parameters, find_dialect
+from .service.dialects import Dialect, DialectName, Parameters, find_dialect, key_variables
 from .service.scorer import ServiceScorer
-from .service.secrets import KEY_VARIABLES, ApiKey, Secrets
+from .service.secrets import ApiKey, Secrets
 
 if TYPE_CHECKING:
     from .service.session import Session
@@ -89,7 +89,7 @@ class RemoteScorer(ServiceScorer):
         allow_partial: bool = False,
         http2: bool = False,
     ) -> None:
-        self._secrets = Secrets(api_key, headers, KEY_VARIABLES if dialect == "jina" else ())
+        self._secrets = Secrets(api_key, headers, key_variables(dialect))
         # Whatever is raised from here on, no key is among the locals of this frame, which error
         # trackers collect.
         del api_key, headers
@@ -106,8 +106,10 @@ class RemoteScorer(ServiceScorer):
             model = spoken.default_model
         if not isinstance(model, str | None) or model == "":
             raise ConfigurationError(f"model must be a name, not {model!r}")
-        if model is None and spoken.name == "cohere":
-            raise ConfigurationError("model is missing: Cohere has no default")
+        if model is None and spoken.needs_model:
+            raise ConfigurationError(
+                f"model is missing: the dialect {dialect!r} needs one and has no default"
+            )
         self._dialect = spoken
         self._parameters = _check_parameters(
             spoken, Parameters(model, max_doc_length, truncation, dict(extra_body or {}))

@@ -16,6 +16,7 @@ from typing import Any, Self
 from .._lines import read_text
 from .._numbers import check_count, check_seconds
 from ..errors import ConfigurationError, InputError
+from ..scorers.in_process import LEAST_MAX_LENGTH
 
 PREFIX = "JINA_RERANK_"
 
@@ -25,7 +26,7 @@ the error says."""
 
 CHECKS: Mapping[str, Check] = {
     "port": partial(check_count, least=0, most=2**16 - 1),
-    "max_length": partial(check_count, least=16),
+    "max_length": partial(check_count, least=LEAST_MAX_LENGTH),
     "max_body_bytes": check_count,
     "max_documents": check_count,
     "max_request_tokens": check_count,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 from ...errors import ConfigurationError, InputError
 from ..base import ScoreRequest
 from .parts import PartScores
+from .secrets import KEY_VARIABLES
 from .wire import Reply
 
 DialectName = Literal["jina", "cohere", "tei", "sagemaker"]
@@ -48,7 +49,9 @@ class Dialect(ABC):
         name: What it is called here.
         base_url: Where the service is unless said otherwise, or None.
         path: Of the endpoint, in segments.
+        key_variables: Environment variables where a key is looked for that was not given.
         default_model: The model to ask for, or None.
+        needs_model: Whether a request must name one.
         max_documents: The most documents in one request.
         unsupported: The names of the `Parameters` that the service cannot be told.
     """
@@ -56,7 +59,9 @@ class Dialect(ABC):
     name: ClassVar[DialectName]
     base_url: ClassVar[str | None] = None
     path: ClassVar[tuple[str, ...]]
+    key_variables: ClassVar[tuple[str, ...]] = ()
     default_model: ClassVar[str | None] = None
+    needs_model: ClassVar[bool] = False
     max_documents: ClassVar[int]
     unsupported: ClassVar[frozenset[str]] = frozenset()
 
@@ -113,7 +118,9 @@ class Jina(Dialect):
     name = "jina"
     base_url = "https://api.jina.ai"
     path = ("v1", "rerank")
+    key_variables = KEY_VARIABLES
     default_model = "jina-reranker-v3.5"
+    needs_model = True
     max_documents = 512  # the smallest figure that Jina has published for one request
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
@@ -144,6 +151,7 @@ class Cohere(Dialect):
     name = "cohere"
     base_url = "https://api.cohere.com"
     path = ("v2", "rerank")
+    needs_model = True
     max_documents = 1000  # "we recommend against sending more than 1,000 in a single request"
     unsupported = frozenset({"truncation"})
 
@@ -239,9 +247,15 @@ def find_dialect(name: str) -> Dialect:
     Raises:
         ConfigurationError: There is none.
     """
-    if name not in _DIALECTS:
+    if not isinstance(name, str) or name not in _DIALECTS:
         raise ConfigurationError(f"dialect must be one of {get_args(DialectName)}, not {name!r}")
     return _DIALECTS[name]
+
+
+def key_variables(dialect: str) -> tuple[str, ...]:
+    """Where a key for a dialect's services is looked for; nowhere if there is no such dialect."""
+    known = _DIALECTS.get(dialect) if isinstance(dialect, str) else None
+    return () if known is None else known.key_variables
 
 
 def read_json(body: bytes) -> object:
