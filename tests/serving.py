@@ -17,6 +17,7 @@ from typing import Any, Self
 from jina_rerank import Reranker
 from jina_rerank.encoders import PairTokenizer, TokenPair
 from jina_rerank.scorers._pair_model import PairModel
+from jina_rerank.scorers.base import ModelFacts
 from jina_rerank.scorers.in_process import InProcessScorer
 from jina_rerank.server import Engine, ServedModel, Settings
 from jina_rerank.server.run import Server
@@ -92,6 +93,7 @@ class GatedModel:
 
     max_length = 512
     weights = None
+    facts = ModelFacts(512, "float32")
     batch_tokens = 64
 
     def __init__(self, folder: Path) -> None:

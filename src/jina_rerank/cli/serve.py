@@ -27,6 +27,13 @@ def serve(  # noqa: PLR0917 - typer passes them by name
             help=f"{MODEL_NAMES}, or NAME= and one of these; several are served side by side.",
         ),
     ] = None,
+    any_model: Annotated[
+        bool | None,
+        typer.Option(
+            "--any-model/--served-models",
+            help="Answer with the first model where another name is asked for.",
+        ),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 0 takes any that is free.")] = None,
     unix_socket: Annotated[
@@ -85,6 +92,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
     """
     flags = {
         "models": model or None,
+        "any_model": any_model,
         "host": host,
         "port": port,
         "unix_socket": unix_socket,

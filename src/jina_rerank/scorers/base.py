@@ -115,6 +115,24 @@ class ScoreResponse:
     timings: Timings | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a loaded model is.
+
+    Attributes:
+        max_tokens: Longest pair that is read, in tokens.
+        dtype: What it computes in, such as `"bfloat16"`.
+        family: Its family, such as `"ModernBERT"`; None where another library knows.
+        window: How far a token sees to either side, in tokens, in layers where that is limited;
+            None where it sees everything, or where another library knows.
+    """
+
+    max_tokens: int
+    dtype: str
+    family: str | None = None
+    window: int | None = None
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """Scores documents against queries, on this machine or elsewhere.

@@ -12,7 +12,7 @@ from ..embedded import find_other_source
 from ..errors import ModelLoadError, ModelNotFoundError, ScoringError
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._torch import import_torch
-from .base import LongDocuments
+from .base import LongDocuments, ModelFacts
 from .device import Dtype, choose_device, choose_dtype
 from .in_process import InProcessScorer
 from .weights import Weights, find_weights
@@ -134,6 +134,8 @@ class _CrossEncoderPairs:
         self.max_length = min(int(tokenizer.model_max_length), _positions(encoder))
         self.device = device
         self.weights = weights
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.facts = ModelFacts(self.max_length, dtype)
         self.batch_tokens = TOKENS_PER_BATCH
         self._model = model
         _compute_head_in_float32(model)

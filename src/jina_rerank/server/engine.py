@@ -16,7 +16,8 @@ from .._inputs import check_request, check_top_n
 from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
-from ..scorers.base import ScoreRequest
+from ..scorers.base import ModelFacts, ScoreRequest
+from ..scorers.in_process import InProcessScorer
 from ..spec import parse, scorer_of, split_served
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
@@ -54,6 +55,12 @@ class ServedModel:
     reranker: Reranker
     runs_here: bool = True
 
+    @property
+    def facts(self) -> ModelFacts | None:
+        """What the model is; None before it is loaded, and where a service has it."""
+        scorer = self.reranker.scorer
+        return scorer.facts if isinstance(scorer, InProcessScorer) else None
+
 
 class Engine:
     """Ranks for all dialects.
@@ -71,6 +78,7 @@ class Engine:
     Attributes:
         settings: As given.
         models: The names that are served; the first is the default.
+        served: What they stand for, in the same order.
         queue: All requests that wait or are being answered.
         metrics: What is counted.
         failure: What kept a model from being loaded, or None.
@@ -81,6 +89,7 @@ class Engine:
     def __init__(self, settings: Settings, models: Sequence[ServedModel] | None = None) -> None:
         self.settings = settings
         served = find_models(settings) if models is None else models
+        self.served = tuple(served)
         self._models = {model.name: model for model in served}
         if len(self._models) != len(served):
             raise ConfigurationError("models: two have the same name")
@@ -249,7 +258,10 @@ class Engine:
     def _find(self, name: str | None) -> ServedModel:
         if self._closing:
             raise Draining("this process is about to end; send it again", retry_after=1.0)
-        found = self._models.get(self.models[0] if name is None else name)
+        default = self._models[self.models[0]]
+        found = default if name is None else self._models.get(name)
+        if found is None and self.settings.any_model:
+            return default
         if found is None:
             # Not the name itself: it may be anything, and this goes to the logs of others.
             raise UnknownModel(f"no such model here; there are: {', '.join(self.models)}")

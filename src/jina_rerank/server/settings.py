@@ -53,6 +53,8 @@ class Settings:
         unix_socket: A file to listen on instead, as a socket. Its permissions, 0660 less the
             umask, say who may connect. It is made at the start and removed at the end; the one of a
             process that was killed is replaced, and anything else that is there is refused.
+        any_model: Whether the first model answers for every name that is not served. Answers say
+            which model it was.
         root_path: The prefix under which a proxy offers the service, such as `/rerank`. The proxy
             may leave it in the paths or take it away.
         cors_origins: Origins of web pages that may ask, such as `https://page.example`; `*` is
@@ -80,6 +82,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     unix_socket: Path | None = None
+    any_model: bool = False
     root_path: str = ""
     cors_origins: tuple[str, ...] = ()
     key_file: Path | None = None

@@ -153,17 +153,22 @@ def _response(
         meta=CohereMeta(
             billed_units=CohereBilledUnits(search_units=units),
             tokens=None if tokens is None else CohereTokens(input_tokens=tokens),
-            warnings=_warnings(ranking) or None,
+            warnings=_warnings(ranking, asked.model) or None,
         ),
     )
 
 
-def _warnings(ranking: Ranking) -> list[str]:
+def _warnings(ranking: Ranking, model: str) -> list[str]:
     found = {
         "documents that were cut to what the model reads": ranking.usage.truncated_documents,
         "tokens that were cut off the query": ranking.usage.truncated_query_tokens,
     }
-    return [f"{what}: {count:,}" for what, count in found.items() if count]
+    warnings = [f"{what}: {count:,}" for what, count in found.items() if count]
+    if ranking.model != model:  # see Settings.any_model; the answer has no field for it
+        warnings.append(
+            f"the model that was asked for is not served here: {ranking.model} answered"
+        )
+    return warnings
 
 
 def _answer(refused: Refused, request: Request) -> Response:

@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...ranking import Ranking
 from ...scorers.base import LongDocuments
 from ..dialect import RankJob, guarded_router, long_documents_of
-from ..engine import Engine
+from ..engine import Engine, ServedModel
 from ..refusals import (
     InternalFailure,
     InvalidRequest,
@@ -103,13 +103,26 @@ class RerankResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that is served."""
+    """A model that is served, and what it can do. What is not known is null."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    context_length: int
+    context_length: int = Field(description="As `max_tokens`, or the service's limit.")
+    max_tokens: int | None = Field(
+        None, description="Longest pair of query and document that is read, once it is loaded."
+    )
+    family: str | None = Field(None, description="Of models that run natively.")
+    dtype: str | None = Field(None, description="What it computes in.")
+    window: int | None = Field(
+        None,
+        description="How many tokens a token sees to either side, in layers where that is limited.",
+    )
+    runs_here: bool = Field(description="False where another service computes it.")
+    answers_any_name: bool = Field(
+        description="Whether it answers requests for models that are not served."
+    )
 
 
 class Models(BaseModel):
@@ -158,15 +171,25 @@ class Jina:
             operation_id="jina_models",
         )
         async def models() -> Models:
-            length = engine.settings.max_length
-            return Models(
-                data=[
-                    Model(id=name, created=started, owned_by="jina-rerank", context_length=length)
-                    for name in engine.models
-                ]
-            )
+            return Models(data=[_describe(engine, model, started) for model in engine.served])
 
         return router
+
+
+def _describe(engine: Engine, model: ServedModel, started: int) -> Model:
+    facts = model.facts
+    return Model(
+        id=model.name,
+        created=started,
+        owned_by="jina-rerank",
+        context_length=engine.settings.max_length if facts is None else facts.max_tokens,
+        max_tokens=None if facts is None else facts.max_tokens,
+        family=None if facts is None else facts.family,
+        dtype=None if facts is None else facts.dtype,
+        window=None if facts is None else facts.window,
+        runs_here=model.runs_here,
+        answers_any_name=engine.settings.any_model and model is engine.served[0],
+    )
 
 
 async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) -> dict[str, Any]:
