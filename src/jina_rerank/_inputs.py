@@ -6,7 +6,7 @@ What passes here reaches the scorer unchanged: nothing is stripped, replaced or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import get_args
 
@@ -102,6 +102,31 @@ def check_request(
         long_documents=long_documents,
         max_document_tokens=max_document_tokens,
     )
+
+
+def text_of_fields(document: Mapping[str, object], fields: Sequence[str], argument: str) -> str:
+    """The text that stands for a document of several fields.
+
+    One field is its value. Several are lines `name: value`, in the order of `fields`. A field that
+    the document lacks, or has as null, is left out.
+
+    Args:
+        document: Its fields by name.
+        fields: The names of those that are read.
+        argument: What the caller calls the document.
+
+    Raises:
+        InputError: The document has none of the fields, or one that is no string.
+    """
+    found = {name: document[name] for name in fields if document.get(name) is not None}
+    if not found:
+        raise InputError(argument, f"has none of the fields {', '.join(map(repr, fields))}")
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise InputError(f"{argument}.{name}", f"must be a string, not {_type(value)}")
+    if len(fields) == 1:
+        return str(found[fields[0]])
+    return "\n".join(f"{name}: {value}" for name, value in found.items())
 
 
 def check_top_n(top_n: object, argument: str = "top_n") -> int | None:

@@ -1,5 +1,6 @@
 """The local scorer against the bare model, and its invariants."""
 
+import json
 import math
 import pickle
 from collections.abc import Hashable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import write_checkpoint
+from families import write_reranker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -20,6 +22,7 @@ from jina_rerank.encoders.flex import FlexEncoder
 from jina_rerank.encoders.gpu import GpuEngine
 from jina_rerank.scorers._pair_model import PairModel
 from jina_rerank.scorers._pairs import _sigmoid
+from jina_rerank.scorers.base import ModelFacts
 from jina_rerank.scorers.local import _EncoderPairs
 
 QUERY = "what is panda?"
@@ -227,7 +230,7 @@ def test_the_same_texts_tie_wherever_they_stand(dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "family", "window"), [("bert", "BERT", None), ("modernbert", "ModernBERT", 4)]
+    ("kind", "family", "window"), [("bert", "BERT", None), ("modernbert", "ModernBERT", 16)]
 )
 def test_what_a_model_is_can_be_told_once_it_is_loaded(
     tmp_path: Path, kind: str, family: str, window: int | None

@@ -80,7 +80,50 @@ def test_documents_come_back_as_they_were_sent(service: LiveService) -> None:
     documents = ["a bear", {"text": "coffee"}, {"text": "paris", "id": 7}]
     results = post(service, documents=documents).json()["results"]
     found = {result["index"]: result["document"] for result in results}
-    assert found == {0: "a bear", 1: {"text": "coffee"}, 2: {"text": "paris"}}
+    assert found == dict(enumerate(documents))
+
+
+@pytest.mark.parametrize(
+    ("fields", "texts"),
+    [
+        (["title"], ["Pandas", "Coffee", "a string"]),
+        (["body", "title"], ["body: a bear of china\ntitle: Pandas", "title: Coffee", "a string"]),
+        (["title", "year"], ["title: Pandas", "title: Coffee", "a string"]),
+    ],
+)
+def test_the_fields_of_documents_become_text_by_one_rule(
+    service: LiveService, plain: Reranker, fields: list[str], texts: list[str]
+) -> None:
+    documents = [
+        {"title": "Pandas", "body": "a bear of china", "tags": ["x", {"y": 1.5}], "_id": "7"},
+        {"title": "Coffee", "body": None, "text": "not read"},
+        "a string",
+    ]
+    results = post(service, documents=documents, rank_fields=fields).json()["results"]
+    expected = {hit.index: hit.score for hit in plain.rank(QUERY, texts)}
+    assert {r["index"]: r["relevance_score"] for r in results} == pytest.approx(expected, abs=1e-6)
+    assert {r["index"]: r["document"] for r in results} == dict(enumerate(documents))
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"documents": ["a", {"title": "b"}]}, "body -> documents -> 1"),
+        ({"documents": ["a", {"text": 7}]}, "body -> documents -> 1 -> text"),
+        ({"documents": [{"t": None}], "rank_fields": ["t", "u"]}, "body -> documents -> 0"),
+        ({"documents": [{"t": ["b"]}], "rank_fields": ["t"]}, "body -> documents -> 0 -> t"),
+        ({"documents": [{"t": " "}], "rank_fields": ["t"]}, "body -> documents"),
+        ({"rank_fields": []}, "body -> rank_fields"),
+        ({"rank_fields": "text"}, "body -> rank_fields"),
+        ({"rank_fields": [7]}, "body -> rank_fields -> 0"),
+    ],
+)
+def test_a_document_without_a_usable_field_is_named(
+    service: LiveService, body: dict, field: str
+) -> None:
+    reply = post(service, **body)
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["field"] == field
 
 
 @pytest.mark.parametrize(("asked", "there"), [(True, True), (None, True), (False, False)])

@@ -15,9 +15,9 @@ from .parts import PartScores
 from .secrets import KEY_VARIABLES
 from .wire import Reply
 
-DialectName = Literal["jina", "cohere", "tei", "sagemaker"]
+DialectName = Literal["jina", "cohere", "voyage", "tei", "sagemaker"]
 """`"jina"`: Jina's hosted API, its server for one's own machines, vLLM, infinity, Xinference,
-llama.cpp, LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's. `"tei"`:
+llama.cpp, LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's. `"voyage"`: Voyage's. `"tei"`:
 Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on SageMaker."""
 
 
@@ -172,6 +172,38 @@ class Cohere(Dialect):
         return PartScores(scores, _count(_part(_part(answer, "meta"), "tokens"), "input_tokens"))
 
 
+class Voyage(Dialect):
+    """`POST /v1/rerank` of Voyage AI.
+
+    `top_k` is not sent: all scores are wanted, and without it all are given.
+    """
+
+    name = "voyage"
+    base_url = "https://api.voyageai.com"
+    path = ("v1", "rerank")
+    key_variables = ("VOYAGE_API_KEY",)
+    needs_model = True
+    max_documents = 1000  # its own limit
+    unsupported = frozenset({"max_doc_length"})
+
+    def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
+        """The request; see `Dialect.body`."""
+        return {
+            "model": parameters.model,
+            "query": query,
+            "documents": documents,
+            "return_documents": False,
+            **_present({"truncation": parameters.truncation}),
+            **parameters.extra,
+        }
+
+    def read(self, answer: object, count: int) -> PartScores:
+        """The scores; see `Dialect.read`."""
+        answer = _mapping(answer, "the answer")
+        scores = _scores(answer.get("data"), "relevance_score", count)
+        return PartScores(scores, _count(_part(answer, "usage"), "total_tokens"))
+
+
 class Tei(Dialect):
     """`POST /rerank` (text-embeddings-inference 1.8). The answer is a bare list."""
 
@@ -238,7 +270,9 @@ class SageMaker(Dialect):
         return PartScores(scores, sum(tokens) if len(tokens) == len(counts) else None)
 
 
-_DIALECTS: dict[str, Dialect] = {d.name: d for d in (Jina(), Cohere(), Tei(), SageMaker())}
+_DIALECTS: dict[str, Dialect] = {
+    d.name: d for d in (Jina(), Cohere(), Voyage(), Tei(), SageMaker())
+}
 
 
 def find_dialect(name: str) -> Dialect:

@@ -3,7 +3,7 @@
 `/reranking` and `/v1/reranking` are llama.cpp's names of the same; `/rerank` is in tei.py.
 
 Its contract (hosted OpenAPI, version 2026.04.02): scores have eight decimals; a document comes back
-in the shape in which it was sent, a string as a string and an object as an object; what was not
+as it was sent, a string as a string and an object as an object; what was not
 asked for is left out and not null; usage holds `total_tokens` only.
 """
 
@@ -13,11 +13,11 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from ..._inputs import renamed_errors
+from ..._inputs import renamed_errors, text_of_fields
 from ...errors import InputError
 from ...ranking import Ranking
 from ...scorers.base import LongDocuments
@@ -29,6 +29,7 @@ from ..refusals import (
     Refused,
     TooLong,
     UnknownModel,
+    WrongField,
 )
 
 PATHS = {
@@ -42,6 +43,27 @@ DECIMALS = 8
 """Of a score, as in the hosted service's answers."""
 
 
+EXAMPLES: list[JsonValue] = [
+    {
+        "query": "How should I store coffee beans?",
+        "documents": ["Espresso wants a fine grind.", "Coffee beans keep best in a jar."],
+        "top_n": 1,
+    },
+    {
+        "query": "How should I store coffee beans?",
+        "documents": [{"title": "Storing", "body": "Coffee beans keep best in a jar.", "id": 7}],
+        "rank_fields": ["title", "body"],
+    },
+    {
+        "query": "How should I store coffee beans?",
+        "documents": ["A long document, of which each window is read."],
+        "long_documents": "chunk",
+        "max_doc_length": 4096,
+    },
+]
+"""Requests as OpenAPI shows them."""
+
+
 class Text(BaseModel):
     """A text in an object."""
 
@@ -50,14 +72,26 @@ class Text(BaseModel):
     text: str
 
 
+class Document(BaseModel):
+    """A document in an object: `text`, or the fields that `rank_fields` names."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
 class RerankRequest(BaseModel):
     """What is asked. Fields that are not known here are ignored."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": EXAMPLES})
 
     model: str | None = Field(None, description="A served model; the first one by default.")
     query: str | Text
-    documents: Annotated[list[str | Text], Field(min_length=1, fail_fast=True)]
+    documents: Annotated[list[str | Document], Field(min_length=1, fail_fast=True)]
+    rank_fields: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="The fields of documents in objects that are read; `text` by default. One is "
+        "read as it is, several as lines `name: value` in this order. A field that a document "
+        "lacks is left out; a document with none of them is refused.",
+    )
     top_n: int | None = Field(None, ge=1, description="How many to answer; all by default.")
     return_documents: bool | None = Field(None, description="True by default.")
     truncation: bool | None = Field(
@@ -90,7 +124,7 @@ class RerankResult(BaseModel):
 
     index: int
     relevance_score: float
-    document: str | Text | None = Field(None, description="In the shape in which it was sent.")
+    document: str | Document | None = Field(None, description="As it was sent.")
 
 
 class RerankResponse(BaseModel):
@@ -207,7 +241,7 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
     job = RankJob(
         body.model,
         _text(body.query),
-        [_text(document) for document in body.documents],
+        _texts(body),
         body.top_n,
         _long_documents(body),
         body.max_doc_length,
@@ -268,8 +302,8 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
             "relevance_score": round(hit.score, DECIMALS),
         }
         if body.return_documents is not False:
-            as_sent = isinstance(body.documents[hit.index], str)
-            result["document"] = hit.text if as_sent else {"text": hit.text}
+            sent = body.documents[hit.index]
+            result["document"] = sent if isinstance(sent, str) else sent.model_extra
         results.append(result)
     return {
         "model": ranking.model,
@@ -277,6 +311,25 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
         "usage": {"total_tokens": ranking.usage.tokens or 0},
         "results": results,
     }
+
+
+def _texts(body: RerankRequest) -> list[str]:
+    """What is read of each document."""
+    fields = body.rank_fields or ["text"]
+    texts = []
+    for i, document in enumerate(body.documents):
+        if isinstance(document, str):
+            texts.append(document)
+            continue
+        try:
+            texts.append(text_of_fields(document.model_extra or {}, fields, f"documents[{i}]"))
+        except InputError as error:
+            field = error.argument.removeprefix(f"documents[{i}]").removeprefix(".")
+            place: tuple[str | int, ...] = ("body", "documents", i)
+            if field:
+                place = (*place, field)
+            raise InvalidRequest([WrongField(place, error.problem, "value_error")]) from None
+    return texts
 
 
 def _text(value: str | Text) -> str:
