@@ -17,8 +17,9 @@ from .wire import Reply
 
 DialectName = Literal["jina", "cohere", "voyage", "tei", "sagemaker"]
 """`"jina"`: Jina's hosted API, its server for one's own machines, vLLM, infinity, Xinference,
-llama.cpp, LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's. `"voyage"`: Voyage's. `"tei"`:
-Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on SageMaker."""
+llama.cpp, LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's. `"voyage"`:
+Voyage's. `"tei"`: Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on
+SageMaker."""
 
 
 class ContractError(Exception):

@@ -1,7 +1,8 @@
-"""Voyage AI's dialect: `POST /voyage/v1/rerank`, as its SDK asks it with `base_url=".../voyage/v1"`.
+"""Voyage AI's dialect: `POST /voyage/v1/rerank`.
 
-Its own path, `/v1/rerank`, is that of Jina's dialect: hence the prefix. Differences to Voyage's
-service: `usage` counts the query once for each document; a model may be left out.
+Its SDK asks there with `base_url="http://host:8000/voyage/v1"`; its own path, `/v1/rerank`, is that
+of Jina's dialect. Differences to Voyage's service: `usage` counts the query once for each document;
+a model may be left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from ..dialect import RankJob, guarded_router, long_documents_of
 from ..engine import Engine
 from ..refusals import InvalidRequest, Refused, TooLong
 from ._errors import documented, error_response
-
 
 NAMES = {"long_documents": "truncation", "top_n": "top_k"}
 """What errors call the engine's options."""

@@ -64,7 +64,8 @@ class JinaRanker:
             refused.
         base_url: Where the service is, with or without the path of the endpoint; None for the
             hosted service of the dialect.
-        dialect: How the service is spoken to: `"jina"`, `"cohere"`, `"tei"` or `"sagemaker"`.
+        dialect: How the service is spoken to: `"jina"`, `"cohere"`, `"voyage"`, `"tei"` or
+            `"sagemaker"`.
         timeout: The deadline of a whole run in seconds, retries and waits included.
         max_retries: How often a request is sent again after a failure that may pass.
         device: None for the first CUDA device if there is one, otherwise the CPU.
