@@ -75,6 +75,12 @@ def serve(  # noqa: PLR0917 - typer passes them by name
     drain: Annotated[
         float | None, typer.Option(help="Seconds to go on accepting after SIGTERM.")
     ] = None,
+    idle_unload: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Free a model without requests after this long; 0 is never."
+        ),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A TOML file with these settings.")
@@ -107,6 +113,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "max_queued_tokens": max_queued_tokens,
         "deadline": deadline,
         "drain": drain,
+        "idle_unload": idle_unload,
         "log_level": log_level,
     }
     with exit_on_error():

@@ -189,10 +189,14 @@ class InProcessScorer(ABC):
         model = await _wait(self._loading())
         return await asyncio.wrap_future(self._submit(model, requests, on_scored))
 
+    def unload(self) -> None:
+        """Let go of the model until the next call, which loads it again. Idempotent."""
+        self._slot = None
+
     def close(self) -> None:
         """Let go of the model; the last scorer to do so frees it. Idempotent."""
         self._closed = True
-        self._slot = None
+        self.unload()
 
     async def aclose(self) -> None:
         """`close`; it never blocks."""

@@ -57,7 +57,9 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(engine.start())
+        watching = asyncio.create_task(engine.idle.watch())
         yield
+        watching.cancel()
         # A thread that is inside a foreign library when the interpreter ends takes it down.
         await asyncio.wait({warming}, timeout=LOADING)
         warming.cancel()

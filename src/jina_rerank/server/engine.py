@@ -21,6 +21,7 @@ from ..scorers.in_process import InProcessScorer
 from ..spec import parse, scorer_of, split_served
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
+from .idle import Idle
 from .keys import Keys
 from .metrics import Metrics
 from .pulse import Pulse
@@ -81,6 +82,7 @@ class Engine:
         served: What they stand for, in the same order.
         queue: All requests that wait or are being answered.
         metrics: What is counted.
+        idle: What frees models that nobody asks for.
         failure: What kept a model from being loaded, or None.
     """
 
@@ -99,6 +101,11 @@ class Engine:
         self.metrics = Metrics(self.queue)
         self._pulse = Pulse(
             [model.reranker for model in served if model.runs_here], settings.deadline
+        )
+        scorers = {model.name: model.reranker.scorer for model in served}
+        self.idle = Idle(
+            {name: own for name, own in scorers.items() if isinstance(own, InProcessScorer)},
+            settings.idle_unload,
         )
         self._warm = False
         self._draining = False
@@ -238,7 +245,11 @@ class Engine:
         documents = sum(len(one.documents) for one in checked)
         note = request.state
         note.model, note.documents, note.estimated_tokens = model.name, documents, tokens
-        with self.queue.place(tokens), traced(model.name, documents, top_n) as ranked:
+        with (
+            self.queue.place(tokens),
+            self.idle.using(model.name),
+            traced(model.name, documents, top_n) as ranked,
+        ):
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):

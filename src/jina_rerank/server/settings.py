@@ -33,6 +33,7 @@ CHECKS: Mapping[str, Check] = {
     "max_queued_tokens": check_count,
     "deadline": check_seconds,
     "drain": partial(check_seconds, allow_zero=True),
+    "idle_unload": partial(check_seconds, allow_zero=True),
 }
 """The settings that are numbers, and what each of them may be."""
 
@@ -71,6 +72,8 @@ class Settings:
         deadline: Longest time for one request, in seconds. Amazon SageMaker waits for 60.
         drain: How long to go on accepting after SIGTERM, in seconds: until those who balance the
             load have noticed.
+        idle_unload: After how many seconds without a request a model of this process is freed,
+            until the next request for it loads it again; 0 is never.
         log_level: The least that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`.
 
     Raises:
@@ -95,6 +98,7 @@ class Settings:
     max_queued_tokens: int = 500_000
     deadline: float = 55.0
     drain: float = 0.0
+    idle_unload: float = 0.0
     log_level: str = "info"
 
     def __post_init__(self) -> None:
