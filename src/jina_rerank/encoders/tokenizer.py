@@ -95,20 +95,34 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [array("i", encoding.ids) for encoding in encodings]
 
-    def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for.
+    def encode_first(self, texts: Sequence[str], tokens: int) -> list[TokenIds]:
+        """The first ids of each text, without special tokens.
 
         A character of several tokens is there as a whole or not at all. A text that is not blank
-        keeps its first visible token, even if more come before or with it.
+        keeps its first visible character, even if more tokens come before or with it.
 
         Args:
             texts: Any.
-            tokens: How many, at least 1, without special tokens.
+            tokens: How many, at least 1.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
-            text if len(encoding) <= tokens else _beginning(text, encoding.offsets, tokens)
+            array("i", encoding.ids[: _first(text, encoding.offsets, tokens)])
             for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """As much of each text as `encode_first` reads.
+
+        Args:
+            texts: Any.
+            tokens: How many, at least 1.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        kept = [_first(t, e.offsets, tokens) for t, e in zip(texts, encodings, strict=True)]
+        return [
+            text if count == len(encoding) else text[: encoding.offsets[count - 1][1]]
+            for text, encoding, count in zip(texts, encodings, kept, strict=True)
         ]
 
 
@@ -146,11 +160,25 @@ class PairTokenizer(TextTokenizer):
         except ModelLoadError as error:
             raise ModelLoadError(f"{path}: {error}") from None
 
-    def documents(self, queries: Sequence[Query], documents: Sequence[str]) -> list[Document]:
-        """Tokenize documents, each to be read with the query of the same place."""
+    def documents(
+        self, queries: Sequence[Query], documents: Sequence[str], limits: Sequence[int | None]
+    ) -> list[Document]:
+        """Tokenize documents, each to be read with the query of the same place.
+
+        Args:
+            queries: One for each document.
+            documents: Texts.
+            limits: How many first tokens of each to read; None for all.
+        """
+        found: dict[int, TokenIds] = {}
+        for limit in dict.fromkeys(limits):
+            places = [i for i, own in enumerate(limits) if own == limit]
+            texts = [documents[i] for i in places]
+            ids = self.encode(texts) if limit is None else self.encode_first(texts, limit)
+            found.update(zip(places, ids, strict=True))
         return [
-            Document(ids, self.special_tokens + len(query.ids), partial(self.pair, query.ids))
-            for query, ids in zip(queries, self.encode(documents), strict=True)
+            Document(found[i], self.special_tokens + len(query.ids), partial(self.pair, query.ids))
+            for i, query in enumerate(queries)
         ]
 
     def pair(self, query: TokenIds, document: TokenIds) -> TokenPair:
@@ -179,21 +207,22 @@ def open_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
 
 
-def _beginning(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> str:
-    """As much of a text as its first tokens stand for; see `PairTokenizer.beginnings`.
+def _first(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> int:
+    """How many of a text's tokens to keep; see `PairTokenizer.encode_first`.
 
     Args:
-        text: It has more tokens than that.
+        text: What was tokenized.
         offsets: The first and the last character of each token, the last one excluded. Tokens of
             one character's bytes all have that character's; those of blanks may be empty.
-        tokens: How many.
+        tokens: How many are wanted.
     """
+    if len(offsets) <= tokens:
+        return len(offsets)
     end = min(offsets[tokens - 1][1], offsets[tokens][0])
-    beginning = text[:end]
-    if beginning and not beginning.isspace():
-        return beginning
-    ends = (last for _, last in offsets[tokens - 1 :])
-    return next((text[:last] for last in ends if text[:last].strip()), beginning)
+    if not text[:end].strip():
+        ends = (last for _, last in offsets[tokens - 1 :])
+        end = next((last for last in ends if text[:last].strip()), end)
+    return next((i for i, (_, last) in enumerate(offsets) if last > end), len(offsets))
 
 
 def _find_template(tokenizer: Tokenizer) -> _Template:

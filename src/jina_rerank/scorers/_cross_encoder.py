@@ -16,6 +16,7 @@ from ..errors import ModelLoadError, ScoringError
 from ._float32 import score_in_float32
 from ._pair_model import TOKENS_PER_BATCH, PairReader
 from ._rendered import RenderedPairs, preprocess
+from .base import ModelFacts
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class CrossEncoderPairs:
         self.max_length = min(int(tokenizer.model_max_length), *_limits(transformer))
         self.device = device
         self.weights = weights
+        dtype = str(transformer.model.dtype).removeprefix("torch.")
+        self.facts = ModelFacts(self.max_length, dtype)
         self.batch_tokens = TOKENS_PER_BATCH
         self._encoder = encoder.eval()
         score_in_float32(encoder)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from .base import ModelFacts
 from .weights import Weights
 
 if TYPE_CHECKING:
+    from ..encoders.families import Checkpoint
     from ..encoders.tokenizer import Document, Query, TokenIds, TokenPair
 
 TOKENS_PER_BATCH = 4096
@@ -33,9 +35,29 @@ class PairReader(Protocol):
         """Of each text as much as its first tokens stand for."""
         ...
 
-    def documents(self, queries: Sequence[Query], documents: Sequence[str]) -> list[Document]:
-        """Tokenize documents, each to be read with the query of the same place."""
+    def documents(
+        self,
+        queries: Sequence[Query],
+        documents: Sequence[str],
+        limits: Sequence[int | None],
+    ) -> list[Document]:
+        """Tokenize documents, each to be read with the query of the same place.
+
+        Args:
+            queries: One for each document.
+            documents: Texts.
+            limits: How many first tokens of each to read; None for all.
+        """
         ...
+
+
+def facts_of(checkpoint: Checkpoint, dtype: str) -> ModelFacts:
+    """What a checkpoint of a family of ours is, computed in a dtype."""
+    architecture = checkpoint.architecture
+    limited = [window for window in architecture.windows if window is not None]
+    return ModelFacts(
+        architecture.max_length, dtype, checkpoint.family.name, min(limited, default=None)
+    )
 
 
 class PairModel(Protocol):
@@ -46,6 +68,7 @@ class PairModel(Protocol):
         max_length: Longest pair it reads, in tokens.
         device: Where it runs; its worker has the same name.
         weights: Which weights it was loaded from.
+        facts: What it is.
         batch_tokens: Most tokens that one call gives it at once, unless one pair alone has more;
             joined calls give it up to twice as many.
     """
@@ -56,6 +79,7 @@ class PairModel(Protocol):
     max_length: int
     device: str
     weights: Weights
+    facts: ModelFacts
     batch_tokens: int
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:

@@ -33,10 +33,21 @@ LEAST_ROOM = 8
 
 @dataclass(frozen=True, slots=True)
 class _Query:
+    """A request's query, tokenized.
+
+    Attributes:
+        kept: What is read of it.
+        truncated_tokens: How many tokens are not.
+        room: Tokens that are left for a document, by the usual number of special tokens.
+        max_length: Longest pair in tokens.
+        long_documents: What to do with a document that has more.
+    """
+
     kept: Query
     truncated_tokens: int
     room: int
     max_length: int
+    long_documents: LongDocuments
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,13 @@ def score_in_steps(
     requests together. How long a text is, is first taken from its characters, so that the texts
     need not be tokenized all at once; then, within a window, from its tokens.
 
-    `submitted` is when the call was made, by `time.perf_counter`.
+    Args:
+        model: What computes.
+        requests: All of them; their options go before `long_documents`.
+        max_length: Longest pair in tokens.
+        long_documents: For requests that say nothing of it.
+        on_scored: Told how far the call has come.
+        submitted: When the call was made, by `time.perf_counter`.
     """
     clock = _Clock(submitted)
     max_length = min(max_length, model.max_length)
@@ -84,11 +101,12 @@ def score_in_steps(
     if on_scored is not None:
         characters = [len(requests[r].documents[d]) for r, d in order]
         around = [max_length - queries[r].room for r, _ in order]
-        longest = None if long_documents == "chunk" else max_length
+        chunked = any(query.long_documents == "chunk" for query in queries)
+        longest = None if chunked else max_length
         progress = TokenProgress(on_scored, characters, around, longest)
 
     def tokenize(places: Sequence[tuple[int, int]]) -> _Window:
-        return _tokenize_documents(model.tokenizer, requests, queries, long_documents, places)
+        return _tokenize_documents(model.tokenizer, requests, queries, places)
 
     with closing(one_ahead(tokenize, _windows(requests, order))) as windows:
         for window in windows:
@@ -176,16 +194,17 @@ def _tokenize_queries(
         )
     queries = []
     for request, ids in zip(requests, tokenizer.encode([r.query for r in requests]), strict=True):
+        wanted = request.long_documents or long_documents
         text = request.query
         if len(ids) > share:
             problem = f"has {len(ids):,} tokens, and its share of {max_length:,} is {share:,}"
-            if long_documents == "error":
+            if wanted == "error":
                 raise InputError(f"{request.name}query", f"{problem}; shorten it")
             logger.warning("%squery %s: it is cut", request.name, problem)
             (text,) = tokenizer.beginnings([text], share)
         kept = ids[:share]
         cut, room = len(ids) - len(kept), available - len(kept)
-        queries.append(_Query(Query(text, kept), cut, room, max_length))
+        queries.append(_Query(Query(text, kept), cut, room, max_length, wanted))
     return queries
 
 
@@ -193,24 +212,25 @@ def _tokenize_documents(
     tokenizer: PairReader,
     requests: Sequence[ScoreRequest],
     queries: Sequence[_Query],
-    long_documents: LongDocuments,
     places: Sequence[tuple[int, int]],
 ) -> _Window:
     """The pairs of some documents; `places` are the numbers of their requests and their own."""
     texts = [requests[r].documents[d] for r, d in places]
-    found = tokenizer.documents([queries[r].kept for r, _ in places], texts)
+    limits = [requests[r].max_document_tokens for r, _ in places]
+    found = tokenizer.documents([queries[r].kept for r, _ in places], texts, limits)
     pairs: list[TokenPair] = []
     parts_of: list[range] = []
     rooms: list[int] = []
     for (r, d), document in zip(places, found, strict=True):
-        room = queries[r].max_length - document.around
-        if long_documents == "error" and len(document.ids) > room:
+        query = queries[r]
+        room = query.max_length - document.around
+        if query.long_documents == "error" and len(document.ids) > room:
             raise InputError(
                 f"{requests[r].name}documents[{d}]",
                 f"has {len(document.ids):,} tokens and {room:,} fit beside the query; "
                 'split it, or use long_documents="truncate" or "chunk"',
             )
-        parts = _cut(document.ids, room, long_documents)
+        parts = _cut(document.ids, room, query.long_documents)
         parts_of.append(range(len(pairs), len(pairs) + len(parts)))
         rooms.append(room)
         pairs += [document.pair(part) for part in parts]

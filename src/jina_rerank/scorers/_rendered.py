@@ -50,12 +50,23 @@ class RenderedPairs(TextTokenizer):
         (own,) = self.encode([filler])
         self.special_tokens = max(0, len(whole) - 2 * len(own))
 
-    def documents(self, queries: Sequence[Query], documents: Sequence[str]) -> list[Document]:
+    def documents(
+        self, queries: Sequence[Query], documents: Sequence[str], limits: Sequence[int | None]
+    ) -> list[Document]:
         """Tokenize documents, each to be read with the query of the same place.
+
+        Args:
+            queries: One for each document.
+            documents: Texts.
+            limits: How many first tokens of each to read; None for all.
 
         Raises:
             ScoringError: The template fails on one of them.
         """
+        documents = [
+            text if limit is None else self.beginnings([text], limit)[0]
+            for text, limit in zip(documents, limits, strict=True)
+        ]
         frames = {text: self._frame(text) for text in dict.fromkeys(q.text for q in queries)}
         rendered = self._render([(q.text, d) for q, d in zip(queries, documents, strict=True)])
         return [

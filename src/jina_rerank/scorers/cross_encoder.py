@@ -6,15 +6,15 @@ from collections.abc import Hashable
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from .._installed import check_installed, missing
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
-from ..errors import ConfigurationError, ModelLoadError
+from ..errors import ConfigurationError, ModelLoadError, ModelNotFoundError
 from ._pair_model import PairModel
 from ._torch import import_torch
 from .base import LongDocuments
 from .device import Dtype, choose_device, choose_dtype
 from .in_process import InProcessScorer
-from .installed import check_installed, missing
 from .weights import find_weights
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ class CrossEncoderScorer(InProcessScorer):
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self.model, self._revision)
         assert self._source is not None
-        encoder, device = load_model(self._load_encoder, self._source, self._revision)
+        try:
+            encoder, device = load_model(self._load_encoder, self._source, self._revision)
+        except ModelNotFoundError as error:
+            raise ModelNotFoundError(f"cross-encoder:{error}") from error
         # After, if they had to be downloaded.
         weights = weights or find_weights(self.model, self._revision)
         # Only now: it imports what `_load_encoder` has found to be installed.

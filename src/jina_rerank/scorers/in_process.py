@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +20,7 @@ from .._numbers import as_whole, shown
 from ..errors import ConfigurationError
 from ._pair_model import PairModel
 from ._pairs import score_in_steps
-from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse
+from .base import LongDocuments, ModelFacts, OnScored, ScoreRequest, ScoreResponse
 from .device import Dtype, check_device, check_dtype
 from .weights import Weights, find_weights
 from .worker import claim_process, worker_for
@@ -113,6 +114,19 @@ class InProcessScorer(ABC):
         )
 
     @property
+    def facts(self) -> ModelFacts | None:
+        """What the loaded model is, and None before it is loaded.
+
+        `max_tokens` is this scorer's, which may be lower than the model's own.
+        """
+        slot = self._slot
+        model = None if slot is None else slot.loaded
+        if model is None:
+            return None
+        most = min(self._max_length, model.max_length)
+        return replace(model.facts, max_tokens=most)
+
+    @property
     def listwise(self) -> bool:
         """False: each document is read by itself."""
         return False
@@ -175,20 +189,14 @@ class InProcessScorer(ABC):
         model = await _wait(self._loading())
         return await asyncio.wrap_future(self._submit(model, requests, on_scored))
 
-    async def abeginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for, without blocking the event loop.
-
-        Args:
-            texts: Any.
-            tokens: How many, at least 1, without special tokens.
-        """
-        model = await _wait(self._loading())
-        return await asyncio.to_thread(model.tokenizer.beginnings, texts, tokens)
+    def unload(self) -> None:
+        """Let go of the model until the next call, which loads it again. Idempotent."""
+        self._slot = None
 
     def close(self) -> None:
         """Let go of the model; the last scorer to do so frees it. Idempotent."""
         self._closed = True
-        self._slot = None
+        self.unload()
 
     async def aclose(self) -> None:
         """`close`; it never blocks."""
@@ -230,6 +238,13 @@ class _Slot:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._future: Future[PairModel] | None = None
+
+    @property
+    def loaded(self) -> PairModel | None:
+        """The model, if it is there."""
+        future = self._future
+        there = future is not None and future.done() and future.exception() is None
+        return future.result() if there and future is not None else None
 
     def loading(self, load: Callable[[], PairModel]) -> Future[PairModel]:
         with self._lock:
