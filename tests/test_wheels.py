@@ -8,9 +8,12 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import httpx
 import pytest
 from faults import FaultServer
 from judged import write_beir
+from serve_processes import is_ready, serving
+from serving import until
 
 ROOT = Path(__file__).parents[1]
 CODE = {
@@ -81,8 +84,6 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
         "local",
         "onnx",
         "ray",
-        "server",
-        "tracing",
         "transformers",
     }
     assert bring == expected, "most by way of local"
@@ -189,7 +190,7 @@ for scorer in {scorers}:
 @pytest.mark.parametrize(
     ("requirements", "scorers"),
     [
-        (["jina-rerank[onnx]"], "[OnnxScorer()]"),
+        (["jina-rerank[server,onnx]"], "[OnnxScorer(), None]"),
         (
             ["torch", "jina-rerank[local]"],
             "[LocalScorer(), LocalScorer(dtype='float32', max_length=64, long_documents='chunk')]",
@@ -203,10 +204,18 @@ def test_the_first_result_in_an_extras_own_environment_comes_without_a_warning(
     python = create_environment(tmp_path / "extra", wheels, *requirements)
     said = run(python, RANK.format(scorers=scorers))
     assert set(said.splitlines()) == {"1"}
-    if "torch" in requirements:
-        command = [str(python.with_name("jina-rerank")), "rank", "France?", "--top-n", "1"]
-        said = run_command(command, tmp_path, stdin="Berlin\nParis is in France.\n")
-        assert '"id": "-:2"' in said
+    command = [str(python.with_name("jina-rerank")), "rank", "France?", "--top-n", "1"]
+    said = run_command(command, tmp_path, stdin="Berlin\nParis is in France.\n")
+    assert '"id": "-:2"' in said
+    said = run_command([*command[:1], "models"], tmp_path)
+    assert '"name": "jina-rerank-mini"' in said
+    if "torch" not in requirements:
+        assert run(python, "import importlib.util as u; print(u.find_spec('torch'))") == "None"
+        body = {"query": "capital of France?", "documents": ["Berlin.", "Paris is in France."]}
+        with serving(python=python) as (_, url):
+            until(lambda: is_ready(url))
+            answer = httpx.post(f"{url}/v1/rerank", json=body, timeout=60).json()
+        assert answer["results"][0]["index"] == 1
 
 
 EVERYTHING = """

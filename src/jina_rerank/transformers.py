@@ -29,6 +29,7 @@ from .encoders.files import CONFIG, TOKENIZER, collect
 from .encoders.model import PackedForward
 from .encoders.tokenizer import open_tokenizer
 from .errors import ConfigurationError, InputError, ModelLoadError
+from .scorers.installed import install_command
 
 try:
     from transformers import (
@@ -43,7 +44,7 @@ try:
     from transformers.utils.hub import cached_file
 except ImportError as error:
     raise ConfigurationError(
-        f'{__name__} needs transformers 5.4: pip install "jina-rerank[transformers]"'
+        f"{__name__} needs transformers 5.4: {install_command('transformers')}"
     ) from error
 
 _HUB_OPTIONS = (

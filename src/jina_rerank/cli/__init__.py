@@ -2,6 +2,7 @@
 
 import sys
 
+from ..scorers.installed import install_command
 from .streams import standard_streams
 
 
@@ -14,6 +15,6 @@ def main() -> None:
         except ImportError as error:
             sys.exit(
                 f"jina-rerank: {error.name} is not installed; the command needs: "
-                'pip install "jina-rerank[local]"'
+                f"{install_command('local')}, or {install_command('onnx')}"
             )
         app()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .._lines import typed_text
-from ..errors import ConfigurationError
+from ..scorers.installed import missing
 from .exits import exit_on_error
 
 
@@ -32,8 +32,6 @@ def distill(
             from ..distillation.recipe import read_recipe
             from ..distillation.run import distill as run
         except ImportError as error:
-            raise ConfigurationError(
-                f'distilling needs {error.name}: pip install "jina-rerank[distill]"'
-            ) from error
+            raise missing(error.name, "distilling", "distill") from error
         model = run(read_recipe(recipe), output, until=until, progress=sys.stderr.isatty())
     print(typed_text(model))  # noqa: T201 - the output

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ConfigurationError
+from ..scorers.installed import is_installed, missing
 from .exits import exit_on_error
 from .naming import MODEL_NAMES
 
@@ -103,9 +103,9 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         try:
             from ..server import Settings
         except ImportError as error:
-            raise ConfigurationError(
-                f'serving needs {error.name}: pip install "jina-rerank[server]"'
-            ) from error
+            runs = is_installed("torch") or is_installed("onnxruntime")
+            extra = "server" if runs else "server,onnx"
+            raise missing(error.name, "serving", extra) from error
         settings = Settings.read(flags, file=config)
         if show_settings:
             print(json.dumps(settings.shown(), indent=2))  # noqa: T201 - the output

@@ -6,16 +6,15 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..scorers.installed import install_command
 
-INSTALL_EVAL = 'pip install "jina-rerank[eval]"'
 
-
-def import_extra(module: str, install: str = INSTALL_EVAL) -> Any:  # noqa: ANN401 - a module
+def import_extra(module: str, install: str | None = None) -> Any:  # noqa: ANN401 - a module
     """The module.
 
     Args:
         module: Its name.
-        install: The command that brings it.
+        install: The command that brings it; None is that of the extra `eval`.
 
     Raises:
         ConfigurationError: It is not installed; the message names the command.
@@ -23,6 +22,7 @@ def import_extra(module: str, install: str = INSTALL_EVAL) -> Any:  # noqa: ANN4
     try:
         return import_module(module)
     except ImportError as error:
+        command = install_command("eval") if install is None else install
         raise ConfigurationError(
-            f"evaluation needs {error.name or module}, which is not installed: {install}"
+            f"evaluation needs {error.name or module}, which is not installed: {command}"
         ) from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..encoders.families.jinabert import MODEL_TYPE
 from ..errors import ConfigurationError, InputError
+from ..scorers.installed import install_command
 from .files import EXTERNAL_DATA, OnnxFiles
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from .nodes import Float32, Int8Rows
 
-INSTALL_EXPORT = 'pip install "jina-rerank[export]"'
 
 _STAYS_FLOAT32 = re.compile(r"(mlp\.wo|layer\.\d+\.output\.dense|^classifier)\.weight$")
 """What goes into these has outliers that leave few of the 8 bits to the rest: with the first in
@@ -60,7 +60,7 @@ def export_onnx(
         from .graph import build_model
     except ImportError as error:
         raise ConfigurationError(
-            f"an export needs {error.name}, which is not installed: {INSTALL_EXPORT}"
+            f"an export needs {error.name}, which is not installed: {install_command('export')}"
         ) from error
     source = find_model(checkpoint_of(model))
     assert source.tokenizer is not None

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..encoders import TokenPair
 
 OTHERS = "CrossEncoderScorer"
-INSTALL_CROSS_ENCODER = 'pip install "jina-rerank[cross-encoder]"'
 
 
 class CrossEncoderScorer(InProcessScorer):
@@ -78,7 +77,7 @@ class CrossEncoderScorer(InProcessScorer):
         Raises:
             ConfigurationError: One that loading needs is not installed.
         """
-        check_installed(("torch", "sentence_transformers"), OTHERS, INSTALL_CROSS_ENCODER)
+        check_installed(("torch", "sentence_transformers"), OTHERS, "cross-encoder")
 
     def _load(self) -> PairModel:
         # Before they are read: weights that are written over meanwhile must not pass for these.
@@ -94,7 +93,7 @@ class CrossEncoderScorer(InProcessScorer):
             import_torch()
             from sentence_transformers import CrossEncoder
         except ImportError as error:
-            raise missing(error.name, OTHERS, INSTALL_CROSS_ENCODER) from error
+            raise missing(error.name, OTHERS, "cross-encoder") from error
         device = choose_device(self._device)
         encoder = CrossEncoder(
             name,

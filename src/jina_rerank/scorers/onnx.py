@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INSTALL_ONNX = 'pip install "jina-rerank[onnx]"'
-
 _FATAL = 4
 """The log level of ONNX Runtime at which it says nothing: what goes wrong is raised."""
 
@@ -89,7 +87,7 @@ class OnnxScorer(InProcessScorer):
         """
         embedded = self._source is None
         packages = ("onnx", "safetensors") if embedded else ()
-        check_installed(("onnxruntime", "tokenizers", *packages), "OnnxScorer", INSTALL_ONNX)
+        check_installed(("onnxruntime", "tokenizers", *packages), "OnnxScorer", "onnx")
         if embedded:
             embedded_model_folder()
 
@@ -106,7 +104,7 @@ class OnnxScorer(InProcessScorer):
 
                 from ..onnx.graph import build_model
         except ImportError as error:
-            raise missing(error.name, "OnnxScorer", INSTALL_ONNX) from error
+            raise missing(error.name, "OnnxScorer", "onnx") from error
         started = time.perf_counter()
         folder = embedded_model_folder() if embedded else Path(self.model).expanduser()
         files = OnnxFiles.in_folder(folder)

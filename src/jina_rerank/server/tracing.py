@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from ..errors import ConfigurationError
 from ..ranking import Ranking
+from ..scorers.installed import install_command
 
 try:
     from opentelemetry import propagate, trace
@@ -29,8 +30,6 @@ SCOPE = "jina_rerank.server"
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Where traces go, as OpenTelemetry's specification names it; without it they go nowhere."""
-
-INSTALL = 'pip install "jina-rerank[tracing]"'
 
 OnAnswered = Callable[[str, int], None]
 """Told the route and the status of an answer."""
@@ -140,7 +139,8 @@ def exported(environment: Mapping[str, str] | None = None) -> Iterator[None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise ConfigurationError(
-            f"{wanted[0]} asks for traces, and {error.name} is not installed: {INSTALL}"
+            f"{wanted[0]} asks for traces, and {error.name} is not installed: "
+            f"{install_command('tracing')}"
         ) from error
     name = environment.get("OTEL_SERVICE_NAME", "jina-rerank")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
