@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import FrameType
 from typing import Annotated
 
 import uvicorn
@@ -124,4 +125,14 @@ def run_http(server: MCPServer, listening: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server whose process ends with status 0 when it is told to end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End in order at the first signal, at once at the second."""
+        # Not as uvicorn does it, which raises the signal again at the end.
+        self.force_exit = self.should_exit
+        self.should_exit = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -49,22 +50,19 @@ def mcp(
         scorer = scorer_of(spec)
         check_scorer_installed(scorer)
         try:
-            from ..mcp import create_server
+            from ..mcp import PATH, create_server, run_http
         except ImportError as error:
             raise missing(error.name, "the Model Context Protocol", "mcp") from error
-        with Reranker(scorer) as reranker:
+        with _listen(port) if http else nullcontext() as listening, Reranker(scorer) as reranker:
             if spec.runs_here:
                 reranker.warm_up()
             server = create_server(reranker)
-            if not http:
+            if listening is None:
                 server.run("stdio")
                 return
-            from ..mcp import PATH, run_http
-
-            with _listen(port) as listening:
-                url = f"http://{HOST}:{listening.getsockname()[1]}{PATH}"
-                typer.echo(f"jina-rerank: listening on {url}", err=True)
-                run_http(server, listening)
+            url = f"http://{HOST}:{listening.getsockname()[1]}{PATH}"
+            typer.echo(f"jina-rerank: listening on {url}", err=True)
+            run_http(server, listening)
 
 
 def _listen(port: int) -> socket.socket:

@@ -33,6 +33,14 @@ def serve(  # noqa: PLR0917 - typer passes them by name
             metavar="PATH", help="Listen on this file, as a socket, instead of host and port."
         ),
     ] = None,
+    ssl_certfile: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A certificate in PEM: listen for HTTPS with it."),
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Its key in PEM, if it is in a file of its own."),
+    ] = None,
     root_path: Annotated[
         str | None, typer.Option(help="The prefix of paths at a proxy, such as /rerank.")
     ] = None,
@@ -86,6 +94,8 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "host": host,
         "port": port,
         "unix_socket": unix_socket,
+        "ssl_certfile": ssl_certfile,
+        "ssl_keyfile": ssl_keyfile,
         "root_path": root_path,
         "cors_origins": cors_origin or None,
         "key_file": key_file,
