@@ -97,3 +97,13 @@ def test_a_block_that_installs_torch_begins_with_the_one_without_cuda(page: Path
         for extras in re.findall(r"pip install .*jina-rerank\[([\w,-]+)\]", block["text"]):
             if not WITH_TORCH.isdisjoint(extras.split(",")):
                 assert block["text"].startswith(CPU_BUILD), block["text"]
+
+
+def test_llms_txt_lists_every_page_of_the_site_and_no_other() -> None:
+    text = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    title, blank, summary, *_ = text.splitlines()
+    assert title.startswith("# ")
+    assert blank == ""
+    assert summary.startswith("> ")
+    listed = re.findall(r"^- \[[^]]+\]\(https://\S+/main/docs/(\S+)\): \S", text, re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))

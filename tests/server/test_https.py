@@ -76,7 +76,7 @@ def test_the_service_speaks_https_and_no_http(
         answer = client.post(f"{url}/v1/rerank", json=BODY)
         assert answer.status_code == 200
         assert len(answer.json()["results"]) == 2
-        with pytest.raises(httpx.ConnectError, match="self.signed"):
+        with pytest.raises(httpx.ConnectError, match=r"self.signed"):
             httpx.get(f"{url}/ready")
         with pytest.raises(httpx.RemoteProtocolError):
             httpx.get(f"http{url.removeprefix('https')}/ready")

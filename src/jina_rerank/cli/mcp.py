@@ -13,7 +13,7 @@ from .._numbers import check_count
 from ..embedded import EMBEDDED_MODEL
 from ..errors import ConfigurationError
 from ..reranker import Reranker
-from ..scorers.installed import check_scorer_installed, missing
+from ..scorers.installed import check_installed, check_scorer_installed
 from ..spec import parse, scorer_of
 from .exits import exit_on_error
 from .naming import MODEL_NAMES
@@ -49,10 +49,9 @@ def mcp(
         spec = parse(model)
         scorer = scorer_of(spec)
         check_scorer_installed(scorer)
-        try:
-            from ..mcp import PATH, create_server, run_http
-        except ImportError as error:
-            raise missing(error.name, "the Model Context Protocol", "mcp") from error
+        check_installed(("mcp",), "the Model Context Protocol", "mcp")
+        from ..mcp import PATH, create_server, run_http
+
         with _listen(port) if http else nullcontext() as listening, Reranker(scorer) as reranker:
             if spec.runs_here:
                 reranker.warm_up()
