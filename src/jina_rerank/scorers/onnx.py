@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from os import PathLike, fspath
@@ -93,6 +94,9 @@ class OnnxScorer(InProcessScorer):
 
     def _load(self) -> PairModel:
         embedded = self._source is None
+        # Read when it is imported: otherwise it keeps an id of the machine in the user's cache and
+        # tells its maker of each session.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime  # noqa: F401 - a missing one is told before anything is read
 
