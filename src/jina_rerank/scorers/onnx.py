@@ -94,8 +94,8 @@ class OnnxScorer(InProcessScorer):
 
     def _load(self) -> PairModel:
         embedded = self._source is None
-        # Read when it is imported: otherwise it keeps an id of the machine in the user's cache and
-        # tells its maker of each session.
+        # Read when it is imported: otherwise it keeps an id of the machine, and events to send, in
+        # the user's cache.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime  # noqa: F401 - a missing one is told before anything is read
