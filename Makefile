@@ -94,7 +94,7 @@ $(VENV)/demo.done: $(VENV)/created $(MANIFESTS)
 $(VENV)/dev.done: $(VENV)/created $(MANIFESTS)
 	@echo "Setting up $(VENV): torch, the frameworks and the tools, once, some 2 GB on disk"
 	@$(PIP) torch
-	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,ray,sagemaker,server,tracing]' $(addprefix -e ,$(PLUGINS))
+	@$(PIP) --group dev -e models/mini -e '.[local,cross-encoder,distill,eval,mcp,ray,sagemaker,server,tracing]' $(addprefix -e ,$(PLUGINS))
 	@touch $@ $(VENV)/demo.done
 
 # Its packages have scripts that fetch what Node would need; browsers do not.

@@ -34,7 +34,7 @@ def run_shell(example: Example) -> None:
     command = example.parsed.strip()
     if command.startswith("pip install "):
         wheel_tests = (ROOT / "tests" / "test_wheels.py").read_text(encoding="utf-8")
-        for requirement in shlex.split(command)[2:]:
+        for requirement in requirements_of(command):
             name, _, extras = requirement.rstrip("]").partition("[")
             assert name in wheel_tests, f"no wheel test installs {name}"
             for extra in filter(None, extras.split(",")):
@@ -56,6 +56,14 @@ def run_shell(example: Example) -> None:
     )
     assert done.stdout.strip()
     example.namespace["printed"] = done.stdout
+
+
+def requirements_of(commands: str) -> Iterable[str]:
+    """What lines of `pip install` name, without the options."""
+    for line in commands.splitlines():
+        pip, install, *rest = shlex.split(line)
+        assert (pip, install) == ("pip", "install"), line
+        yield from rest[: rest.index("--index-url")] if "--index-url" in rest else rest
 
 
 SERVICE = "http://127.0.0.1:8765"

@@ -9,18 +9,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
-COMMAND = [sys.executable, "-m", "jina_rerank.cli", "serve"]
+COMMAND = ["-m", "jina_rerank.cli", "serve"]
 
 
 @contextmanager
-def serving(*options: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and where it listens."""
+def serving(
+    *options: str, python: str | Path = sys.executable, **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and where it listens; `python` may be another environment's."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1"} | variables
+    alone = [] if python == sys.executable else ["-I"]
     with subprocess.Popen(
-        [*COMMAND, "--port", "0", *options], stderr=subprocess.PIPE, text=True, env=environment
+        [python, *alone, *COMMAND, "--port", "0", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         try:
             assert process.stderr is not None
@@ -35,7 +42,7 @@ def serving(*options: str, **variables: str) -> Iterator[tuple[subprocess.Popen[
 
 def run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *options],
+        [sys.executable, *COMMAND, *options],
         check=False,
         capture_output=True,
         text=True,

@@ -263,7 +263,8 @@ def test_without_its_libraries_the_command_says_what_to_install() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.strip().endswith('pip install "jina-rerank[local]"')
+    assert 'pip install "jina-rerank[local]"' in done.stderr
+    assert done.stderr.strip().endswith('pip install "jina-rerank[onnx]"')
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from gotpl import Environment, TemplateError
 
 from jina_rerank.server import Engine, Settings, create_app
 from jina_rerank.server.run import GRACE
@@ -78,11 +80,125 @@ def test_the_ends_are_long_enough_for_the_longest_request() -> None:
     assert int(stop) >= longest
 
 
-@pytest.mark.parametrize("file", sorted(DEPLOY.iterdir()), ids=lambda file: file.name)
+def test_the_container_keeps_to_what_orchestrators_demand() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert text.count("\nFROM ") == 2, "what builds is not what runs"
+    assert re.search(r"^USER 10001$", text, re.MULTILINE)
+    assert "x86" not in "".join(re.findall(r"^[A-Z].*", text, re.MULTILINE))
+    (service,) = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"].values()
+    assert service["read_only"]
+    assert service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert float(service["stop_grace_period"].removesuffix("s")) >= Settings().deadline + GRACE
+    assert service["build"]["args"]["ENGINE"] in ENGINES
+
+
+CHART = DEPLOY / "helm" / "jina-rerank"
+ENGINES = {"onnx", "local"}
+
+
+def rendered(**values: Any) -> dict[str, dict[str, Any]]:
+    """The chart's manifests by kind.
+
+    Not by Helm, which no registry had: by Go's templates in Python, with those of Helm's functions
+    that the chart uses. A value that values.yaml does not have is an error.
+    """
+
+    def fail(message: str) -> str:
+        raise ValueError(message)
+
+    functions = {
+        "add": lambda *numbers: sum(map(int, numbers)),
+        "fail": fail,
+        "join": lambda comma, parts: comma.join(parts),
+        "quote": lambda value: json.dumps(str(value)),
+        "toJson": json.dumps,
+    }
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    known = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    for name, value in values.items():
+        known[name] = {**known[name], **value} if isinstance(value, dict) else value
+    context = {
+        "Values": known,
+        "Chart": {name.title(): value for name, value in chart.items()},
+        "Release": {"Name": "ranker"},
+    }
+    environment = Environment(functions=functions, missing_key="error")
+    found = {}
+    for file in sorted((CHART / "templates").iterdir()):
+        text = environment.from_string(file.read_text(encoding="utf-8")).render(context)
+        if (manifest := yaml.safe_load(text)) is not None:
+            found[manifest["kind"]] = manifest
+    return found
+
+
+KEYS = {"secret": "rerank-keys"}
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {"keys": KEYS},
+    {"keys": {"allowAnonymous": True}, "env": {"JINA_RERANK_MAX_DOCUMENTS": 100}},
+    {"keys": KEYS, "autoscaling": {"enabled": False}, "replicas": 3},
+    {"keys": KEYS, "podDisruptionBudget": {"enabled": False}, "models": ["a=mini", "b=mini"]},
+]
+
+
+def test_what_the_chart_renders_fits_kubernetes_schemas(tmp_path: Path) -> None:
+    file = tmp_path / "rendered.yaml"
+    manifests = [one for values in VARIANTS for one in rendered(**values).values()]
+    file.write_text(yaml.safe_dump_all(manifests))
+    run(BIN / "kubernetes-validate", "--strict", file)
+
+
+@pytest.mark.parametrize("values", VARIANTS)
+def test_the_charts_values_do_what_they_say(values: dict[str, Any]) -> None:
+    manifests = rendered(**values)
+    expected = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
+    for part, kind in (
+        ("autoscaling", "HorizontalPodAutoscaler"),
+        ("podDisruptionBudget", "PodDisruptionBudget"),
+    ):
+        if values.get(part) == {"enabled": False}:
+            expected.remove(kind)
+    assert set(manifests) == expected
+    spec = manifests["Deployment"]["spec"]
+    assert spec.get("replicas") == values.get("replicas")
+    (container,) = spec["template"]["spec"]["containers"]
+    settings = {one["name"]: one.get("value") for one in container["env"]}
+    assert Settings.read({}, {k: v for k, v in settings.items() if k.startswith("JINA_")})
+    assert settings["JINA_RERANK_MODELS"] == ",".join(values.get("models", ["jina-rerank-mini"]))
+    mounts = {one["name"] for one in container["volumeMounts"]}
+    assert mounts == {one["name"] for one in spec["template"]["spec"]["volumes"]}
+    assert ("keys" in mounts) == (values["keys"] == KEYS)
+
+
+def test_the_chart_says_the_same_as_the_manifest() -> None:
+    manifests = rendered(keys={"secret": "jina-rerank-keys"})
+    pod = manifests["Deployment"]["spec"]["template"]["spec"]
+    plain = deployment()
+    (ours,), (theirs,) = pod.pop("containers"), plain.pop("containers")
+    assert pod == plain
+    differ = {"env", "imagePullPolicy"}
+    assert {k: v for k, v in ours.items() if k not in differ} == {
+        k: v for k, v in theirs.items() if k not in differ
+    }
+
+
+def test_a_chart_without_keys_is_refused_before_a_pod_would_crash() -> None:
+    with pytest.raises((TemplateError, ValueError), match=r"keys\.secret names the secret"):
+        rendered()
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(file for file in DEPLOY.rglob("*") if file.is_file()),
+    ids=lambda file: str(file.relative_to(DEPLOY)),
+)
 def test_variables_and_extras_are_ours(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     known = {f"JINA_RERANK_{f.name.upper()}" for f in dataclasses.fields(Settings)}
     assert set(re.findall(r"JINA_RERANK_[A-Z_]+", text)) <= known
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for extras in re.findall(r"jina-rerank\[([a-z,]+)\]", text):
-        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    for extras in re.findall(r"jina-rerank\[([a-z$A-Z,-]+)\]", text):
+        named = extras.replace("$ENGINE", ",".join(sorted(ENGINES)))
+        assert set(named.split(",")) <= set(project["optional-dependencies"])

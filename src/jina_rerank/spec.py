@@ -8,14 +8,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
-from ._installed import is_installed
+from ._installed import install_command, is_installed
 from .embedded import EMBEDDED_MODEL, EMBEDDED_NAMES, Source, find_source
 from .errors import ConfigurationError
 from .scorers.base import LongDocuments, Scorer
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.device import Dtype
-from .scorers.local import INSTALL_LOCAL, LocalScorer
-from .scorers.onnx import INSTALL_ONNX, OnnxScorer
+from .scorers.local import LocalScorer
+from .scorers.onnx import OnnxScorer
 from .scorers.remote import RemoteScorer
 from .scorers.sagemaker import SageMakerScorer
 from .scorers.service.dialects import DialectName
@@ -305,7 +305,7 @@ def _engine_of_the_embedded() -> Kind:
         return "onnx"
     raise ConfigurationError(
         f"{EMBEDDED_MODEL} needs torch or ONNX Runtime, and neither is installed: "
-        f"{INSTALL_LOCAL}, or {INSTALL_ONNX}"
+        f"{install_command('local')}, or {install_command('onnx')}"
     )
 
 

@@ -43,9 +43,7 @@ try:
     from transformers.modeling_outputs import SequenceClassifierOutput
     from transformers.utils.hub import cached_file
 except ImportError as error:
-    raise missing(
-        "transformers 5.4", __name__, 'pip install "jina-rerank[transformers]"'
-    ) from error
+    raise missing("transformers 5.4", __name__, "transformers") from error
 
 _HUB_OPTIONS = (
     "cache_dir",

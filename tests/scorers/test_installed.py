@@ -3,9 +3,12 @@
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from jina_rerank import (
     CachedScorer,
@@ -19,7 +22,10 @@ from jina_rerank import (
     RetrievalOrder,
     SageMakerScorer,
 )
+from jina_rerank._installed import WITH_TORCH, install_command
 from jina_rerank.plugin import build_reranker, check_installed
+
+ROOT = Path(__file__).parents[2]
 
 
 def remote() -> RemoteScorer:
@@ -111,3 +117,37 @@ for use in (RemoteScorer("m", base_url="http://localhost", http2=True).warm_up, 
         assert re.fullmatch(r"2 .*needs [\w.]+, which is not installed: pip install \S+", line), (
             line
         )
+
+
+def test_torch_without_cuda_comes_first_where_an_extra_would_bring_the_other_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = 'pip install "jina-rerank[local]"'
+    assert install_command("local") == plain, "torch is installed here"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert install_command("local") == plain
+    monkeypatch.setattr(sys, "platform", "linux")
+    cpu = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+    assert install_command("local") == f"{cpu} && {plain}"
+    assert install_command("server,local").startswith(cpu)
+    assert install_command("server,onnx") == 'pip install "jina-rerank[server,onnx]"'
+    with pytest.raises(ConfigurationError) as caught:
+        check_installed(Reranker(LocalScorer()))
+    assert str(caught.value).endswith(f": {cpu} && {plain}")
+
+
+def test_the_extras_that_bring_torch_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {
+        name: [Requirement(one) for one in requirements]
+        for name, requirements in project["optional-dependencies"].items()
+    }
+
+    def names(extra: str) -> set[str]:
+        found = {requirement.name for requirement in extras[extra]}
+        parts = [part for one in extras[extra] if one.name == "jina-rerank" for part in one.extras]
+        return found.union(*map(names, parts))
+
+    assert {extra for extra in extras if "torch" in names(extra)} == WITH_TORCH
+    assert "typer" in names("onnx") & names("server") & names("local")

@@ -2,7 +2,7 @@
 
 import sys
 
-from .._installed import missing
+from .._installed import install_command
 from .streams import standard_streams
 
 
@@ -13,6 +13,8 @@ def main() -> None:
         try:
             from .app import app
         except ImportError as error:
-            problem = missing(error.name, "the command", 'pip install "jina-rerank[local]"')
-            sys.exit(f"jina-rerank: {problem}")
+            sys.exit(
+                f"jina-rerank: {error.name} is not installed; the command needs: "
+                f"{install_command('local')}, or {install_command('onnx')}"
+            )
         app()

@@ -12,8 +12,6 @@ from .._installed import missing
 from .._lines import typed_text
 from .exits import exit_on_error
 
-INSTALL_DISTILL = 'pip install "jina-rerank[distill]"'
-
 
 def distill(
     recipe: Annotated[Path, typer.Argument(help="A TOML file; see the documentation.")],
@@ -34,6 +32,6 @@ def distill(
             from ..distillation.recipe import read_recipe
             from ..distillation.run import distill as run
         except ImportError as error:
-            raise missing(error.name, "distilling", INSTALL_DISTILL) from error
+            raise missing(error.name, "distilling", "distill") from error
         model = run(read_recipe(recipe), output, until=until, progress=sys.stderr.isatty())
     print(typed_text(model))  # noqa: T201 - the output

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .._installed import missing
+from .._installed import is_installed, missing
 from .exits import exit_on_error
 from .naming import MODEL_NAMES
 
 if TYPE_CHECKING:
     from ..server import Settings
-
-INSTALL_SERVER = 'pip install "jina-rerank[server]"'
 
 
 def serve(  # noqa: PLR0917 - typer passes them by name
@@ -41,6 +39,14 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         typer.Option(
             metavar="PATH", help="Listen on this file, as a socket, instead of host and port."
         ),
+    ] = None,
+    ssl_certfile: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A certificate in PEM: listen for HTTPS with it."),
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Its key in PEM, if it is in a file of its own."),
     ] = None,
     root_path: Annotated[
         str | None, typer.Option(help="The prefix of paths at a proxy, such as /rerank.")
@@ -102,6 +108,8 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "host": host,
         "port": port,
         "unix_socket": unix_socket,
+        "ssl_certfile": ssl_certfile,
+        "ssl_keyfile": ssl_keyfile,
         "root_path": root_path,
         "cors_origins": cors_origin or None,
         "key_file": key_file,
@@ -120,7 +128,9 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         try:
             from ..server import Settings
         except ImportError as error:
-            raise missing(error.name, "serving", INSTALL_SERVER) from error
+            runs = is_installed("torch") or is_installed("onnxruntime")
+            extra = "server" if runs else "server,onnx"
+            raise missing(error.name, "serving", extra) from error
         settings = Settings.read(flags, file=config)
         if show_settings:
             print(json.dumps(settings.shown(), indent=2))  # noqa: T201 - the output

@@ -11,6 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from .._installed import is_installed
 from ..embedded import EMBEDDED_MODEL
 from ..errors import ConfigurationError, ModelLoadError
 from ..ranking import Ranking
@@ -47,9 +48,17 @@ class UsableModel:
 
 
 def usable_offline() -> list[UsableModel]:
-    """The embedded model, if installed, and every model in the hub's cache that its name loads."""
+    """The embedded model, if installed, and every model in the hub's cache that its name loads.
+
+    Without torch there is the embedded model, and without ONNX Runtime either, none.
+    """
+    names: list[str] = []
+    if is_installed("torch"):
+        names = [EMBEDDED_MODEL, *_cached_names()]
+    elif is_installed("onnxruntime"):
+        names = [EMBEDDED_MODEL]
     found = []
-    for name in (EMBEDDED_MODEL, *_cached_names()):
+    for name in names:
         # Another kind of model, not wholly downloaded, or at a revision that has to be named.
         with suppress(ConfigurationError, ModelLoadError):
             found.append(_describe(name, find_model(name, local_files_only=True)))

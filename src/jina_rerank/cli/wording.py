@@ -30,6 +30,8 @@ _FLAGS = {
     "queries": "--queries",
     "revision": "--revision",
     "root_path": "--root-path",
+    "ssl_certfile": "--ssl-certfile",
+    "ssl_keyfile": "--ssl-keyfile",
     "suite": "--suite",
     "threshold": "--threshold",
     "top_n": "--top-n",

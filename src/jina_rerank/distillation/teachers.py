@@ -19,7 +19,6 @@ from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
 Question = tuple[str, Sequence[str]]
 """A query and passages."""
 
-INSTALL_DISTILL = 'pip install "jina-rerank[distill]"'
 
 WINDOW_WORDS = 180
 """Words that an embedding model reads at a time: about the 256 tokens that small ones were
@@ -142,7 +141,7 @@ class EmbeddingTeacher:
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:
-            model = load_encoder(self._name, dtype=self._dtype, install=INSTALL_DISTILL)
+            model = load_encoder(self._name, dtype=self._dtype, extra="distill")
             self._encoder = Encoder(model, self._name, batch_size=64)
         return self._encoder
 

@@ -202,8 +202,7 @@ def _on_hub(
     try:
         from .hub import HubModel
     except ImportError as error:
-        install = 'pip install "jina-rerank[local]"'
-        raise missing(error.name, f"{name}: a model of the hub", install) from error
+        raise missing(error.name, f"{name}: a model of the hub", "local") from error
     model = HubModel(name, revision)
     with model.explained_errors():
         try:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from .._installed import missing
-
-INSTALL_EVAL = 'pip install "jina-rerank[eval]"'
+from .._installed import install_command, missing_package
 
 
-def import_extra(module: str, install: str = INSTALL_EVAL) -> Any:  # noqa: ANN401 - a module
+def import_extra(module: str, install: str | None = None) -> Any:  # noqa: ANN401 - a module
     """The module.
 
     Args:
         module: Its name.
-        install: The command that brings it.
+        install: The command that brings it; None is that of the extra `eval`.
 
     Raises:
         ConfigurationError: It is not installed; the message names the command.
@@ -23,4 +21,5 @@ def import_extra(module: str, install: str = INSTALL_EVAL) -> Any:  # noqa: ANN4
     try:
         return import_module(module)
     except ImportError as error:
-        raise missing(error.name or module, "evaluation", install) from error
+        command = install_command("eval") if install is None else install
+        raise missing_package(error.name or module, "evaluation", command) from error

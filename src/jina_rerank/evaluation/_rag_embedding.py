@@ -8,7 +8,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from .encoder import load_encoder
-from .rag import INSTALL_RAG
+from .rag import EXTRA
 
 
 class SentenceTransformerEmbedding(BaseEmbedding):
@@ -32,7 +32,7 @@ class SentenceTransformerEmbedding(BaseEmbedding):
             ModelLoadError: It cannot be loaded.
         """
         embedding = cls(model_name=model)
-        embedding._encoder = load_encoder(model, install=INSTALL_RAG)
+        embedding._encoder = load_encoder(model, extra=EXTRA)
         return embedding
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._installed import install_command
 from .._quiet import quiet
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
@@ -18,21 +19,19 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-INSTALL_ENCODERS = 'pip install "jina-rerank[cross-encoder]"'
-
 KEPT = 100_000
 """How many vectors are kept: 150 MB of them at 384 dimensions."""
 
 
 def load_encoder(
-    model: str, *, dtype: torch.dtype | None = None, install: str = INSTALL_ENCODERS
+    model: str, *, dtype: torch.dtype | None = None, extra: str = "cross-encoder"
 ) -> Any:  # noqa: ANN401 - a SentenceTransformer
     """The model, on the GPU if there is one. Remote code is never run.
 
     Args:
         model: A folder or a hub id.
         dtype: What to compute in; None for what the checkpoint says.
-        install: The command that brings what is missing.
+        extra: The extra that brings what is missing.
 
     Raises:
         ConfigurationError: sentence-transformers is missing, or the name is blank or the embedded
@@ -42,7 +41,7 @@ def load_encoder(
     source = find_other_source(model)
 
     def load(name: str, offline: bool) -> Any:  # noqa: ANN401 - as above
-        library = import_extra("sentence_transformers", install)
+        library = import_extra("sentence_transformers", install_command(extra))
         with quiet():
             return library.SentenceTransformer(
                 name,

@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .._inputs import check_positive
+from .._installed import install_command
 from .._lines import read_text, typed_text
 from .._numbers import as_whole, shown
 from ..errors import ConfigurationError, InputError
@@ -36,7 +37,7 @@ HIT_RATE, MRR = "hit_rate", "mrr"
 RAG_MEASURES = (HIT_RATE, MRR)
 """In LlamaIndex's words. MRR is cut where the passages are: at `top_n`."""
 
-INSTALL_RAG = 'pip install "jina-rerank[eval-rag]"'
+EXTRA = "eval-rag"
 TEXTS = (".txt", ".md", ".rst")
 _CHUNK_TOKENS = 512
 
@@ -186,9 +187,9 @@ def _between(texts: list[str], contexts: Sequence[str]) -> list[str]:
     ]
     if not left:
         return []
-    splitter = import_extra("llama_index.core.node_parser", INSTALL_RAG).SentenceSplitter(
-        chunk_size=_CHUNK_TOKENS, chunk_overlap=0
-    )
+    splitter = import_extra(
+        "llama_index.core.node_parser", install_command(EXTRA)
+    ).SentenceSplitter(chunk_size=_CHUNK_TOKENS, chunk_overlap=0)
     return [chunk for gap in left for chunk in splitter.split_text(gap)]
 
 
@@ -257,7 +258,7 @@ async def aevaluate_rag(
     top_n = kept
     if not embeddings:
         raise ConfigurationError("embeddings is empty; name at least one embedding model")
-    plugin = import_extra("llama_index.postprocessor.jina_rerank", INSTALL_RAG)
+    plugin = import_extra("llama_index.postprocessor.jina_rerank", install_command(EXTRA))
     contestants: dict[str | None, BaseNodePostprocessor | None] = {None: None}
     for name, reranker in rerankers.items():
         reranker.warm_up()
@@ -284,7 +285,7 @@ def load_embedding(model: str) -> BaseEmbedding:
         ConfigurationError: A library is missing; the message names the command.
         ModelLoadError: The model cannot be loaded.
     """
-    import_extra("llama_index.core", INSTALL_RAG)
+    import_extra("llama_index.core", install_command(EXTRA))
     from ._rag_embedding import SentenceTransformerEmbedding
 
     return SentenceTransformerEmbedding.load(model)
@@ -337,8 +338,8 @@ class _VectorStore:
         from llama_index.core import VectorStoreIndex
         from llama_index.core.schema import TextNode
 
-        qdrant = import_extra("qdrant_client", INSTALL_RAG)
-        store = import_extra("llama_index.vector_stores.qdrant", INSTALL_RAG)
+        qdrant = import_extra("qdrant_client", install_command(EXTRA))
+        store = import_extra("llama_index.vector_stores.qdrant", install_command(EXTRA))
         self._client = qdrant.AsyncQdrantClient(":memory:")
         vectors = store.QdrantVectorStore(
             "passages",

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from .nodes import Float32, Int8Rows
 
-INSTALL_EXPORT = 'pip install "jina-rerank[export]"'
 
 _STAYS_FLOAT32 = re.compile(r"(mlp\.wo|layer\.\d+\.output\.dense|^classifier)\.weight$")
 """What goes into these has outliers that leave few of the 8 bits to the rest: with the first in
@@ -60,7 +59,7 @@ def export_onnx(
         from ..spec import checkpoint_of
         from .graph import build_model
     except ImportError as error:
-        raise missing(error.name, "an export", INSTALL_EXPORT) from error
+        raise missing(error.name, "an export", "export") from error
     source = find_model(checkpoint_of(model))
     assert source.tokenizer is not None
     target = OnnxFiles.in_folder(_empty_folder(Path(folder)))

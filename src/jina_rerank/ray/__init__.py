@@ -15,6 +15,6 @@ try:
         from .dataset import rerank_dataset
         from .serving import application, build
 except ImportError as error:
-    raise missing(error.name, __name__, 'pip install "jina-rerank[ray]"') from error
+    raise missing(error.name, __name__, "ray") from error
 
 __all__ = ["application", "build", "rerank_dataset"]

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from .._installed import check_installed, missing
+from .._installed import check_installed, install_command, missing
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
 from ..errors import ConfigurationError, ModelLoadError, ModelNotFoundError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 OTHERS = "CrossEncoderScorer"
 OLDEST = (5, 5)
 """Version of sentence-transformers that first takes settings of its templates for one call."""
-INSTALL_CROSS_ENCODER = 'pip install "jina-rerank[cross-encoder]"'
 
 
 class CrossEncoderScorer(InProcessScorer):
@@ -82,7 +81,7 @@ class CrossEncoderScorer(InProcessScorer):
         Raises:
             ConfigurationError: One that loading needs is not installed.
         """
-        check_installed(("torch", "sentence_transformers"), OTHERS, INSTALL_CROSS_ENCODER)
+        check_installed(("torch", "sentence_transformers"), OTHERS, "cross-encoder")
 
     def _load(self) -> PairModel:
         # Before they are read: weights that are written over meanwhile must not pass for these.
@@ -117,11 +116,11 @@ class CrossEncoderScorer(InProcessScorer):
             import_torch()
             from sentence_transformers import CrossEncoder, __version__
         except ImportError as error:
-            raise missing(error.name, OTHERS, INSTALL_CROSS_ENCODER) from error
+            raise missing(error.name, OTHERS, "cross-encoder") from error
         if tuple(map(int, __version__.split(".")[:2])) < OLDEST:
             raise ConfigurationError(
                 f"{OTHERS} needs sentence-transformers {'.'.join(map(str, OLDEST))} or later, and "
-                f"{__version__} is installed: {INSTALL_CROSS_ENCODER}"
+                f"{__version__} is installed: {install_command('cross-encoder')}"
             )
         device = choose_device(self._device)
         encoder = CrossEncoder(

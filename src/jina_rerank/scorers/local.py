@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCAL_MODEL = "a local model"
-INSTALL_LOCAL = 'pip install "jina-rerank[local]"'
 
 
 class LocalScorer(InProcessScorer):
@@ -103,18 +102,18 @@ class LocalScorer(InProcessScorer):
         Raises:
             ConfigurationError: One that loading needs is not installed.
         """
-        check_installed(("torch", "tokenizers", "safetensors"), LOCAL_MODEL, INSTALL_LOCAL)
+        check_installed(("torch", "tokenizers", "safetensors"), LOCAL_MODEL, "local")
         if self._source is None:
             embedded_model_folder()
         elif not Path(self._source).expanduser().is_dir():
-            check_installed(("huggingface_hub",), "a model of the hub", INSTALL_LOCAL)
+            check_installed(("huggingface_hub",), "a model of the hub", "local")
 
     def _load(self) -> PairModel:
         try:
             import_torch()
             from ..encoders import EncoderModel, PairTokenizer, read_checkpoint
         except ImportError as error:
-            raise missing(error.name, LOCAL_MODEL, INSTALL_LOCAL) from error
+            raise missing(error.name, LOCAL_MODEL, "local") from error
         started = time.perf_counter()
         device = choose_device(self._device)
         dtype = choose_dtype(self._dtype, device)

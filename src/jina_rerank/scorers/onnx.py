@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from os import PathLike, fspath
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ..encoders import PairTokenizer, TokenPair
 
 logger = logging.getLogger(__name__)
-
-INSTALL_ONNX = 'pip install "jina-rerank[onnx]"'
 
 _FATAL = 4
 """The log level of ONNX Runtime at which it says nothing: what goes wrong is raised."""
@@ -89,12 +88,15 @@ class OnnxScorer(InProcessScorer):
         """
         embedded = self._source is None
         packages = ("onnx", "safetensors") if embedded else ()
-        check_installed(("onnxruntime", "tokenizers", *packages), "OnnxScorer", INSTALL_ONNX)
+        check_installed(("onnxruntime", "tokenizers", *packages), "OnnxScorer", "onnx")
         if embedded:
             embedded_model_folder()
 
     def _load(self) -> PairModel:
         embedded = self._source is None
+        # Read when it is imported: otherwise it keeps an id of the machine, and events to send, in
+        # the user's cache.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime  # noqa: F401 - a missing one is told before anything is read
 
@@ -106,7 +108,7 @@ class OnnxScorer(InProcessScorer):
 
                 from ..onnx.graph import build_model
         except ImportError as error:
-            raise missing(error.name, "OnnxScorer", INSTALL_ONNX) from error
+            raise missing(error.name, "OnnxScorer", "onnx") from error
         started = time.perf_counter()
         folder = embedded_model_folder() if embedded else Path(self.model).expanduser()
         files = OnnxFiles.in_folder(folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from .._installed import check_installed
 from ..errors import ConfigurationError
 from .remote import LISTWISE_MODELS
-from .service.boto import INSTALL_SAGEMAKER, BotoTransport, new_boto3_session
+from .service.boto import BotoTransport, new_boto3_session
 from .service.dialects import Parameters, SageMaker
 from .service.scorer import ServiceScorer
 
@@ -132,7 +132,7 @@ class SageMakerScorer(ServiceScorer):
         Raises:
             ConfigurationError: It is not installed.
         """
-        check_installed(("boto3",), "SageMakerScorer", INSTALL_SAGEMAKER)
+        check_installed(("boto3",), "SageMakerScorer", "sagemaker")
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,8 +52,10 @@ def listening(settings: Settings) -> Iterator[Listener]:
     """Listen where the settings say, for the time of the block; its end removes a socket's file.
 
     Raises:
-        ConfigurationError: That is not possible; the message says where and why.
+        ConfigurationError: That is not possible, or the certificate cannot be used; the message
+            says where and why.
     """
+    _check_certificate(settings)
     listener = _listen(settings)
     try:
         yield listener
@@ -61,13 +64,29 @@ def listening(settings: Settings) -> Iterator[Listener]:
         listener.socket.close()
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, scheme: str = "http") -> str:
     """Where a socket listens, without a slash at the end; `unix:` and the path for a file."""
     name = listening.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
     host, port = name[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _check_certificate(settings: Settings) -> None:
+    """Read the certificate once, before it is used: uvicorn would ask a terminal for a password."""
+    certificate, key = settings.ssl_certfile, settings.ssl_keyfile
+    if certificate is None:
+        return
+    where = str(certificate) if key is None else f"{certificate} and {key}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except OSError as error:  # SSLError is one
+        problem = error.strerror or str(error)
+        raise ConfigurationError(
+            f"ssl_certfile: {where} cannot be used: {problem}; a certificate and its key, in PEM "
+            "and without a password, are needed"
+        ) from None
 
 
 def _listen(settings: Settings) -> Listener:

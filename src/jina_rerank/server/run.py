@@ -46,6 +46,8 @@ class Server(uvicorn.Server):
                 # Its limit on the size of heads is a setting; the other parser has none.
                 http="h11",
                 h11_max_incomplete_event_size=64 * 1024,
+                ssl_certfile=settings.ssl_certfile,
+                ssl_keyfile=settings.ssl_keyfile,
                 ws="none",
                 access_log=False,
                 log_config=None,
@@ -67,7 +69,7 @@ class Server(uvicorn.Server):
     @property
     def url(self) -> str:
         """Where it listens; see `url_of`."""
-        return url_of(self.servers[0].sockets[0])
+        return url_of(self.servers[0].sockets[0], "https" if self.config.is_ssl else "http")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening and let what is there be answered."""

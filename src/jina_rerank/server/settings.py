@@ -37,6 +37,9 @@ CHECKS: Mapping[str, Check] = {
 }
 """The settings that are numbers, and what each of them may be."""
 
+PATHS = ("key_file", "ssl_certfile", "ssl_keyfile", "unix_socket")
+"""The settings that are paths."""
+
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\\?#@,\sA-Z]+")
 
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
@@ -56,6 +59,9 @@ class Settings:
             process that was killed is replaced, and anything else that is there is refused.
         any_model: Whether the first model answers for every name that is not served. Answers say
             which model it was.
+        ssl_certfile: A certificate in PEM, with those that it rests on behind it: the service then
+            speaks HTTPS. Read at the start.
+        ssl_keyfile: Its private key in PEM, without a password; None is in `ssl_certfile`, too.
         root_path: The prefix under which a proxy offers the service, such as `/rerank`. The proxy
             may leave it in the paths or take it away.
         cors_origins: Origins of web pages that may ask, such as `https://page.example`; `*` is
@@ -86,6 +92,8 @@ class Settings:
     port: int = 8000
     unix_socket: Path | None = None
     any_model: bool = False
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
     root_path: str = ""
     cors_origins: tuple[str, ...] = ()
     key_file: Path | None = None
@@ -120,6 +128,10 @@ class Settings:
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise ConfigurationError(
                 f"log_level must be debug, info, warning or error, not {self.log_level!r}"
+            )
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ConfigurationError(
+                "ssl_keyfile is the key of a certificate; set ssl_certfile, too"
             )
         # Who may connect to a socket's file is a matter of its permissions.
         is_local = self.unix_socket is not None or _is_loopback(self.host)
@@ -171,7 +183,7 @@ class Settings:
         """The settings as plain values, without secrets."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["keys"] = "set" if self.keys else ""
-        for name in ("key_file", "unix_socket"):
+        for name in PATHS:
             values[name] = None if values[name] is None else str(values[name])
         for name in ("models", "cors_origins"):
             values[name] = list(values[name])
@@ -203,7 +215,7 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
             if not isinstance(parts, list | tuple):
                 raise TypeError
             return tuple(str(part).strip() for part in parts)
-        if name in {"key_file", "unix_socket"}:
+        if name in PATHS:
             return value if isinstance(value, Path) else Path(str(value))
         if isinstance(default, bool):
             return _to_bool(value)

@@ -30,8 +30,6 @@ SCOPE = "jina_rerank.server"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Where traces go, as OpenTelemetry's specification names it; without it they go nowhere."""
 
-INSTALL = 'pip install "jina-rerank[tracing]"'
-
 OnAnswered = Callable[[str, int], None]
 """Told the route and the status of an answer."""
 
@@ -139,7 +137,7 @@ def exported(environment: Mapping[str, str] | None = None) -> Iterator[None]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise missing(error.name, f"what {wanted[0]} asks for", INSTALL) from error
+        raise missing(error.name, f"what {wanted[0]} asks for", "tracing") from error
     name = environment.get("OTEL_SERVICE_NAME", "jina-rerank")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

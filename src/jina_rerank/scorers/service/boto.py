@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INSTALL_SAGEMAKER = 'pip install "jina-rerank[sagemaker]"'
 
 _CHUNK = 4_096  # boto3 waits for all of it, and only between two can a thread be told to stop
 _NO_REPLY = Reply(0, b"")
@@ -211,7 +210,7 @@ def new_boto3_session() -> boto3.Session:
     try:
         import boto3
     except ImportError as error:
-        raise missing("boto3", "SageMakerScorer", INSTALL_SAGEMAKER) from error
+        raise missing("boto3", "SageMakerScorer", "sagemaker") from error
     return boto3.Session()
 
 

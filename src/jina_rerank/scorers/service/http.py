@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ..._installed import is_installed, missing
+from ..._installed import is_installed, missing_package
 from ...errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -128,9 +128,9 @@ class HttpTransport:
 
     def _missing_package(self) -> ConfigurationError:
         if self._http2 and not is_installed("h2"):
-            return missing("h2", "http2=True", 'pip install "httpx[http2]"')
+            return missing_package("h2", "http2=True", 'pip install "httpx[http2]"')
         assert self._proxy is not None
-        return missing(
+        return missing_package(
             "socksio",
             f"{self._proxy.variable} names a SOCKS proxy and",
             'pip install "httpx[socks]", or name the host in NO_PROXY',

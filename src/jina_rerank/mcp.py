@@ -1,0 +1,138 @@
+"""A Model Context Protocol server with one tool, `rerank`. Needs the extra `mcp`."""
+
+from __future__ import annotations
+
+import socket
+from types import FrameType
+from typing import Annotated
+
+import uvicorn
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
+from pydantic import BaseModel, Field
+
+from . import __version__
+from .errors import RerankError
+from .reranker import Reranker
+
+PATH = "/mcp"
+"""The path of the server over HTTP."""
+
+MAX_BODY_BYTES = 10_000_000
+"""Largest body of a request over HTTP, as `jina-rerank serve` has it by default."""
+
+_GRACE = 5
+"""Seconds for requests that are being answered when the process is told to end."""
+
+
+class RankedText(BaseModel):
+    """A document with its score.
+
+    Attributes:
+        index: Its position in `documents`, from 0.
+        score: Its relevance; higher is better.
+        text: As it was given.
+        truncated_tokens: Tokens at its end that the model did not read; None where a service does
+            not say.
+    """
+
+    index: int
+    score: float
+    text: str
+    truncated_tokens: int | None
+
+
+class Ranked(BaseModel):
+    """The answer of the tool.
+
+    Attributes:
+        model: The model that ranked.
+        results: The documents, best first.
+    """
+
+    model: str
+    results: list[RankedText]
+
+
+def create_server(reranker: Reranker) -> MCPServer:
+    """A server whose tool `rerank` is answered by a reranker.
+
+    An error of ours becomes a tool error with its message, for the agent to read.
+
+    Args:
+        reranker: Its model is loaded at the first call, if it is not yet.
+    """
+    server: MCPServer = MCPServer("jina-rerank", version=__version__, log_level="WARNING")
+
+    @server.tool(
+        description="Put the documents that answer a query first, by a reranking model that reads "
+        "the query and each document together.",
+        annotations=ToolAnnotations(
+            title="Rerank documents",
+            read_only_hint=True,
+            idempotent_hint=True,
+            open_world_hint=False,
+        ),
+    )
+    async def rerank(
+        query: Annotated[str, Field(description="The question.")],
+        documents: Annotated[list[str], Field(description="The texts to rank.")],
+        top_n: Annotated[
+            int | None, Field(description="Keep this many, at least 1; all if left out.")
+        ] = None,
+    ) -> Ranked:
+        try:
+            ranking = await reranker.arank(query, documents, top_n=top_n)
+        except RerankError as error:
+            raise ToolError(str(error)) from error
+        return Ranked(
+            model=ranking.model,
+            results=[
+                RankedText(
+                    index=hit.index,
+                    score=hit.score,
+                    text=hit.text,
+                    truncated_tokens=hit.truncated_tokens,
+                )
+                for hit in ranking
+            ],
+        )
+
+    return server
+
+
+def run_http(server: MCPServer, listening: socket.socket) -> None:
+    """Serve streamable HTTP at `PATH` until SIGTERM or SIGINT.
+
+    Requests are independent of each other. Those for another host than this machine, as a web page
+    could send them by a name of its own, are refused.
+
+    Args:
+        server: From `create_server`.
+        listening: A socket of the loopback that listens.
+    """
+    app = server.streamable_http_app(
+        streamable_http_path=PATH,
+        json_response=True,
+        stateless_http=True,
+        max_request_body_size=MAX_BODY_BYTES,
+    )
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server whose process ends with status 0 when it is told to end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End in order at the first signal, at once at the second."""
+        # Not as uvicorn does it, which raises the signal again at the end.
+        self.force_exit = self.should_exit
+        self.should_exit = True
