@@ -14,17 +14,19 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
 from jina_rerank import (
+    BiEncoderScorer,
     ConfigurationError,
     CrossEncoderScorer,
     LocalScorer,
     ModelLoadError,
     OnnxScorer,
     Reranker,
+    SparseEncoderScorer,
 )
-from jina_rerank.distillation.models import check_teacher, load_student, load_teacher
-from jina_rerank.distillation.recipe import StudentRecipe, TeacherRecipe, read_recipe
-from jina_rerank.evaluation import BiEncoderSystem, RerankerSystem
-from jina_rerank.evaluation.encoder import load_encoder
+from jina_rerank.distillation.models import load_student
+from jina_rerank.distillation.recipe import StudentRecipe, read_recipe
+from jina_rerank.distillation.teachers import TeacherRecipe, check_teacher, load_teacher
+from jina_rerank.evaluation import RerankerSystem
 from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
@@ -216,10 +218,10 @@ def test_a_relative_folder_is_the_one_of_the_current_folder(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sentence_transformers_is_not_asked_for_the_embedded_model(name: str) -> None:
-    for build in (CrossEncoderScorer, BiEncoderSystem, load_encoder):
+    for build in (CrossEncoderScorer, BiEncoderScorer, SparseEncoderScorer):
         with pytest.raises(ConfigurationError, match=f"{name} is the embedded model, which"):
             build(name)
-    for spelled in (f"cross-encoder:{name}", f"bi-encoder:{name}"):
+    for spelled in (f"cross-encoder:{name}", f"bi-encoder:{name}", f"sparse-encoder:{name}"):
         with pytest.raises(ConfigurationError, match="is the embedded model, which"):
             Speller({}).build(spelled)
 
@@ -234,7 +236,7 @@ def test_a_blank_name_is_no_model_and_not_the_current_folder(
         LocalScorer,
         OnnxScorer,
         CrossEncoderScorer,
-        BiEncoderSystem,
+        BiEncoderScorer,
         Speller({}).build,
         lambda name: build_reranker(model=name),
         JinaRanker,

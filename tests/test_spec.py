@@ -31,6 +31,8 @@ from transformers import PreTrainedTokenizerFast
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
 from jina_rerank import (
     AuthenticationError,
+    BiEncoderScorer,
+    Bm25Scorer,
     ConfigurationError,
     CrossEncoderScorer,
     LocalScorer,
@@ -39,9 +41,10 @@ from jina_rerank import (
     RemoteScorer,
     Reranker,
     SageMakerScorer,
+    ScoreRequest,
+    SparseEncoderScorer,
 )
-from jina_rerank.distillation.models import check_teacher, load_teacher
-from jina_rerank.distillation.recipe import TeacherRecipe
+from jina_rerank.distillation.teachers import TeacherRecipe, check_teacher, load_teacher
 from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
@@ -131,6 +134,33 @@ def test_a_name_means_one_scorer(
     assert type(Reranker(name).scorer) is kind
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "model"),
+    [
+        ("bm25", Bm25Scorer, "bm25"),
+        ("bi-encoder:a/b", BiEncoderScorer, "a/b"),
+        ("sparse-encoder:./a:b", SparseEncoderScorer, "./a:b"),
+        ("mini", LocalScorer, "jina-rerank-mini"),
+    ],
+)
+def test_with_a_collection_what_searches_it_can_be_named(name: str, kind: type, model: str) -> None:
+    scorer = scorer_of(name, collection=TEXTS)
+    assert type(scorer) is kind
+    assert scorer.model == model
+
+
+def test_an_encoders_options_are_its_own() -> None:
+    scorer = scorer_of(
+        "bi-encoder:a/b", collection=(), query_prompt="q: ", max_length=64, dtype="bfloat16"
+    )
+    for said in ('"q: "', '"max_length": 64', '"bfloat16"'):
+        assert said in scorer.fingerprint
+    with pytest.raises(ConfigurationError, match="query_prompt: jina-rerank-mini does not have"):
+        scorer_of("mini", query_prompt="q: ")
+    with pytest.raises(ConfigurationError, match="max_length: bm25 does not have this option"):
+        scorer_of("bm25", collection=(), max_length=64)
+
+
 def test_a_hosted_model_needs_a_key_and_takes_the_environments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -178,6 +208,7 @@ def test_a_folder_with_a_graph_and_no_weights_is_run_by_onnx_runtime(
         ("sagemaker:arn:aws:x/turbo", "not its ARN"),
         ("bm25", "model: bm25 needs a collection"),
         ("bi-encoder:a/b", "model: bi-encoder:a/b needs a collection"),
+        ("sparse-encoder:a/b", "model: sparse-encoder:a/b needs a collection"),
     ],
 )
 def test_a_name_that_means_nothing_here_is_refused(name: str, said: str) -> None:
@@ -189,7 +220,15 @@ def test_a_name_that_means_nothing_here_is_refused(name: str, said: str) -> None
 def test_an_unknown_prefix_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse("tei:m")
-    for known in ("cross-encoder:", "onnx:", "remote:", "sagemaker:", "bi-encoder:", "./NAME"):
+    for known in (
+        "cross-encoder:",
+        "onnx:",
+        "remote:",
+        "sagemaker:",
+        "bi-encoder:",
+        "sparse-",
+        "./NAME",
+    ):
         assert known in str(refused.value)
 
 
@@ -544,8 +583,9 @@ def test_an_evaluation_refuses_a_length_that_no_model_has(tmp_path: Path) -> Non
         speller.build_all([f"remote:m@{URL}", "bm25"])
     assert len(speller.build_all([f"remote:m@{URL}", "mini"])) == 2
     assert len(speller.build_all(["bi-encoder:a/b"])) == 1
-    with pytest.raises(ConfigurationError, match="long_documents: bi-encoder:a/b does not have"):
-        Speller(COLLECTION, long_documents="chunk").build_all(["bi-encoder:a/b"])
+    with pytest.raises(ConfigurationError, match="long_documents: bm25 does not have"):
+        Speller(COLLECTION, long_documents="chunk").build_all(["bm25"])
+    assert len(Speller(COLLECTION, long_documents="chunk").build_all(["bi-encoder:a/b"])) == 1
 
 
 def test_a_recipes_teacher_takes_each_way_of_naming(
@@ -555,6 +595,7 @@ def test_a_recipes_teacher_takes_each_way_of_naming(
         recipe = TeacherRecipe("t", model=model)
         check_teacher(recipe, torch.float32)
         teacher = load_teacher(recipe, (), torch.float32)
-        (scores,) = teacher.score([(QUERY, TEXTS)])
+        (answer,) = teacher.score([ScoreRequest(QUERY, TEXTS)])
+        scores = answer.scores
         order = sorted(range(len(TEXTS)), key=lambda i: -scores[i])
         assert order == sorted(range(len(TEXTS)), key=lambda i: -expected[i])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, Literal
 from .embedded import EMBEDDED_MODEL, EMBEDDED_NAMES, Source, find_source
 from .errors import ConfigurationError
 from .scorers.base import LongDocuments, Scorer
+from .scorers.bi_encoder import BiEncoderScorer
+from .scorers.bm25 import Bm25Scorer
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.device import Dtype
 from .scorers.installed import is_installed
@@ -20,11 +22,20 @@ from .scorers.remote import RemoteScorer
 from .scorers.sagemaker import SageMakerScorer
 from .scorers.service.dialects import DialectName
 from .scorers.service.secrets import ApiKey
+from .scorers.sparse_encoder import SparseEncoderScorer
 
 Kind = Literal[
-    "embedded", "local", "onnx", "cross-encoder", "remote", "sagemaker", "bi-encoder", "bm25"
+    "embedded",
+    "local",
+    "onnx",
+    "cross-encoder",
+    "remote",
+    "sagemaker",
+    "bi-encoder",
+    "sparse-encoder",
+    "bm25",
 ]
-"""What a name means: one kind for each scorer, and two that need a collection."""
+"""What a name means: one kind for each scorer."""
 
 PREFIXES: Mapping[str, str] = {
     "cross-encoder": "cross-encoder:NAME",
@@ -32,17 +43,22 @@ PREFIXES: Mapping[str, str] = {
     "remote": "remote:MODEL or remote:MODEL@URL",
     "sagemaker": "sagemaker:ENDPOINT",
     "bi-encoder": "bi-encoder:NAME",
+    "sparse-encoder": "sparse-encoder:NAME",
 }
 """By prefix: what is written."""
 
 BM25 = "bm25"
 """The name of BM25 where a collection is at hand."""
 
-NEED_COLLECTION = frozenset({"bi-encoder", "bm25"})
+EMBEDDING = frozenset({"bi-encoder", "sparse-encoder"})
+"""Kinds that embed query and document apart, as a first stage does."""
+
+NEED_COLLECTION = EMBEDDING | {"bm25"}
 """Kinds that are built where a collection is at hand: in an evaluation or a recipe."""
 
-_IN_TORCH = ("models that run in torch", frozenset({"local", "cross-encoder"}))
-_HERE = ("models on this machine", frozenset({"local", "cross-encoder", "onnx"}))
+_IN_TORCH = ("models that run in torch", EMBEDDING | {"local", "cross-encoder"})
+_HERE = ("models on this machine", EMBEDDING | {"local", "cross-encoder", "onnx"})
+_EMBEDDING = ("bi-encoder:NAME and sparse-encoder:NAME", EMBEDDING)
 _SERVICES = ("remote:MODEL and sagemaker:ENDPOINT", frozenset({"remote", "sagemaker"}))
 _REMOTE = ("remote:MODEL", frozenset({"remote"}))
 _TAKERS: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -51,6 +67,8 @@ _TAKERS: Mapping[str, tuple[str, frozenset[str]]] = {
     "revision": _IN_TORCH,
     "max_length": _HERE,
     "long_documents": _HERE,
+    "query_prompt": _EMBEDDING,
+    "passage_prompt": _EMBEDDING,
     "api_key": _REMOTE,
     "base_url": _REMOTE,
     "dialect": _REMOTE,
@@ -58,6 +76,16 @@ _TAKERS: Mapping[str, tuple[str, frozenset[str]]] = {
     "max_retries": _SERVICES,
 }
 """By option: which models have it, in words and by kind."""
+
+_SCORERS: Mapping[str, Callable[..., Scorer]] = {
+    "local": LocalScorer,
+    "onnx": OnnxScorer,
+    "cross-encoder": CrossEncoderScorer,
+    "sagemaker": SageMakerScorer,
+    "bi-encoder": BiEncoderScorer,
+    "sparse-encoder": SparseEncoderScorer,
+}
+"""By kind: the scorers that are built from a name and options."""
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 """The files of weights that `encoders.files` looks for; its package needs libraries that may be
@@ -123,12 +151,15 @@ def scorer_of(
     device: str | None = None,
     max_length: int | None = None,
     long_documents: LongDocuments | None = None,
+    query_prompt: str | None = None,
+    passage_prompt: str | None = None,
     revision: str | None = None,
     api_key: str | ApiKey | None = None,
     base_url: str | None = None,
     dialect: DialectName | None = None,
     timeout: float | None = None,
     max_retries: int | None = None,
+    collection: Collection[str] | None = None,
 ) -> Scorer:
     """The scorer that a model's name means. Its model is not loaded yet, and nothing is sent.
 
@@ -139,21 +170,27 @@ def scorer_of(
             it is installed and otherwise in ONNX Runtime; a hub id or a folder for `LocalScorer`,
             or for `OnnxScorer` if the folder holds model.onnx and no other weights;
             `cross-encoder:NAME`, `onnx:FOLDER`, `remote:MODEL`, `remote:MODEL@URL` or
-            `sagemaker:ENDPOINT`. A folder with a colon in its name is written `./NAME`.
+            `sagemaker:ENDPOINT`; and with a collection `bm25`, `bi-encoder:NAME` or
+            `sparse-encoder:NAME`. A folder with a colon in its name is written `./NAME`.
         dtype: For models that run in torch; see `LocalScorer`.
         device: As `dtype`.
         max_length: For models on this machine, in tokens; see `LocalScorer`.
         long_documents: For models on this machine; see `LocalScorer`.
+        query_prompt: For `bi-encoder:` and `sparse-encoder:`; see `BiEncoderScorer`.
+        passage_prompt: As `query_prompt`.
         revision: For models that run in torch: a branch, tag or commit on the hub.
         api_key: For `remote:`; see `RemoteScorer`.
         base_url: As `api_key`, where the name holds no address.
         dialect: As `api_key`.
         timeout: For `remote:` and `sagemaker:`; the deadline of a whole call in seconds.
         max_retries: For `remote:` and `sagemaker:`.
+        collection: The texts that are searched, in which `bm25` counts words; None where a call
+            has the few documents that were found and no others.
 
     Raises:
-        ConfigurationError: The name cannot be read; an option was given that its scorer does not
-            have, or is out of range; or there is nothing installed that runs the embedded model.
+        ConfigurationError: The name cannot be read or needs a collection; an option was given that
+            its scorer does not have, or is out of range; or there is nothing installed that runs
+            the embedded model.
         AuthenticationError: There is no key for a hosted service, or the key is malformed.
     """
     key = None if api_key is None else ApiKey.wrap(api_key)
@@ -165,6 +202,8 @@ def scorer_of(
         "device": device,
         "max_length": max_length,
         "long_documents": long_documents,
+        "query_prompt": query_prompt,
+        "passage_prompt": passage_prompt,
         "revision": revision,
         "api_key": key,
         "base_url": base_url,
@@ -172,40 +211,51 @@ def scorer_of(
         "timeout": timeout,
         "max_retries": max_retries,
     }
-    return build_scorer(spec, {name: value for name, value in given.items() if value is not None})
+    options = {name: value for name, value in given.items() if value is not None}
+    return build_scorer(spec, options, collection)
 
 
-def build_scorer(spec: Spec, options: Mapping[str, Any]) -> Scorer:
+def build_scorer(
+    spec: Spec, options: Mapping[str, Any], collection: Collection[str] | None = None
+) -> Scorer:
     """The scorer of a name that has been read; see `scorer_of`.
 
     Args:
         spec: From `parse`.
         options: Those that were given, by the names that `scorer_of` has for them.
+        collection: As for `scorer_of`.
 
     Raises:
         ConfigurationError: As for `scorer_of`.
         AuthenticationError: As for `scorer_of`.
     """
-    if spec.kind in NEED_COLLECTION:
+    if spec.kind in NEED_COLLECTION and collection is None:
+        why = "in which words are counted" if spec.kind == "bm25" else "whose vectors it keeps"
         raise ConfigurationError(
-            f"model: {spec} needs a collection, which an evaluation and a recipe have; name a "
+            f"model: {spec} needs a collection, {why}; an evaluation and a recipe have one. Name a "
             "reranker here"
         )
     kind = _engine_of_the_embedded() if spec.kind == "embedded" else spec.kind
     _check_options(spec, kind, options)
     name = spec.name
-    if kind == "local":
-        return LocalScorer(name, **options)
-    if kind == "onnx":
-        return OnnxScorer(name, **options)
+    if kind == "bm25":
+        assert collection is not None
+        return Bm25Scorer(collection)
     if kind == "remote":
         url = options.get("base_url", spec.url)
         service_name = fspath(name) if isinstance(name, PathLike) else name
         return RemoteScorer(service_name, **{**options, "base_url": url})
-    assert name is not None
-    if kind == "sagemaker":
-        return SageMakerScorer(fspath(name), **options)
-    return CrossEncoderScorer(name, **options)
+    return _SCORERS[kind](name, **options)
+
+
+def has_option(spec: Spec, name: str) -> bool:
+    """Whether the scorer of a name has an option, by the name that `scorer_of` has for it.
+
+    Raises:
+        ConfigurationError: There is nothing installed that runs the embedded model.
+    """
+    kind = _engine_of_the_embedded() if spec.kind == "embedded" else spec.kind
+    return kind in _TAKERS[name][1]
 
 
 def checkpoint_of(model: Source) -> Source:
@@ -271,7 +321,7 @@ def _prefixed(name: str, prefix: str) -> Spec:
     rest = name.partition(":")[2]
     known = ", ".join(PREFIXES.values())
     match prefix:
-        case "cross-encoder" | "onnx" | "remote" | "sagemaker" | "bi-encoder":
+        case "cross-encoder" | "onnx" | "remote" | "sagemaker" | "bi-encoder" | "sparse-encoder":
             kind: Kind = prefix
         case _:
             # Not the whole: a user may have written an address that holds a password.

@@ -23,7 +23,7 @@ from jina_rerank.distillation.trainer import Settings
 MEANT = {
     "student": {"convert": '"bert"'},
     "data": {"pairs": '["pairs.jsonl"]'},
-    "[teacher]": {"name": '"words"', "bm25": "true"},
+    "[teacher]": {"name": '"words"', "model": '"bm25"'},
     "healing": {},
     "lists": {},
     "training": {"steps": "4"},
@@ -165,13 +165,16 @@ SHAPED = {"convert": "", "tokenizer": '"t.json"'}
             r"student\.shape\.layer_norm_eps: must be more than 0",
         ),
         ({"data": {"pairs": "[]"}}, r"data\.pairs: is empty"),
-        ({"[teacher]": {"bm25": "false"}}, r"teacher words\.bm25: must be true"),
-        ({"[teacher]": {"query_prompt": '"q: "'}}, "are for embedding"),
+        (
+            {"[teacher]": {"query_prompt": '"q: "'}},
+            "teacher words: query_prompt and passage_prompt are for encoders",
+        ),
+        ({"[teacher]": {"model": '"bm52:x"'}}, "teacher words: model: 'bm52' before the colon"),
         ({"[teacher]": {"name": '""'}}, r"teacher\.name: must be able to name a folder"),
         ({"[teacher]": {"name": '"../other"'}}, r"teacher\.name: must be able"),
         ({"[teacher]": {"name": '"a/b"'}}, r"teacher\.name: must be able"),
         (
-            {"[teacher]": {"name": '"w"\nbm25 = true\n[[teacher]]\nname = "w"'}},
+            {"[teacher]": {"name": '"w"\nmodel = "bm25"\n[[teacher]]\nname = "w"'}},
             "two are called 'w'",
         ),
         (

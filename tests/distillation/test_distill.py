@@ -196,7 +196,7 @@ def test_the_command(tmp_path):
         ({"training": ""}, "training.steps: is missing"),
         ({"training": 'steps = 1\ndtype = "float16"'}, "training.dtype: must be one of"),
         ({"student": ""}, "student: give one of convert, checkpoint, shape"),
-        ({"[teacher]": 'name = "x"\nbm25 = true\nmodel = "y"'}, "teacher x: give one of"),
+        ({"[teacher]": 'name = "x"'}, "teacher[0].model: is missing"),
         ({"lists": "longest_passage = { many = 1.0 }"}, "keys must be of int"),
         ({"student": "shape = { hidden_size = 8 }"}, "student.tokenizer"),
         ({"student": 'shape = { feed_forward_type = "swiglu" }'}, "feed_forward_type: must be"),
@@ -214,7 +214,9 @@ def test_a_bad_recipe_is_an_error_that_names_the_field(tmp_path, parts, said):
 def test_without_a_teacher_only_labels_can_be_learned(tmp_path):
     text = small_recipe(tmp_path).read_text()
     path = tmp_path / "none.toml"
-    path.write_text("teacher = []\n" + text.replace('[[teacher]]\nname = "words"\nbm25 = true', ""))
+    path.write_text(
+        "teacher = []\n" + text.replace('[[teacher]]\nname = "words"\nmodel = "bm25"', "")
+    )
     with pytest.raises(InputError, match=r"set lists\.kl and lists\.margin_mse to 0"):
         read_recipe(path)
     labels_only = path.read_text() + "\nkl = 0"

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import pyarrow.parquet as pq
 import pytest
 
-from jina_rerank import InputError, LocalScorer
+from jina_rerank import Bm25Scorer, InputError, LocalScorer, ScoreRequest, ScoreResponse, Usage
 from jina_rerank.distillation.data import Source
 from jina_rerank.distillation.mining import CandidateList, mine
 from jina_rerank.distillation.prepared import LISTS_PER_PART, prepare_lists, teach
-from jina_rerank.distillation.teachers import Bm25Teacher, Question, ScorerTeacher, mix
+from jina_rerank.distillation.teachers import ask, fingerprint_of, mix
+from jina_rerank.scorers.base import OnScored
+from jina_rerank.testing import FakeScorer
 
 WORDS = ["espresso", "filter", "grinder", "kettle", "roast", "crema", "aroma", "water"]
 
@@ -21,16 +23,24 @@ def coffee(size: int = 60) -> Source:
     return Source("coffee", passages, queries)
 
 
-class Counting:
+class Counting(FakeScorer):
     """A teacher that notes what it is asked: the length of each passage is its score."""
 
+    listwise = False
+
     def __init__(self, fingerprint: str = "one") -> None:
+        super().__init__()
         self.fingerprint = fingerprint
         self.asked = 0
 
-    def score(self, questions: Sequence[Question]) -> list[list[float]]:
-        self.asked += len(questions)
-        return [[float(len(text)) for text in texts] for _, texts in questions]
+    def score(
+        self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
+    ) -> list[ScoreResponse]:
+        self.asked += len(requests)
+        return [
+            ScoreResponse([float(len(text)) for text in one.documents], Usage(len(one.documents)))
+            for one in requests
+        ]
 
 
 def test_lists_hold_the_answer_first_then_what_bm25_finds_then_strangers():
@@ -125,17 +135,17 @@ def test_a_part_that_was_cut_off_is_made_anew(tmp_path):
 
 def test_bm25_teaches_what_words_tell():
     passages = coffee().passages
-    scores = Bm25Teacher(passages).score([("item7", [passages[7], passages[8]])])
+    scores = ask(Bm25Scorer(passages), [("item7", [passages[7], passages[8]])])
     assert scores[0][0] > scores[0][1] == 0
 
 
 def test_a_scorer_teaches_its_logits():
     scorer = LocalScorer()
     documents = ["Espresso is brewed under pressure.", "The moon is far away."]
-    ((first, second),) = ScorerTeacher(scorer).score([("how is espresso made?", documents)])
+    ((first, second),) = ask(scorer, [("how is espresso made?", documents)])
     assert first > second
     assert not 0 < first < 1 or not 0 < second < 1
-    assert "mini" in ScorerTeacher(scorer).fingerprint
+    assert "mini" in fingerprint_of(scorer)
 
 
 def test_a_mix_weighs_teachers_of_any_scale_alike():

@@ -10,6 +10,7 @@ from jinja2 import Environment
 
 from .._output import write_text
 from ..evaluation.reports.markdown import markdown_table
+from ..spec import BM25
 from .data import Source
 from .recipe import Recipe
 
@@ -66,7 +67,7 @@ def write_card(
         "tags": ["reranker", "cross-encoder", "jinabert"],
     }
     teachers = [
-        f"{one.name}: {one.model or one.embedding or 'BM25'}, weight {one.weight:g}"
+        f"{one.name}: {'BM25' if one.model == BM25 else one.model}, weight {one.weight:g}"
         for one in recipe.teacher
     ]
     markdown = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701 - no HTML

@@ -10,12 +10,13 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import InputError, ModelLoadError
+from ..errors import ConfigurationError, InputError, ModelLoadError
+from ..spec import EMBEDDING, parse
 
 if TYPE_CHECKING:
-    from .recipe import Recipe, StudentRecipe, TeacherRecipe
+    from .recipe import Recipe, StudentRecipe
+    from .teachers import TeacherRecipe
 
-TEACHERS = ("model", "embedding", "bm25")
 STUDENTS = ("convert", "checkpoint", "shape")
 
 
@@ -154,11 +155,12 @@ def _check_teacher(teacher: TeacherRecipe) -> None:
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", teacher.name):
         _refuse("teacher.name", f"must be able to name a folder, not {teacher.name!r}")
     where = f"teacher {teacher.name}"
-    _exactly_one(where, teacher, TEACHERS)
-    if teacher.bm25 is False:
-        _refuse(f"{where}.bm25", "must be true, or left out for another kind of teacher")
-    if (teacher.query_prompt or teacher.passage_prompt) and teacher.embedding is None:
-        _refuse(where, "query_prompt and passage_prompt are for embedding; leave them out")
+    try:
+        kind = parse(teacher.model).kind
+    except ConfigurationError as error:
+        _refuse(where, str(error))
+    if kind not in EMBEDDING and (teacher.query_prompt, teacher.passage_prompt) != (None, None):
+        _refuse(where, "query_prompt and passage_prompt are for encoders; leave them out")
 
 
 def _check_ranges(recipe: Recipe) -> None:

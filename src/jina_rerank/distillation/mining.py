@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..evaluation.first_stage import Bm25Index
+from ..scorers.bm25 import Bm25Index
 from .data import Source
 
 DEPTH = 100
@@ -53,11 +53,11 @@ def mine(
         strange: Negatives drawn from the whole source.
         seed: Of what is drawn.
     """
-    index = Bm25Index({str(place): text for place, text in enumerate(source.passages)})
+    index = Bm25Index(source.passages)
     for query, answers in source.queries.items():
         chance = random.Random(f"{seed}-{source.name}-{query}")
         right = set(answers)
-        found = [int(p) for p in index.search(query, DEPTH + len(right)) if int(p) not in right]
+        found = [p for p in index.search(query, DEPTH + len(right)) if p not in right]
         chosen = chance.sample(answers, min(2, len(answers)))
         for pool, count in ((found[:NEAR], near), (found[NEAR:DEPTH], far)):
             chosen += chance.sample(pool, min(count, len(pool)))

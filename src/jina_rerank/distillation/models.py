@@ -1,4 +1,4 @@
-"""The models that a recipe names: its student and its teachers."""
+"""The models that a recipe names: its student."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from tokenizers import Tokenizer
 from ..encoders import JinaBert, PairTokenizer
 from ..encoders.tokenizer import open_tokenizer
 from ..errors import ConfigurationError, ModelLoadError
-from ..scorers.device import Dtype
 from ..scorers.local import find_model
-from ..spec import checkpoint_of, parse, scorer_of
+from ..spec import checkpoint_of
 from .comparison import convert_to_compare, settle, shape_to_compare
 from .conversion import BertEncoder, convert_bert
 from .fitting import fit_layers
 from .imitation import Original
-from .recipe import StudentRecipe, TeacherRecipe
-from .teachers import Bm25Teacher, EmbeddingTeacher, ScorerTeacher, Teacher
+from .recipe import StudentRecipe
 
 
 def load_student(student: StudentRecipe) -> tuple[JinaBert, Tokenizer]:
@@ -115,57 +113,6 @@ def fit_again(
     )
     fit_layers(model, tokenizer, original, examples, seed=student.seed)
     settle(model, tokenizer)
-
-
-def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
-    """See that a teacher can be had, downloaded if need be.
-
-    Others than native models are loaded for that and let go, since only one at a time has to fit
-    into memory.
-
-    Args:
-        teacher: Which one.
-        dtype: As for `load_teacher`.
-
-    Raises:
-        ConfigurationError: It cannot be had; the message names the field.
-        AuthenticationError: There is no key for the service.
-    """
-    for field in ("model", "embedding"):
-        name = getattr(teacher, field)
-        if name is None:
-            continue
-        with _naming(f"teacher {teacher.name}.{field}"):
-            spec = parse(name) if field == "model" else None
-            if spec is not None and spec.kind in {"embedded", "local"}:
-                find_model(spec.name)
-            else:
-                loaded = load_teacher(teacher, (), dtype)
-                if spec is None or spec.runs_here:
-                    loaded.warm_up()
-
-
-def load_teacher(teacher: TeacherRecipe, passages: Sequence[str], dtype: torch.dtype) -> Teacher:
-    """A teacher, which reads its model when it is first asked.
-
-    Args:
-        teacher: Which one.
-        passages: All that it may be asked for.
-        dtype: What models on this machine compute in.
-    """
-    named: Dtype = "float32" if dtype is torch.float32 else "bfloat16"
-    if teacher.model is not None:
-        spec = parse(teacher.model)
-        in_torch = spec.kind in {"embedded", "local", "cross-encoder"}
-        return ScorerTeacher(scorer_of(spec, dtype=named if in_torch else None))
-    if teacher.embedding is not None:
-        return EmbeddingTeacher(
-            teacher.embedding,
-            query_prompt=teacher.query_prompt,
-            passage_prompt=teacher.passage_prompt,
-            dtype=dtype,
-        )
-    return Bm25Teacher(passages)
 
 
 @contextmanager

@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from .._output import writing
 from ..errors import InputError
+from ..scorers.base import Scorer
 from .data import Source
 from .mining import CandidateList, mine
-from .teachers import Teacher
+from .teachers import ask, fingerprint_of
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def prepare_lists(
 
 def teach(
     name: str,
-    teacher: Teacher,
+    teacher: Scorer,
     passages: Sequence[str],
     lists: Sequence[CandidateList],
     folder: Path,
@@ -116,11 +117,12 @@ def teach(
     """
     own = folder / "scores" / name
     scores: list[list[float]] = []
+    fingerprint = fingerprint_of(teacher)
     starts = range(0, len(lists), LISTS_PER_PART)
     for start in tqdm(starts, desc=f"asking {name}", unit="part", disable=not progress):
         part = lists[start : start + LISTS_PER_PART]
         questions = [(one.query, [passages[p] for p in one.passages]) for one in part]
-        hashed = hashlib.sha256(teacher.fingerprint.encode())
+        hashed = hashlib.sha256(fingerprint.encode())
         for query, texts in questions:
             hashed.update("\0".join([query, *texts, ""]).encode())
         made_from = hashed.hexdigest()
@@ -128,7 +130,7 @@ def teach(
         if _made_from(path) == made_from:
             scores += pq.read_table(path)["scores"].to_pylist()
             continue
-        new = teacher.score(questions)
+        new = ask(teacher, questions)
         _write(path, {"scores": new}, made_from)
         scores += new
     return scores

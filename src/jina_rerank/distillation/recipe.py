@@ -8,7 +8,7 @@
 
     [[teacher]]
     name = "minilm"
-    embedding = "models/all-MiniLM-L6-v2"    # or model; or bm25 = true
+    model = "bi-encoder:models/all-MiniLM-L6-v2"
 
     [training]
     steps = 1000
@@ -32,6 +32,7 @@ from ..encoders import JinaBertConfig
 from ..errors import InputError
 from .checks import check_recipe
 from .objective import ListSettings
+from .teachers import TeacherRecipe
 from .trainer import Settings
 
 T = TypeVar("T")
@@ -100,29 +101,6 @@ class DataRecipe:
     queries: int | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherRecipe:
-    """One teacher; exactly one of `model`, `embedding` and `bm25`.
-
-    Attributes:
-        name: Its folder's among the scores.
-        weight: In the mix.
-        model: A reranker's name, as for `scorer_of`; the key of a service is in JINA_API_KEY.
-        embedding: An embedding model's folder or hub id, see `EmbeddingTeacher`.
-        query_prompt: What the embedding model reads before a query.
-        passage_prompt: What it reads before a passage.
-        bm25: True for BM25 over all passages.
-    """
-
-    name: str
-    weight: float = 1.0
-    model: str | None = None
-    embedding: str | None = None
-    query_prompt: str = ""
-    passage_prompt: str = ""
-    bm25: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

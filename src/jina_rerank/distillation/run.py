@@ -39,10 +39,11 @@ from .boards import tensorboard
 from .card import write_card
 from .data import Source, TrainingPair, by_source, read_pairs, with_fewer_queries
 from .mining import CandidateList
-from .models import check_teacher, fit_again, load_comparing, load_student, load_teacher
+from .models import fit_again, load_comparing, load_student
 from .prepared import Prepared, prepare_lists, teach
 from .recipe import Recipe, StudentRecipe
 from .stages import Stages
+from .teachers import check_teacher, load_teacher
 from .trainer import Objective, Settings, Trainer
 from .widening import learned
 
