@@ -23,9 +23,8 @@ from jina_rerank import (
     Reranker,
     SparseEncoderScorer,
 )
-from jina_rerank.distillation.models import load_student
-from jina_rerank.distillation.recipe import StudentRecipe, read_recipe
-from jina_rerank.distillation.teachers import TeacherRecipe, check_teacher, load_teacher
+from jina_rerank.distillation import CheckpointStudent, read_recipe
+from jina_rerank.distillation.teachers import TeacherSettings, check_teacher, load_teacher
 from jina_rerank.evaluation import RerankerSystem
 from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
@@ -87,7 +86,7 @@ DOORS: dict[str, Callable[[str], Reranker]] = {
     "eval": evaluated,
     "export": exported,
     "a recipe's teacher": lambda name: Reranker(
-        load_teacher(TeacherRecipe("t", model=name), (), torch.float32)._scorer  # type: ignore[attr-defined]
+        load_teacher(TeacherSettings(name="t", model=name), (), torch.float32)
     ),
 }
 
@@ -105,10 +104,10 @@ def test_the_name_means_the_embedded_model_at_every_door(door: str, name: str) -
 
 @pytest.mark.usefixtures("folders")
 def test_the_name_means_the_embedded_model_in_recipes_and_in_transformers() -> None:
-    model, tokenizer = load_student(StudentRecipe(checkpoint="jina-rerank-mini"))
+    model, tokenizer = CheckpointStudent(checkpoint="jina-rerank-mini").build(())
     assert model.config.num_hidden_layers == 7
     assert tokenizer.get_vocab_size() > 20_000
-    check_teacher(TeacherRecipe("t", model="jina-rerank-mini"), torch.float32)
+    check_teacher(TeacherSettings(name="t", model="jina-rerank-mini"), torch.float32)
     config = JinaBertRerankerConfig.from_pretrained("jina-rerank-mini")
     assert config.num_hidden_layers == 7
     named = JinaBertForSequenceClassification.from_pretrained("mini")
@@ -117,7 +116,7 @@ def test_the_name_means_the_embedded_model_in_recipes_and_in_transformers() -> N
 
 def test_a_recipe_may_begin_with_the_embedded_model(folders: Path) -> None:
     recipe = read_recipe(small_recipe(folders, student='checkpoint = "jina-rerank-mini"'))
-    assert load_student(recipe.student)[0].config.num_hidden_layers == 7
+    assert recipe.student.build(())[0].config.num_hidden_layers == 7
 
 
 @pytest.mark.parametrize("name", [Path("jina-rerank-mini"), "./jina-rerank-mini", Path("mini")])

@@ -44,7 +44,7 @@ from jina_rerank import (
     ScoreRequest,
     SparseEncoderScorer,
 )
-from jina_rerank.distillation.teachers import TeacherRecipe, check_teacher, load_teacher
+from jina_rerank.distillation.teachers import TeacherSettings, check_teacher, load_teacher
 from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
@@ -592,7 +592,7 @@ def test_a_recipes_teacher_takes_each_way_of_naming(
     bert: Path, exported: Path, expected: list[float]
 ) -> None:
     for model in (str(bert), f"cross-encoder:{bert}", f"onnx:{exported}"):
-        recipe = TeacherRecipe("t", model=model)
+        recipe = TeacherSettings(name="t", model=model)
         check_teacher(recipe, torch.float32)
         teacher = load_teacher(recipe, (), torch.float32)
         (answer,) = teacher.score([ScoreRequest(QUERY, TEXTS)])

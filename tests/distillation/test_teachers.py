@@ -19,7 +19,7 @@ from jina_rerank import (
     ScoringError,
 )
 from jina_rerank.distillation.teachers import (
-    TeacherRecipe,
+    TeacherSettings,
     ask,
     check_teacher,
     fingerprint_of,
@@ -37,8 +37,11 @@ def word_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_encoder_teaches_the_cosine_of_the_nearest_window(word_vectors: Path) -> None:
-    recipe = TeacherRecipe(
-        "words", f"bi-encoder:{word_vectors}", query_prompt="ask ", passage_prompt="read "
+    recipe = TeacherSettings(
+        name="words",
+        model=f"bi-encoder:{word_vectors}",
+        query_prompt="ask ",
+        passage_prompt="read ",
     )
     teacher = load_teacher(recipe, (), torch.float32)
     long = "moon " * WINDOW_WORDS + "coffee water"
@@ -54,7 +57,7 @@ def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
 ) -> None:
     """And scores that were made in another one are not taken for theirs."""
     query, passages = "coffee", ["coffee moon read", "moon"]
-    teacher = load_teacher(TeacherRecipe("m", str(small_checkpoint)), (), dtype)
+    teacher = load_teacher(TeacherSettings(name="m", model=str(small_checkpoint)), (), dtype)
     named = "float32" if dtype is torch.float32 else "bfloat16"
     scorer = LocalScorer(small_checkpoint, dtype=named)
     (answer,) = scorer.score([ScoreRequest(query, passages)])
@@ -62,7 +65,7 @@ def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
     assert fingerprint_of(teacher) == scorer.fingerprint
 
     bert = str(write_bert(tmp_path, layers=2))
-    encoder = load_teacher(TeacherRecipe("e", f"bi-encoder:{bert}"), (), dtype)
+    encoder = load_teacher(TeacherSettings(name="e", model=f"bi-encoder:{bert}"), (), dtype)
     library = SentenceTransformer(bert, device="cpu", model_kwargs={"dtype": dtype})
     (own,), others = (
         library.encode(texts, normalize_embeddings=True) for texts in ([query], passages)
@@ -73,7 +76,7 @@ def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
 
 def test_bm25_counts_words_in_all_passages() -> None:
     passages = ["coffee jam", "coffee moon", "coffee jam"]
-    teacher = load_teacher(TeacherRecipe("b", "bm25"), passages, torch.float32)
+    teacher = load_teacher(TeacherSettings(name="b", model="bm25"), passages, torch.float32)
     ((rare, common, none),) = ask(teacher, [("coffee moon", ["moon", "coffee", "jam"])])
     assert rare > common > none == 0
 
@@ -81,7 +84,7 @@ def test_bm25_counts_words_in_all_passages() -> None:
 def test_a_teacher_that_is_not_there_is_a_field_to_change(tmp_path: Path) -> None:
     for model in (f"bi-encoder:{tmp_path}", f"sparse-encoder:{tmp_path}", str(tmp_path)):
         with pytest.raises(ConfigurationError, match=r"^teacher t\.model: .*name a folder"):
-            check_teacher(TeacherRecipe("t", model), torch.float32)
+            check_teacher(TeacherSettings(name="t", model=model), torch.float32)
 
 
 def test_nobody_learns_from_a_degraded_answer() -> None:

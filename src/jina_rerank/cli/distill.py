@@ -29,8 +29,8 @@ def distill(
     """
     with exit_on_error():
         try:
-            from ..distillation.recipe import read_recipe
-            from ..distillation.run import distill as run
+            from ..distillation import distill as run
+            from ..distillation import read_recipe
         except ImportError as error:
             raise ConfigurationError(
                 f'distilling needs {error.name}: pip install "jina-rerank[distill]"'

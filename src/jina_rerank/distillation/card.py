@@ -11,7 +11,7 @@ from jinja2 import Environment
 from .._output import write_text
 from ..evaluation.reports.markdown import markdown_table
 from ..spec import BM25
-from .data import Source
+from .data.pairs import Source
 from .recipe import Recipe
 
 CARD = """\
@@ -32,7 +32,7 @@ A JinaBERT cross-encoder, distilled with jina-rerank. `Reranker("this folder")` 
 
 ## Training
 {{ step }} of {{ recipe.training.steps }} steps of about \
-{{ recipe.lists.tokens_per_step }} tokens, \
+{{ recipe.ranking.tokens_per_step }} tokens, \
 learning rate {{ recipe.training.learning_rate }}, \
 in {{ recipe.training.dtype | string | replace("torch.", "") }}.
 {% if figures %}

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from ..errors import ConfigurationError, ModelLoadError, ScoringError
+from ..errors import ConfigurationError, ScoringError
 from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
 from ..scorers.device import Dtype
 from ..scorers.local import find_model
 from ..spec import EMBEDDING, has_option, parse, scorer_of
+from .settings import MoreThan0, Settings, naming, refuse, refuse_field
 
 Question = tuple[str, Sequence[str]]
 """A query and passages."""
 
 
-@dataclass(frozen=True, slots=True)
-class TeacherRecipe:
+class TeacherSettings(Settings):
     """One teacher.
 
     Attributes:
@@ -35,12 +36,25 @@ class TeacherRecipe:
 
     name: str
     model: str
-    weight: float = 1.0
+    weight: MoreThan0 = 1.0
     query_prompt: str | None = None
     passage_prompt: str | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # It becomes a folder's.
+        if not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name):
+            raise refuse_field("name", f"must be able to name a folder, not {self.name!r}")
+        try:
+            kind = parse(self.model).kind
+        except ConfigurationError as error:
+            raise refuse_field("model", str(error).removeprefix("model: ")) from None
+        if kind not in EMBEDDING and (self.query_prompt, self.passage_prompt) != (None, None):
+            raise refuse("query_prompt and passage_prompt are for encoders; leave them out")
+        return self
 
-def load_teacher(teacher: TeacherRecipe, passages: Sequence[str], dtype: torch.dtype) -> Scorer:
+
+def load_teacher(teacher: TeacherSettings, passages: Sequence[str], dtype: torch.dtype) -> Scorer:
     """A teacher's scorer, which reads its model when it is first asked.
 
     Args:
@@ -53,7 +67,7 @@ def load_teacher(teacher: TeacherRecipe, passages: Sequence[str], dtype: torch.d
         AuthenticationError: There is no key for the service.
     """
     named: Dtype = "float32" if dtype is torch.float32 else "bfloat16"
-    with _naming(f"teacher {teacher.name}.model"):
+    with naming(f"teacher {teacher.name}.model"):
         spec = parse(teacher.model)
         return scorer_of(
             spec,
@@ -66,7 +80,7 @@ def load_teacher(teacher: TeacherRecipe, passages: Sequence[str], dtype: torch.d
         )
 
 
-def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
+def check_teacher(teacher: TeacherSettings, dtype: torch.dtype) -> None:
     """See that a teacher can be had, downloaded if need be.
 
     Others than native models are loaded for that and let go, since only one at a time has to fit
@@ -82,7 +96,7 @@ def check_teacher(teacher: TeacherRecipe, dtype: torch.dtype) -> None:
     """
     scorer = load_teacher(teacher, (), dtype)
     spec = parse(teacher.model)
-    with _naming(f"teacher {teacher.name}.model"):
+    with naming(f"teacher {teacher.name}.model"):
         if spec.kind in {"embedded", "local"}:
             find_model(spec.name)
         elif spec.runs_here:
@@ -138,15 +152,3 @@ def mix(
         if spread > 0:
             total += weight / sum(weights.values()) * (own - own.mean()) / spread
     return total
-
-
-@contextmanager
-def _naming(field: str) -> Iterator[None]:
-    """A model that cannot be loaded is a field to be changed."""
-    try:
-        yield
-    except ModelLoadError as error:
-        raise ConfigurationError(
-            f"{field}: {error}; name a folder that holds it, or a model of the hub where the "
-            "network allows"
-        ) from error
