@@ -50,7 +50,15 @@ from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
 from jina_rerank.server import Settings
 from jina_rerank.server.engine import find_models
-from jina_rerank.spec import Spec, checkpoint_of, name_of_path, parse, scorer_of, split_served
+from jina_rerank.spec import (
+    Spec,
+    checkpoint_of,
+    collection_scorer_of,
+    name_of_path,
+    parse,
+    scorer_of,
+    split_served,
+)
 from langchain_jina_rerank import JinaRerank as LangChainRerank
 from llama_index.postprocessor.jina_rerank import JinaRerank as LlamaIndexRerank
 
@@ -144,21 +152,21 @@ def test_a_name_means_one_scorer(
     ],
 )
 def test_with_a_collection_what_searches_it_can_be_named(name: str, kind: type, model: str) -> None:
-    scorer = scorer_of(name, collection=TEXTS)
+    scorer = collection_scorer_of(name, TEXTS)
     assert type(scorer) is kind
     assert scorer.model == model
 
 
 def test_an_encoders_options_are_its_own() -> None:
-    scorer = scorer_of(
-        "bi-encoder:a/b", collection=(), query_prompt="q: ", max_length=64, dtype="bfloat16"
+    scorer = collection_scorer_of(
+        "bi-encoder:a/b", (), query_prompt="q: ", max_length=64, dtype="bfloat16"
     )
     for said in ('"q: "', '"max_length": 64', '"bfloat16"'):
         assert said in scorer.fingerprint
     with pytest.raises(ConfigurationError, match="query_prompt: jina-rerank-mini does not have"):
-        scorer_of("mini", query_prompt="q: ")
+        collection_scorer_of("mini", (), query_prompt="q: ")
     with pytest.raises(ConfigurationError, match="max_length: bm25 does not have this option"):
-        scorer_of("bm25", collection=(), max_length=64)
+        collection_scorer_of("bm25", (), max_length=64)
 
 
 def test_a_hosted_model_needs_a_key_and_takes_the_environments(

@@ -151,15 +151,12 @@ def scorer_of(
     device: str | None = None,
     max_length: int | None = None,
     long_documents: LongDocuments | None = None,
-    query_prompt: str | None = None,
-    passage_prompt: str | None = None,
     revision: str | None = None,
     api_key: str | ApiKey | None = None,
     base_url: str | None = None,
     dialect: DialectName | None = None,
     timeout: float | None = None,
     max_retries: int | None = None,
-    collection: Collection[str] | None = None,
 ) -> Scorer:
     """The scorer that a model's name means. Its model is not loaded yet, and nothing is sent.
 
@@ -170,22 +167,17 @@ def scorer_of(
             it is installed and otherwise in ONNX Runtime; a hub id or a folder for `LocalScorer`,
             or for `OnnxScorer` if the folder holds model.onnx and no other weights;
             `cross-encoder:NAME`, `onnx:FOLDER`, `remote:MODEL`, `remote:MODEL@URL` or
-            `sagemaker:ENDPOINT`; and with a collection `bm25`, `bi-encoder:NAME` or
-            `sparse-encoder:NAME`. A folder with a colon in its name is written `./NAME`.
+            `sagemaker:ENDPOINT`. A folder with a colon in its name is written `./NAME`.
         dtype: For models that run in torch; see `LocalScorer`.
         device: As `dtype`.
         max_length: For models on this machine, in tokens; see `LocalScorer`.
         long_documents: For models on this machine; see `LocalScorer`.
-        query_prompt: For `bi-encoder:` and `sparse-encoder:`; see `BiEncoderScorer`.
-        passage_prompt: As `query_prompt`.
         revision: For models that run in torch: a branch, tag or commit on the hub.
         api_key: For `remote:`; see `RemoteScorer`.
         base_url: As `api_key`, where the name holds no address.
         dialect: As `api_key`.
         timeout: For `remote:` and `sagemaker:`; the deadline of a whole call in seconds.
         max_retries: For `remote:` and `sagemaker:`.
-        collection: The texts that are searched, in which `bm25` counts words; None where a call
-            has the few documents that were found and no others.
 
     Raises:
         ConfigurationError: The name cannot be read or needs a collection; an option was given that
@@ -202,8 +194,6 @@ def scorer_of(
         "device": device,
         "max_length": max_length,
         "long_documents": long_documents,
-        "query_prompt": query_prompt,
-        "passage_prompt": passage_prompt,
         "revision": revision,
         "api_key": key,
         "base_url": base_url,
@@ -211,8 +201,47 @@ def scorer_of(
         "timeout": timeout,
         "max_retries": max_retries,
     }
-    options = {name: value for name, value in given.items() if value is not None}
-    return build_scorer(spec, options, collection)
+    return build_scorer(spec, _given(given))
+
+
+def collection_scorer_of(
+    model: Source | Spec,
+    collection: Collection[str],
+    *,
+    dtype: Dtype | None = None,
+    max_length: int | None = None,
+    long_documents: LongDocuments | None = None,
+    query_prompt: str | None = None,
+    passage_prompt: str | None = None,
+) -> Scorer:
+    """The scorer that a model's name means where a collection is at hand.
+
+    Args:
+        model: As for `scorer_of`; or `bm25`, `bi-encoder:NAME` or `sparse-encoder:NAME`.
+        collection: The texts that are searched, in which `bm25` counts words.
+        dtype: As for `scorer_of`.
+        max_length: As for `scorer_of`.
+        long_documents: As for `scorer_of`.
+        query_prompt: For `bi-encoder:` and `sparse-encoder:`; see `BiEncoderScorer`.
+        passage_prompt: As `query_prompt`.
+
+    Raises:
+        ConfigurationError: As for `scorer_of`.
+        AuthenticationError: As for `scorer_of`.
+    """
+    given = {
+        "dtype": dtype,
+        "max_length": max_length,
+        "long_documents": long_documents,
+        "query_prompt": query_prompt,
+        "passage_prompt": passage_prompt,
+    }
+    spec = model if isinstance(model, Spec) else parse(model)
+    return build_scorer(spec, _given(given), collection)
+
+
+def _given(options: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def build_scorer(
@@ -223,7 +252,8 @@ def build_scorer(
     Args:
         spec: From `parse`.
         options: Those that were given, by the names that `scorer_of` has for them.
-        collection: As for `scorer_of`.
+        collection: As for `collection_scorer_of`; None where a call has the few documents that were
+            found and no others.
 
     Raises:
         ConfigurationError: As for `scorer_of`.

@@ -193,6 +193,12 @@ CONVERTED = {"bi_to_cross": "", "convert": '"bert"'}
             "two are called 'w'",
         ),
         (
+            {"ranking": {"longest_passage": "{ 8 = true }"}},
+            r"ranking\.longest_passage\.8: must be float, not True",
+        ),
+        ({"[teacher]": {"wight": "3"}}, r"teacher words\.wight: no such field; there are \['name'"),
+        ({"data": {"weights": '{ a = "x" }'}}, r"data\.weights\.a: must be float, not 'x'"),
+        (
             {"ranking": {"kl": "0", "contrastive": "0", "pointwise": "0"}},
             "ranking: kl, margin_mse, contrastive and pointwise are all 0",
         ),
@@ -201,3 +207,10 @@ CONVERTED = {"bi_to_cross": "", "convert": '"bert"'}
 def test_what_does_not_go_together_is_named(tmp_path, changes, said):
     with pytest.raises(InputError, match=said):
         read_recipe(write(tmp_path, changes))
+
+
+def test_one_teacher_is_a_list_too(tmp_path):
+    path = write(tmp_path, {})
+    path.write_text(path.read_text().replace("[[teacher]]", "[teacher]"))
+    with pytest.raises(InputError, match=r"recipe: teacher: must be a list of tables, whose hea"):
+        read_recipe(path)

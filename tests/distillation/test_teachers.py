@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import write_bert
-from sentence_transformers import SentenceTransformer
+from checkpoints import write_bert, write_splade
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from word_vectors import cosine, write_word_vectors
 
 from jina_rerank import (
@@ -25,7 +25,7 @@ from jina_rerank.distillation.teachers import (
     fingerprint_of,
     load_teacher,
 )
-from jina_rerank.scorers.embedding import WINDOW_WORDS
+from jina_rerank.scorers._embedding_call import WINDOW_WORDS
 from jina_rerank.testing import FakeScorer
 
 WORDS = ["ask", "coffee", "espresso", "moon", "read", "water"]
@@ -72,6 +72,18 @@ def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
     )
     assert ask(encoder, [(query, passages)])[0] == pytest.approx(list(others @ own), abs=1e-5)
     assert named in fingerprint_of(encoder)
+
+
+def test_a_sparse_encoder_teaches_in_the_dtype_of_the_training(tmp_path: Path) -> None:
+    folder = write_splade(tmp_path)
+    teacher = load_teacher(
+        TeacherSettings(name="s", model=f"sparse-encoder:{folder}"), (), torch.float32
+    )
+    query, passages = "what is panda?", ["the giant panda is a bear", "coffee"]
+    library = SparseEncoder(str(folder), device="cpu")
+    (own,), others = (library.encode(texts).to_dense() for texts in ([query], passages))
+    assert ask(teacher, [(query, passages)])[0] == pytest.approx((others @ own).tolist(), rel=1e-4)
+    assert "float32" in fingerprint_of(teacher)
 
 
 def test_bm25_counts_words_in_all_passages() -> None:

@@ -45,7 +45,7 @@ def test_a_bi_encoder_scores_by_cosine(word_vectors: Path) -> None:
         ("./folder", RerankerSystem, "LocalScorer('./folder', "),
         ("cross-encoder:org/name", RerankerSystem, "CrossEncoderScorer('org/name'"),
         ("remote:m@http://127.0.0.1:9/v1", RerankerSystem, "RemoteScorer('m', base_url='http://1"),
-        ("bm25", RerankerSystem, "Bm25Scorer(8 documents)"),
+        ("bm25", RerankerSystem, "Bm25Scorer(6 documents)"),
         ("first-stage", FirstStageSystem, ""),
         ("bi-encoder:org/name", RerankerSystem, "BiEncoderScorer('org/name'"),
         ("sparse-encoder:org/name", RerankerSystem, "SparseEncoderScorer('org/name'"),

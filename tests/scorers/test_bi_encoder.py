@@ -31,9 +31,10 @@ from jina_rerank import (
     ScoreRequest,
     ScoringError,
 )
+from jina_rerank.scorers._embedding_call import WINDOW_WORDS
 from jina_rerank.scorers.base import CacheableScorer
-from jina_rerank.scorers.embedding import WINDOW_WORDS, Encoder, Text
 from jina_rerank.scorers.prompts import Prompts, prompts_of
+from jina_rerank.scorers.text_encoder import Encoder, Text
 
 WORDS = ["ask", "coffee", "espresso", "moon", "read", "water"]
 BGE = "Represent this sentence for "

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import wordpiece_tokenizer, write_bert
+from checkpoints import wordpiece_tokenizer, write_bert, write_splade
 from judged import COLLECTION, FOUND
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+from transformers import BertForMaskedLM, PreTrainedTokenizerFast
 
 from jina_rerank import ConfigurationError, ModelLoadError, ScoreRequest, SparseEncoderScorer
 from jina_rerank.evaluation import evaluate
@@ -24,22 +24,7 @@ TEXTS = ["the giant panda is a bear", "paris is a city in france " * 4, "a bear"
 
 @pytest.fixture(scope="module")
 def splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random masked language model, as transformers saves one."""
-    folder = tmp_path_factory.mktemp("models") / "splade"
-    torch.manual_seed(3)
-    tokenizer = wordpiece_tokenizer()
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = BertConfig(vocab_size=tokenizer.get_vocab_size(), intermediate_size=37, **sizes)
-    model = BertForMaskedLM(config)
-    for name, parameter in model.named_parameters():
-        # A norm that is not read would otherwise be the same.
-        noise = 0.3 if "LayerNorm" in name else 0.1
-        parameter.data += noise * torch.randn(parameter.shape)
-    model.save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=512
-    ).save_pretrained(folder)
-    return folder
+    return write_splade(tmp_path_factory.mktemp("models") / "splade")
 
 
 def expected(folder: Path, query: str, texts: Sequence[str]) -> list[float]:

@@ -25,7 +25,7 @@ from ..evaluation.suites import (
 from ..evaluation.suites.run import RAG_TOP_N
 from ..evaluation.systems import RerankerSystem, parts_of
 from ..scorers.base import LongDocuments
-from ..spec import BM25
+from ..spec import BM25, NEED_COLLECTION, parse
 
 SuiteName: TypeAlias = Literal["beir", "loco", "llamaindex-rag"]
 """What `--suite` takes."""
@@ -92,7 +92,7 @@ def evaluate_suite(
         candidates = _check_candidates(10 if depth is None else depth, name)
         rerankers = {}
         for system in systems:
-            if not isinstance(system, RerankerSystem):
+            if not isinstance(system, RerankerSystem) or _searches(system.name):
                 raise ConfigurationError(
                     f"{system.name} is no reranker, which --suite {name} takes"
                 )
@@ -101,6 +101,11 @@ def evaluate_suite(
     if output is not None:
         write_suite(result, output)
     _print(result)
+
+
+def _searches(model: str) -> bool:
+    """Whether a model's place is in a first stage."""
+    return parse(model).kind in NEED_COLLECTION
 
 
 def _check_candidates(depth: int, suite: SuiteName) -> int:

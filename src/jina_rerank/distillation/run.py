@@ -38,16 +38,13 @@ from .data.cache import Prepared, prepare_lists, teach
 from .data.negatives import CandidateList
 from .data.pairs import Source, TrainingPair, by_source, read_pairs, with_fewer_queries
 from .recipe import Recipe
-from .students.student import Material
+from .students.student import Material, Student
 from .teachers import check_teacher, load_teacher
 from .training.ranking import AuxiliaryLoss, RankingObjective, RankingSettings
 from .training.tensorboard import tensorboard
 from .training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-EXAMPLES = 1536
-"""How many queries with their answers a student is shown before it is trained."""
 
 Figures = dict[str, dict[str, float]]
 """nDCG@10 by collection and system."""
@@ -81,7 +78,8 @@ def distill(
 
 def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) -> Path:
     device = choose_device("auto")
-    student, dtype = recipe.student, recipe.training.dtype
+    student: Student = recipe.student
+    dtype = recipe.training.dtype
     # Whatever may be missing is looked for first: mining takes minutes, and teachers hours.
     sources = _read_sources(recipe)
     collections = _read_collections(recipe)
@@ -89,7 +87,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     for one in recipe.teacher:
         check_teacher(one, dtype)
     prepared = _prepare(recipe, sources, output / "prepared", progress=progress)
-    examples = _examples(prepared, student.seed)
+    examples = _examples(prepared, student)
     model, tokenizer = student.build(examples)
     model = model.to(device)
     masks = student.masks(model.config)
@@ -221,10 +219,10 @@ def _read_collections(recipe: Recipe) -> list[Collection]:
     return list(found.values())
 
 
-def _examples(prepared: Prepared, seed: int) -> list[tuple[str, str]]:
-    """Some queries with their answers."""
+def _examples(prepared: Prepared, student: Student) -> list[tuple[str, str]]:
+    """As many queries with their answers as the student asks for."""
     lists: Sequence[CandidateList] = prepared.lists
-    some = random.Random(seed).sample(lists, min(len(lists), EXAMPLES))
+    some = random.Random(student.seed).sample(lists, min(len(lists), student.examples))
     return [(one.query, prepared.passages[one.passages[0]]) for one in some]
 
 

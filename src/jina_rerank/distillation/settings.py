@@ -57,7 +57,14 @@ def limit(allows: Callable[[float], bool], words: str) -> AfterValidator:
 
 
 def _as_tuple(given: object) -> object:
+    """TOML has lists where models have tuples."""
     return tuple(given) if isinstance(given, list) else given
+
+
+def _as_tables(given: object) -> object:
+    if isinstance(given, dict):
+        raise refuse("must be a list of tables, whose headers have two brackets")
+    return _as_tuple(given)
 
 
 def _as_lengths(given: object) -> object:
@@ -94,8 +101,7 @@ MoreThan0 = Annotated[float, limit(lambda number: 0 < number < inf, "more than 0
 NotNegative = Annotated[float, limit(lambda number: 0 <= number < inf, "0 or more")]
 Probability = Annotated[float, limit(lambda number: 0 <= number <= 1, "between 0 and 1")]
 Seed = Annotated[int, limit(lambda number: -(2**63) <= number < 2**63, "a number of 64 bits")]
-Tables = BeforeValidator(_as_tuple)
-"""TOML has lists where models have tuples."""
+Tables = BeforeValidator(_as_tables)
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
@@ -188,13 +194,14 @@ def _place(given: object, location: list[int | str]) -> str:
     """How errors call a field: a teacher by its name, other places by their number."""
     where, at = "", given
     for part in location:
+        is_item = isinstance(at, list)
         at = _within(at, part)
-        if isinstance(part, int):
+        if is_item:
             name = at.get("name") if isinstance(at, dict) else None
             named = where == "teacher" and isinstance(name, str) and name
             where = f"{where} {name}" if named else f"{where}[{part}]"
         else:
-            where = f"{where}.{part}" if where else part
+            where = f"{where}.{part}" if where else str(part)
     return where
 
 

@@ -15,7 +15,7 @@ from ..errors import ConfigurationError, ScoringError
 from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
 from ..scorers.device import Dtype
 from ..scorers.local import find_model
-from ..spec import EMBEDDING, has_option, parse, scorer_of
+from ..spec import EMBEDDING, collection_scorer_of, has_option, parse
 from .settings import MoreThan0, Settings, naming, refuse, refuse_field
 
 Question = tuple[str, Sequence[str]]
@@ -27,7 +27,7 @@ class TeacherSettings(Settings):
 
     Attributes:
         name: Its folder's among the scores.
-        model: A model's name, as for `scorer_of` with a collection: `bm25`, `bi-encoder:NAME`,
+        model: A model's name, as for `collection_scorer_of`: `bm25`, `bi-encoder:NAME`,
             `sparse-encoder:NAME` or a reranker; the key of a service is in JINA_API_KEY.
         weight: In the mix.
         query_prompt: What an encoder reads before a query; None is the model's own prompt.
@@ -69,14 +69,14 @@ def load_teacher(teacher: TeacherSettings, passages: Sequence[str], dtype: torch
     named: Dtype = "float32" if dtype is torch.float32 else "bfloat16"
     with naming(f"teacher {teacher.name}.model"):
         spec = parse(teacher.model)
-        return scorer_of(
+        return collection_scorer_of(
             spec,
+            tuple(dict.fromkeys(passages)),
             dtype=named if has_option(spec, "dtype") else None,
             # A vector of a whole passage says less than those of its windows.
             long_documents="chunk" if spec.kind in EMBEDDING else None,
             query_prompt=teacher.query_prompt,
             passage_prompt=teacher.passage_prompt,
-            collection=tuple(dict.fromkeys(passages)),
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import ConfigurationError
 from ..reranker import Reranker
 from ..scorers.base import LongDocuments
-from ..spec import has_option, parse, scorer_of
+from ..spec import collection_scorer_of, has_option, parse
 from .systems import (
     FIRST_STAGE,
     FirstStageSystem,
@@ -42,7 +42,7 @@ class Speller:
         """The system, not loaded yet; its name is as it was spelled.
 
         Args:
-            spelled: A model's name as for `scorer_of` with a collection; `first-stage`; or
+            spelled: A model's name as for `collection_scorer_of`; `first-stage`; or
                 `mix:A+B` for two of these, half and half, with weights as in
                 `mix:0.3*first-stage+0.7*mini`.
 
@@ -80,11 +80,11 @@ class Speller:
             return FirstStageSystem()
         spec = parse(spelled)
         cuts = has_option(spec, "max_length")
-        scorer = scorer_of(
+        scorer = collection_scorer_of(
             spec,
+            self.documents.values(),
             max_length=self.max_length if cuts else None,
             long_documents=self.long_documents if cuts else None,
-            collection=self.documents.values(),
         )
         return RerankerSystem(Reranker(scorer), name=spelled)
 

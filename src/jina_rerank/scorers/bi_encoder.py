@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .embedding import EmbeddingScorer, Encoder
+from .embedding import EmbeddingScorer
 from .prompts import Prompts
+from .text_encoder import Encoder
 from .weights import Weights
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelLoadError
-from .embedding import EmbeddingScorer, Encoder
+from .embedding import EmbeddingScorer
 from .prompts import Prompts
+from .text_encoder import Encoder
 from .weights import Weights
 
 if TYPE_CHECKING:

@@ -65,6 +65,11 @@ class Student(Protocol):
         ...
 
     @property
+    def examples(self) -> int:
+        """How many queries with their answers it is shown when it is built."""
+        ...
+
+    @property
     def identity(self) -> str | None:
         """What decides which model this is and is not seen in the shapes of its weights."""
         ...
@@ -81,7 +86,8 @@ class Student(Protocol):
         """The model before any training, float32 on the CPU, and its tokenizer.
 
         Args:
-            examples: Some queries with their answers, of those that it will be trained on.
+            examples: Queries with their answers, of those that it will be trained on; as many as
+                it asks for, or all.
 
         Raises:
             ConfigurationError: As `check`.
@@ -103,6 +109,11 @@ class Student(Protocol):
 
 class StudentSettings(Settings):
     """What most students have in common: all weights are trained, and only to rank."""
+
+    @property
+    def examples(self) -> int:
+        """See `Student`."""
+        return 0
 
     @property
     def identity(self) -> str | None:

@@ -21,6 +21,9 @@ from .least_squares import fit_layers
 from .masks import trainable_masks
 from .matching import PairMatching
 
+EXAMPLES = 1536
+"""Queries with their answers on which the encoder's statistics are taken and its layers fitted."""
+
 
 class BiToCrossStudent(StudentSettings):
     """A sentence encoder that reads two texts and compares them; see `convert_to_cross_encoder`.
@@ -40,6 +43,11 @@ class BiToCrossStudent(StudentSettings):
     matching: MatchingSettings | None = None
     matching_weight: NotNegative = 0.0
     seed: Seed = 0
+
+    @property
+    def examples(self) -> int:
+        """See `Student`."""
+        return EXAMPLES
 
     def check(self) -> None:
         """See `Student`; what is missing is told, and nothing is built."""
