@@ -35,7 +35,7 @@ Kind = Literal[
     "sparse-encoder",
     "bm25",
 ]
-"""What a name means: one kind for each scorer."""
+"""Kinds of names: one kind for each scorer."""
 
 PREFIXES: Mapping[str, str] = {
     "cross-encoder": "cross-encoder:NAME",
@@ -94,7 +94,7 @@ missing where a name is read."""
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a model's name means. Nothing is loaded or asked.
+    """Meaning of a model's name. Nothing is loaded or asked.
 
     Attributes:
         kind: What runs it.
@@ -118,7 +118,7 @@ class Spec:
 
     @property
     def runs_here(self) -> bool:
-        """Whether the model is computed in this process."""
+        """Tell whether the model is computed in this process."""
         return self.kind not in {"remote", "sagemaker"}
 
 
@@ -279,7 +279,7 @@ def build_scorer(
 
 
 def has_option(spec: Spec, name: str) -> bool:
-    """Whether the scorer of a name has an option, by the name that `scorer_of` has for it.
+    """True if the scorer of a name has an option, by the name that `scorer_of` has for it.
 
     Raises:
         ConfigurationError: There is nothing installed that runs the embedded model.
@@ -340,7 +340,7 @@ def name_of_path(model: Source) -> str | None:
 
 
 def _prefix_of(name: str) -> str | None:
-    """What stands before the first colon, or None where the colon is part of a path."""
+    """The prefix before the first colon, or None where the colon is part of a path."""
     prefix, colon, _ = name.partition(":")
     # One letter is a drive of Windows.
     is_path = len(prefix) == 1 or name.startswith((".", "~")) or "/" in prefix or "\\" in prefix
@@ -372,7 +372,7 @@ def _prefixed(name: str, prefix: str) -> Spec:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder holds an ONNX graph and no weights for torch."""
+    """Tell whether a folder holds an ONNX graph and no weights for torch."""
     return (folder / "model.onnx").is_file() and not any(
         (folder / name).is_file() for name in _WEIGHTS
     )

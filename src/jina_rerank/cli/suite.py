@@ -104,7 +104,7 @@ def evaluate_suite(
 
 
 def _searches(model: str) -> bool:
-    """Whether a model's place is in a first stage."""
+    """True for a model whose place is in a first stage."""
     return parse(model).kind in NEED_COLLECTION
 
 

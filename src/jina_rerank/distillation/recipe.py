@@ -50,14 +50,14 @@ def _check_any(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class DataSettings(Settings):
-    """What is trained on.
+    """Training data.
 
     Attributes:
         pairs: Files, or patterns such as `pairs/*.jsonl`; see `read_pairs`.
         queries: How many queries of each source at most, drawn at random; None for all. Teachers
             are asked for all of them, and a step takes a few. Passages stay.
         weights: How often lists of a source are drawn, where it is not 1.
-        seed: Of the queries and of the negatives.
+        seed: Seed of the choice of queries and of negatives.
     """
 
     pairs: Annotated[Texts, AfterValidator(_check_any)]
@@ -67,7 +67,7 @@ class DataSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """What is evaluated on whenever the state is saved.
+    """Collection for the evaluation whenever the state is saved.
 
     Attributes:
         collections: Folders in BEIR layout, none of which may be trained on.
@@ -81,7 +81,7 @@ class EvaluationSettings(Settings):
 
 
 class CardSettings(Settings):
-    """What the model card says that cannot be measured.
+    """Texts of the model card, which cannot be measured.
 
     Attributes:
         name: The model's.

@@ -41,7 +41,7 @@ def refuse_field(field: str, problem: str) -> PydanticCustomError:
 
 
 def limit(allows: Callable[[float], bool], words: str) -> AfterValidator:
-    """What a number may be.
+    """Range of a number.
 
     Args:
         allows: Whether this one will do; NaN never does.
@@ -108,7 +108,7 @@ Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 Lengths = Annotated[
     dict[int, NotNegative], BeforeValidator(_as_lengths), AfterValidator(_check_used)
 ]
-"""How often each length in tokens is used."""
+"""Shares by length in tokens."""
 
 TorchDtype = Annotated[torch.dtype, BeforeValidator(_as_dtype)]
 
@@ -149,7 +149,7 @@ def _explained(
     error: ValidationError,
     variants: Mapping[str, type[Settings]],
 ) -> tuple[str, str]:
-    """Which field the first error is of, and what is wrong with it."""
+    """The field of the first error, and what is wrong with it."""
     # A field that is not known first: it may be one that is missing, misspelt.
     errors = error.errors(include_url=False)
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
@@ -171,7 +171,7 @@ def _explained(
 
 
 def _is_tag(part: int | str) -> bool:
-    """Whether a part of a location is no name that a recipe has."""
+    """True for a part of a location that is no name of a recipe's."""
     return isinstance(part, str) and (not part or part == "[key]" or part.startswith("<"))
 
 
@@ -191,7 +191,7 @@ _KINDS = {
 
 
 def _place(given: object, location: list[int | str]) -> str:
-    """How errors call a field: a teacher by its name, other places by their number."""
+    """A field's name in errors: a teacher is told by its name, other places by their number."""
     where, at = "", given
     for part in location:
         is_item = isinstance(at, list)

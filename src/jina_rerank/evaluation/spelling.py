@@ -1,4 +1,4 @@
-"""How systems are spelled on the command line."""
+"""Names of systems on the command line."""
 
 from __future__ import annotations
 
@@ -106,5 +106,5 @@ class Speller:
 
 
 def _cuts(system: System) -> bool:
-    """Whether a system reads texts on this machine, and so up to a length."""
+    """True if a system reads texts on this machine, and so up to a length."""
     return isinstance(system, RerankerSystem) and has_option(parse(system.name), "max_length")

@@ -82,7 +82,7 @@ class EmbeddingCall(Generic[VectorT]):
 
 
 class _Lengths:
-    """How many tokens the texts of a call have, and how many of them are read."""
+    """Token counts of the texts of a call, whole and as far as they are read."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What all scorers share that run a cross-encoder in this process."""
+"""Base of scorers that run a cross-encoder in this process."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class InProcessScorer(SharedModelScorer[PairModel]):
         return await asyncio.wrap_future(self._submit(model, requests, on_scored))
 
     async def abeginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for, without blocking the event loop.
+        """The beginnings that texts' first tokens stand for, without blocking the event loop.
 
         Args:
             texts: Any.

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 PASSAGE_NAMES = ("document", "passage", "corpus")
-"""How config_sentence_transformers.json may call the prompt of a passage, as sentence-transformers
-looks for it."""
+"""Names of a passage's prompt in config_sentence_transformers.json, in the order in which
+sentence-transformers looks for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What a model reads before each text.
+    """The texts that a model reads before its own.
 
     Attributes:
         query: Before a query.

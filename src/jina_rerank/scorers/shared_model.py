@@ -1,4 +1,4 @@
-"""What all scorers share whose model is in this process: it is loaded once, on another thread."""
+"""Base of scorers whose model is in this process: it is loaded once, on another thread."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class SharedModelScorer(ABC, Generic[ModelT]):
 
     @property
     def fingerprint(self) -> str:
-        """What its scores depend on: see `CacheableScorer`.
+        """Everything that its scores depend on: see `CacheableScorer`.
 
         The package's version, which model, and the settings as given. A folder is told by where
         it is and by its files, so a model that is trained anew in the same place is another one; a
@@ -123,18 +123,18 @@ class SharedModelScorer(ABC, Generic[ModelT]):
 
     @abstractmethod
     def _key(self) -> Hashable:
-        """What tells this scorer's model from all others in the process."""
+        """The key that tells this scorer's model from all others in the process."""
 
     @abstractmethod
     def _load(self) -> ModelT:
         """Load the model; on a thread of its own, never twice at a time for one key."""
 
     def _find_weights(self) -> Weights:
-        """Which weights are under its name now."""
+        """The weights that are under its name now."""
         return find_weights(self._source, self._revision)
 
     def _source_key(self) -> Hashable:
-        """What tells this scorer's source from all others, whatever name is shown.
+        """The key that tells this scorer's source from all others, whatever name is shown.
 
         A string is a hub id where there is no such folder; a path is always a folder.
         """

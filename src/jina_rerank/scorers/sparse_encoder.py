@@ -91,7 +91,7 @@ class _SparseEncoder(Encoder[SparseVector]):
 
 
 def _names_autoencoder(name: str, revision: str | None) -> bool:
-    """Whether a model's list of modules has the autoencoder, which is trained then."""
+    """True if a model's list of modules has the autoencoder, which is trained then."""
     from huggingface_hub import try_to_load_from_cache
 
     path: object = Path(name) / "modules.json"

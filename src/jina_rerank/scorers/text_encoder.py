@@ -98,14 +98,14 @@ class Encoder(ABC, Generic[VectorT]):
         return found
 
     def lengths(self, texts: Sequence[str]) -> list[int] | None:
-        """How many tokens each text has, without special ones; None if that cannot be told."""
+        """The number of tokens of each text, without special ones; None if that cannot be told."""
         if self._tokenizer is None:
             return None
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [len(one.ids) for one in encoded]
 
     def room(self, *, is_query: bool) -> int | None:
-        """How many tokens of a text are read beside its prompt; None if there is no limit."""
+        """The tokens of a text that are read beside its prompt; None if there is no limit."""
         limit = self._library.max_seq_length
         if limit is None or self._tokenizer is None:
             return None

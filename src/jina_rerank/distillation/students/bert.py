@@ -32,7 +32,7 @@ class BertEncoder:
 
     Attributes:
         folder: Where.
-        config: Of its config.json.
+        config: Fields of its config.json.
         weights: By transformers' names, without a prefix; float32.
     """
 
@@ -69,9 +69,9 @@ class BertEncoder:
 
         Args:
             slopes: See `convert_bert`.
-            units: Of each feed-forward; None for all.
+            units: Units of each feed-forward; None for all.
             wider: By how many heads, see `bi_to_cross.layers`.
-            feed_forward: Of which kind; None for a gated one with the encoder's activation.
+            feed_forward: Kind of feed-forward; None for a gated one with the encoder's activation.
 
         Raises:
             ModelLoadError: There are fewer units, or `config.json` lacks a field.
@@ -104,7 +104,7 @@ class BertEncoder:
 
 @contextmanager
 def converting(source: Path) -> Iterator[None]:
-    """What a folder lacks, or has too much of, is said of the folder."""
+    """Name the folder in errors about what it lacks or has too much of."""
     try:
         yield
     except KeyError as error:

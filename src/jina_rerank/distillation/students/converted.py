@@ -29,7 +29,7 @@ from .bert import BertEncoder, built, converting, read_tokenizer
 from .student import Material, Stage, StudentSettings
 
 SUM = 40.0
-"""What the bias of a norm over its gain sums to at least, so that rounding its output to bf16
+"""The least sum of a norm's bias over its gain, so that rounding its output to bf16
 changes the constant that is made of it by less than bf16 can tell."""
 
 
@@ -48,7 +48,7 @@ class ConvertedStudent(StudentSettings):
         intermediate_size: How many units of each feed-forward to keep; None for all.
         matching: A stage before ranking in which it learns the encoder's hidden states; None for
             none.
-        seed: Of the classifier, and of the texts of that stage.
+        seed: Seed of the classifier, and of the texts of that stage.
     """
 
     convert: str
@@ -120,7 +120,7 @@ def convert_bert(
         layers: Which of the encoder's layers to keep, counted from 0, in this order; None for all.
         intermediate_size: How many units of each feed-forward to keep, those with the largest
             weights; None for all.
-        seed: Of the classifier.
+        seed: Seed of the classifier.
 
     Returns:
         The model, float32, on the CPU, in training mode; and the tokenizer, with token types 0 for

@@ -42,7 +42,7 @@ class FreshStudent(StudentSettings):
     Attributes:
         shape: Fields of `JinaBertConfig`.
         tokenizer: A `tokenizer.json`.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
 
     shape: Annotated[InstanceOf[JinaBertConfig], BeforeValidator(_read_shape)]

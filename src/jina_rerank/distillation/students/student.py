@@ -35,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Material:
-    """What a student's stages may learn from.
+    """Data that a student's stages may learn from.
 
     Attributes:
         passages: All texts.
@@ -57,21 +57,21 @@ class Material:
 
 
 class Student(Protocol):
-    """What a recipe's `[student]` becomes."""
+    """The student of a recipe: how it is checked, built and trained."""
 
     @property
     def seed(self) -> int:
-        """Of what is random."""
+        """Seed of what is random."""
         ...
 
     @property
     def examples(self) -> int:
-        """How many queries with their answers it is shown when it is built."""
+        """Number of queries with their answers that it is shown when it is built."""
         ...
 
     @property
     def identity(self) -> str | None:
-        """What decides which model this is and is not seen in the shapes of its weights."""
+        """Settings that decide which model this is and are not seen in its weights' shapes."""
         ...
 
     def check(self) -> None:
@@ -95,7 +95,7 @@ class Student(Protocol):
         ...
 
     def masks(self, config: JinaBertConfig) -> Mapping[str, Tensor] | None:
-        """Which elements of its weights are trained, see `Trainer`; None for all."""
+        """Masks of the elements of its weights that are trained, see `Trainer`; None for all."""
         ...
 
     def stages(self, material: Material) -> Sequence[Stage]:
@@ -103,12 +103,12 @@ class Student(Protocol):
         ...
 
     def auxiliary_loss(self, material: Material) -> AuxiliaryLoss | None:
-        """What it learns beside ranking."""
+        """The loss that it learns beside ranking, if it has one."""
         ...
 
 
 class StudentSettings(Settings):
-    """What most students have in common: all weights are trained, and only to rank."""
+    """Base of students: all weights are trained, and only to rank."""
 
     @property
     def examples(self) -> int:

@@ -39,14 +39,15 @@ logger = logging.getLogger(__name__)
 
 
 class RankingSettings(Settings):
-    """How lists are drawn and what they cost.
+    """Settings of how lists are drawn and what they cost.
 
     Attributes:
         kl: Weight of `listwise_kl`, against the teacher.
         margin_mse: Weight of `margin_mse`, against the teacher.
         contrastive: Weight of `contrastive`, against the labels.
         pointwise: Weight of `pointwise`, against the labels.
-        temperature: Of the teacher in `kl`, whose scores have mean 0 and deviation 1 over a list.
+        temperature: Temperature of the teacher in `kl`, whose scores have mean 0 and deviation 1
+            over a list.
         passages: How many of a list are used at a time, the first answer among them.
         tokens_per_step: About how many.
         longest_query: In tokens.
@@ -55,7 +56,7 @@ class RankingSettings(Settings):
             many: titles such as "Notes" are no questions. None keeps all. The consistency filter
             of Promptagator (Dai et al., arXiv:2209.11755) and E5 (Wang et al., arXiv:2212.03533).
         blank_rate: How often a list has a blank passage, which answers nothing.
-        seed: Of what is drawn.
+        seed: Seed of what is drawn.
     """
 
     kl: NotNegative = 0.5
@@ -75,7 +76,7 @@ class RankingSettings(Settings):
 
     @property
     def ranks(self) -> bool:
-        """Whether any ranking loss has a weight."""
+        """True if any ranking loss has a weight."""
         return bool(self.kl or self.margin_mse or self.contrastive or self.pointwise)
 
     def without_ranking(self, tokens_per_step: int) -> RankingSettings:

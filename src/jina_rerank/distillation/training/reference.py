@@ -20,8 +20,8 @@ class ReferenceStates:
 
     Attributes:
         states: After each layer, shape (tokens, hidden).
-        means: Of the last states, which is how sentence encoders tell what a text means; shape
-            (texts, hidden).
+        means: Means of the last states, by which sentence encoders tell what a text means;
+            shape (texts, hidden).
     """
 
     states: Sequence[Tensor]
@@ -53,10 +53,10 @@ class ReferenceEncoder:
         self.longest = int(config.max_position_embeddings)
 
     def states(self, batch: TrainingBatch) -> list[Tensor]:
-        """What it gives after each of `layers`, for the same tokens.
+        """The states after each of `layers`, for the same tokens.
 
         Args:
-            batch: Of sequences no longer than `longest`.
+            batch: A batch of sequences no longer than `longest`.
 
         Returns:
             Shape (tokens, hidden) each, float32.
@@ -90,7 +90,7 @@ class ReferenceEncoder:
     def _rows(
         self, batch: TrainingBatch, given_of: Callable[[Sequence[Tensor]], list[Tensor]]
     ) -> list[Tensor]:
-        """What it gives group by group, chosen of the states of its layers, for all tokens."""
+        """Outputs group by group, chosen of the states of its layers, for all tokens."""
         states: list[Tensor] = []
         for group in batch.groups:
             every = self._bert(

@@ -41,7 +41,7 @@ LOG = "log.jsonl"
 
 
 class Objective(Protocol[S]):
-    """What is to be learned."""
+    """The objective of a training."""
 
     def micro_batches(self, step: int, parts: int) -> Sequence[S]:
         """The batches of a step, of about equal size: a function of the arguments alone.
@@ -58,7 +58,7 @@ class Objective(Protocol[S]):
 
 
 class TrainingSettings(Settings):
-    """How to train.
+    """Settings of a training.
 
     Attributes:
         steps: How many. A run may be continued with another number.
@@ -291,7 +291,7 @@ class Trainer(Generic[S]):
 
 
 def _step_of(line: bytes) -> float:
-    """Of a line of the log; beyond all for half a line, which a run that was killed leaves."""
+    """The step of a log line; beyond all for half a line, which a killed run leaves."""
     try:
         return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):

@@ -28,11 +28,11 @@ from .statistics import statistics_of
 from .vocabulary import vocabulary_of
 
 WINDOW = 256
-"""How far a head sees, in pairs of more than 512 tokens. Sentence encoders are trained on texts no
+"""Reach of a head, in pairs of more than 512 tokens. Sentence encoders are trained on texts no
 longer than that; attention in long ones would take most of the time."""
 
 FEWEST_HEADS = 3
-"""Of the model: one for each text, and one for the words."""
+"""The fewest heads of a model: one for each text, and one for the words."""
 
 EXAMPLE_TOKENS = 128
 """Where examples are cut when the encoder's statistics are taken."""
@@ -55,7 +55,7 @@ def convert_to_cross_encoder(
         slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
         intermediate_size: How many units of each feed-forward to keep, those without which the
             others do worst on the examples; None for all.
-        seed: Of what is random.
+        seed: Seed of what is random.
 
     Returns:
         As `convert_bert`. The model has a head more than the encoder, and a layer.

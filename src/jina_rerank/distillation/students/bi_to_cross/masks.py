@@ -1,4 +1,4 @@
-"""Which elements of a student's weights are frozen: those that hold its two texts apart."""
+"""The frozen elements of a student's weights: those that hold its two texts apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .layers import Channel, State, new_head
 
 
 def trainable_masks(config: JinaBertConfig) -> State:
-    """Which elements of the weights are trained.
+    """Masks of the elements that are trained.
 
     Not those that hold the texts apart, the channels and what reads them to that end, nor words'
     codes: they are few, others are many, and an optimizer's steps are as long for all. New heads

@@ -86,7 +86,7 @@ class SeparateTexts:
         Args:
             pairs: As the tokenizer of `convert_bert` makes them: [CLS] query [SEP] passage [SEP],
                 of type 0 to the first [SEP] and of type 1 after it.
-            rows: Of the pairs' own batch.
+            rows: Rows of the pairs' own batch.
             longest: Tokens of a text with its special tokens; longer ones are left out.
             device: Where the tensors go.
 
@@ -134,7 +134,7 @@ class SeparateTexts:
 
 
 def distance(states: Sequence[Tensor], separate: SeparateTexts, alone: ReferenceStates) -> Tensor:
-    """How far a student's states are from those of the texts by themselves.
+    """Distance of a student's states from those of the texts by themselves.
 
     Of each layer, and of the last one's mean over a text, the squared distance as a part of the
     encoder's variance; the mean over layers and the mean vectors' are added. A vector that is

@@ -32,25 +32,25 @@ from ....encoders import JinaBertConfig
 from .layers import APART, LEVEL, SURE, Channel, State, heads_by_reach
 
 REACH = 10.0
-"""What a product of 1 adds to an element of the state, in standard deviations of the others: far
-above their noise, and so little that the norm behind hardly gets longer."""
+"""The amount that a product of 1 adds to an element of the state, in standard deviations of the
+others: far above their noise, and so little that the norm behind hardly gets longer."""
 
 SMALLNESS = 0.2
 """By what q and p are multiplied: they are about 1, and so what is missing of their product is one
 or two hundredths. With less of them there would be little beside what rounding takes."""
 
 STEEPNESS = 20.0
-"""What a product of 1 makes of the logit: cosines in a list of candidates differ by tenths."""
+"""The logit of a product of 1: cosines in a list of candidates differ by tenths."""
 
 MIDDLE = 0.3
 """The product whose logit is 0: cosines of a question and its answer are above it mostly."""
 
 SHARED = 0.05
-"""What all words of the query, found in the passage, count beside a product of 1. What is found is
+"""Weight of all the query's words, found in the passage, beside a product of 1. What is found is
 noisy: the student of all-MiniLM-L6-v2 ranks best with so little, before it is taught to rank."""
 
 LOUDNESS = 4.0
-"""How much larger what is gathered is than it was, so that what else [CLS] holds is drowned."""
+"""Factor by which what is gathered grows, so that what else [CLS] holds is drowned."""
 
 
 def directions_of(vectors: Tensor, count: int) -> Tensor:
@@ -70,7 +70,7 @@ def directions_of(vectors: Tensor, count: int) -> Tensor:
 
 
 def gathered_directions(config: JinaBertConfig) -> int:
-    """How many directions of each vector are gathered: all heads but that for the words, halved.
+    """Number of gathered directions of each vector: all heads but that for the words, halved.
 
     By 192 of 384 directions, found on other texts, all-MiniLM-L6-v2's mean vectors rank as by all;
     by 128 they do not.
@@ -88,10 +88,10 @@ def scoring_layer(
     """The last layer, the pooler and the classifier.
 
     Args:
-        config: Of the model.
+        config: The model's configuration.
         queries: Mean vectors that the encoder gives, shape (texts, the encoder's hidden).
         passages: The same.
-        generator: Of what is random: all that neither gathers nor multiplies.
+        generator: Source of what is random: all that neither gathers nor multiplies.
 
     Returns:
         Part of a state dict.
@@ -149,7 +149,7 @@ def _gathering(
     """Attention that brings [CLS] both vectors, one behind the other.
 
     Args:
-        config: Of the model.
+        config: The model's configuration.
         layer: Its name.
         directions: See `directions_of`.
         longer: How much longer queries' vectors are than passages': the norm behind can bring only

@@ -35,7 +35,7 @@ class BiToCrossStudent(StudentSettings):
         matching: A stage before ranking in which it learns the encoder's hidden states; None for
             none.
         matching_weight: Of the same beside the ranking losses.
-        seed: Of what is random.
+        seed: Seed of what is random.
     """
 
     bi_to_cross: str
