@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import wordpiece_tokenizer, write_bert
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -256,3 +257,14 @@ def test_a_query_and_a_passage_of_the_same_text_have_vectors_of_their_own() -> N
 def test_a_model_that_fails_is_named() -> None:
     with pytest.raises(ScoringError, match="lengths failed on 1 texts: out of memory"):
         Lengths().embed([Text("fail", is_query=False)])
+
+
+def test_a_vector_without_numbers_is_an_error_and_no_score(bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "nan"
+    shutil.copytree(bert, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("word_embeddings.weight"))
+    weights[name][:] = torch.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ScoringError, match="nan has no number for a document"):
+        BiEncoderScorer(folder).score([ScoreRequest(QUERY, TEXTS)])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic
 
-from ..errors import InputError
+from ..errors import InputError, ScoringError
 from ..ranking import Usage
 from .base import LongDocuments, OnScored, Progress, ScoreRequest, ScoreResponse
 from .text_encoder import Encoder, Text, VectorT, batches_of
@@ -76,7 +77,11 @@ class EmbeddingCall(Generic[VectorT]):
         windows = [self._windows[text] for text in request.documents]
         flat = [self._vectors[window] for own in windows for window in own]
         query = self._vectors[Text(request.query, is_query=True)]
-        found = iter(self._model.compare(query, flat))
+        compared = self._model.compare(query, flat)
+        # Of several windows max() would let a NaN pass or not, depending on where it stands.
+        if not all(map(math.isfinite, compared)):
+            raise ScoringError(f"{self._model.name} has no number for a document")
+        found = iter(compared)
         scores = [max(next(found) for _ in own) for own in windows]
         return self._lengths.response(request, scores)
 
