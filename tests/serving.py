@@ -17,6 +17,7 @@ from typing import Any, Self
 from jina_rerank import Reranker
 from jina_rerank.encoders import PairTokenizer, TokenPair
 from jina_rerank.scorers._pair_model import PairModel
+from jina_rerank.scorers.base import ModelFacts
 from jina_rerank.scorers.in_process import InProcessScorer
 from jina_rerank.server import Engine, ServedModel, Settings
 from jina_rerank.server.run import Server
@@ -92,6 +93,7 @@ class GatedModel:
 
     max_length = 512
     weights = None
+    facts = ModelFacts(512, "float32")
     batch_tokens = 64
 
     def __init__(self, folder: Path) -> None:
@@ -129,7 +131,7 @@ class GatedModel:
 class GatedScorer(InProcessScorer):
     """Scores with a `GatedModel`."""
 
-    def __init__(self, gated: GatedModel, *, strict: bool = False) -> None:
+    def __init__(self, gated: GatedModel) -> None:
         super().__init__(
             "gated",
             source=None,
@@ -137,7 +139,7 @@ class GatedScorer(InProcessScorer):
             dtype="float32",
             device="cpu",
             max_length=512,
-            long_documents="error" if strict else "truncate",
+            long_documents="truncate",
         )
         self._gated = gated
 
@@ -150,8 +152,7 @@ class GatedScorer(InProcessScorer):
 
 def served(gated: GatedModel) -> list[ServedModel]:
     """The model as an engine takes it."""
-    strict = Reranker(GatedScorer(gated, strict=True))
-    return [ServedModel("gated", Reranker(GatedScorer(gated)), strict)]
+    return [ServedModel("gated", Reranker(GatedScorer(gated)))]
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
@@ -9,8 +10,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -27,6 +29,7 @@ from serve_processes import is_ready, serving
 from serving import LiveService, until
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
 from jina_rerank import (
@@ -37,6 +40,7 @@ from jina_rerank import (
     CrossEncoderScorer,
     LocalScorer,
     ModelLoadError,
+    ModelNotFoundError,
     OnnxScorer,
     RemoteScorer,
     Reranker,
@@ -44,10 +48,12 @@ from jina_rerank import (
     ScoreRequest,
     SparseEncoderScorer,
 )
+from jina_rerank.cli.app import app
 from jina_rerank.distillation.teachers import TeacherSettings, check_teacher, load_teacher
 from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
+from jina_rerank.scorers.service.dialects import DialectName, find_dialect
 from jina_rerank.server import Settings
 from jina_rerank.server.engine import find_models
 from jina_rerank.spec import (
@@ -607,3 +613,48 @@ def test_a_recipes_teacher_takes_each_way_of_naming(
         scores = answer.scores
         order = sorted(range(len(TEXTS)), key=lambda i: -scores[i])
         assert order == sorted(range(len(TEXTS)), key=lambda i: -expected[i])
+
+
+@pytest.mark.parametrize("model", ["/nosuch", "./nosuch", "onnx:/nosuch", "cross-encoder:/nosuch"])
+def test_a_name_that_no_model_has_is_a_wrong_option_and_is_said_as_it_was_written(
+    model: str,
+) -> None:
+    result = CliRunner().invoke(app, ["rank", "-m", model, QUERY], input="a\n")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"jina-rerank: {model}: ")
+    with pytest.raises(ModelNotFoundError) as refused:
+        Reranker(model).warm_up()
+    assert isinstance(refused.value, ModelLoadError), "as any model that cannot be loaded"
+
+
+def test_nobody_asks_a_dialect_for_its_name() -> None:
+    project = Path(__file__).parents[1]
+    roots = [project / "src", *(project / "integrations").glob("*/src")]
+    files = [file for root in roots for file in root.rglob("*.py")]
+    compared = [
+        f"{file}: {ast.unparse(node)}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        and "kind" not in ast.unparse(node)  # of a scorer, one of which has a dialect's name
+        and any(
+            isinstance(side, ast.Constant) and side.value in get_args(DialectName)
+            for side in (node.left, *node.comparators)
+        )
+    ]
+    assert len(files) > 150
+    assert not compared
+
+
+@pytest.mark.parametrize("dialect", get_args(DialectName))
+def test_a_dialect_says_which_keys_and_models_it_wants(
+    dialect: DialectName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = find_dialect(dialect)
+    for variable in spoken.key_variables:
+        monkeypatch.setenv(variable, KEY)
+    scorer = partial(RemoteScorer, base_url=URL, dialect=dialect)
+    if spoken.needs_model and spoken.default_model is None:
+        with pytest.raises(ConfigurationError, match="model is missing"):
+            scorer()
+    assert ("no key" in repr(scorer("m"))) == (not spoken.key_variables)

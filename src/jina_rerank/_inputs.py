@@ -6,11 +6,13 @@ What passes here reaches the scorer unchanged: nothing is stripped, replaced or 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from typing import get_args
 
 from ._numbers import as_real, as_whole, shown
-from .errors import InputError
-from .scorers.base import ScoreRequest
+from .errors import InputError, ServiceError
+from .scorers.base import LongDocuments, ScoreRequest
 
 MAX_TEXT_CHARACTERS = 2_000_000
 """Longest query or document, in characters: some sixty times what 8,192 tokens hold. A longer
@@ -77,13 +79,54 @@ def _no_order(items: object) -> str | None:
     return None
 
 
-def check_request(query: object, documents: object, name: str = "") -> ScoreRequest:
-    """Both at once; `name` is put before theirs in errors."""
+def check_request(
+    query: object,
+    documents: object,
+    name: str = "",
+    *,
+    long_documents: LongDocuments | None = None,
+    max_document_tokens: int | None = None,
+) -> ScoreRequest:
+    """A request that holds nothing unusable; `name` is put before the arguments' in errors."""
+    if long_documents not in {None, *get_args(LongDocuments)}:
+        raise InputError(
+            f"{name}long_documents",
+            f"must be one of {get_args(LongDocuments)}, not {long_documents!r}",
+        )
+    if max_document_tokens is not None:
+        max_document_tokens = check_positive(max_document_tokens, f"{name}max_document_tokens")
     return ScoreRequest(
         query=check_query(query, f"{name}query"),
         documents=check_documents(documents, f"{name}documents"),
         name=name,
+        long_documents=long_documents,
+        max_document_tokens=max_document_tokens,
     )
+
+
+def text_of_fields(document: Mapping[str, object], fields: Sequence[str], argument: str) -> str:
+    """The text that stands for a document of several fields.
+
+    One field is its value. Several are lines `name: value`, in the order of `fields`. A field that
+    the document lacks, or has as null, is left out.
+
+    Args:
+        document: Its fields by name.
+        fields: The names of those that are read.
+        argument: What the caller calls the document.
+
+    Raises:
+        InputError: The document has none of the fields, or one that is no string.
+    """
+    found = {name: document[name] for name in fields if document.get(name) is not None}
+    if not found:
+        raise InputError(argument, f"has none of the fields {', '.join(map(repr, fields))}")
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise InputError(f"{argument}.{name}", f"must be a string, not {_type(value)}")
+    if len(fields) == 1:
+        return str(found[fields[0]])
+    return "\n".join(f"{name}: {value}" for name, value in found.items())
 
 
 def check_top_n(top_n: object, argument: str = "top_n") -> int | None:
@@ -144,6 +187,27 @@ def check_text(text: object, argument: str) -> str:
             'text.encode("utf-8", "replace").decode()',
         ) from None
     return text
+
+
+@contextmanager
+def renamed_errors(rename: Callable[[str], str]) -> Iterator[None]:
+    """Have input errors name a caller's arguments in place of the core's.
+
+    Args:
+        rename: The caller's name for a name of the core's, such as `"nodes[3]"` for
+            `"documents[3]"`.
+
+    Raises:
+        InputError: In place of one raised inside. What a service refuses is left as it is: there
+            the names are the service's.
+    """
+    try:
+        yield
+    except InputError as error:
+        name = error.argument if isinstance(error, ServiceError) else rename(error.argument)
+        if name == error.argument:
+            raise
+        raise InputError(name, error.problem) from error
 
 
 def _type(value: object) -> str:

@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import ModelLoadError, RerankError
+from .errors import ModelLoadError, ModelNotFoundError, RerankError
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ def load_model(
 
     Raises:
         ModelLoadError: The model cannot be loaded; it says what to do.
+        ModelNotFoundError: No model has this name.
         RerankError: As `load`, if it raises one.
     """
     name = fspath(model)
@@ -48,7 +49,7 @@ def load_model(
     if folder.is_dir():
         return _load(load, str(folder), True)
     if not isinstance(model, str):
-        raise ModelLoadError(f"{name}: cannot be loaded: no such folder")
+        raise ModelNotFoundError.no_folder(name)
     try:
         from .encoders.hub import HubModel
     except ImportError:  # sentence-transformers, which brings it, is missing too: `load` says so
@@ -82,7 +83,7 @@ def _said_of(name: str) -> Iterator[None]:
         yield
     except ModelLoadError as error:
         reason = str(error).removeprefix(f"{name}: ")
-        raise ModelLoadError(f"{name}: cannot be loaded: {reason}") from error
+        raise type(error)(f"{name}: cannot be loaded: {reason}") from error
 
 
 def _is_known(name: str, file: str, revision: str | None) -> bool:

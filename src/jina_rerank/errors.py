@@ -5,7 +5,8 @@
     RerankError
     ├── ConfigurationError          a wrong or contradictory setting, a missing extra
     ├── InputError (ValueError)     a query, document or number that cannot be used
-    ├── ModelLoadError              a checkpoint that is absent, incomplete or not ours
+    ├── ModelLoadError              a checkpoint that is incomplete or cannot be run
+    │   └── ModelNotFoundError      a name that no model has; a ConfigurationError too
     ├── ScoringError                the model ran and its answer cannot be trusted
     └── ServiceError                a remote service; carries status, code, request_id
         ├── AuthenticationError
@@ -25,7 +26,7 @@ handles a service's refusal as well.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 LimitKind = Literal["requests", "tokens", "concurrency", "ip"]
 """What there was too much of: requests a minute, tokens a minute, requests at the same time, or
@@ -63,6 +64,15 @@ class InputError(RerankError, ValueError):
 
 class ModelLoadError(RerankError):
     """A model cannot be loaded: files absent, tensors missing or left over, not a JinaBERT."""
+
+
+class ModelNotFoundError(ModelLoadError, ConfigurationError):
+    """No model has the name that was given: there is no such folder, and none on the hub."""
+
+    @classmethod
+    def no_folder(cls, name: str) -> Self:
+        """The error for a path where no folder is; `name` is the whole spelling."""
+        return cls(f"{name}: no such folder; check the path")
 
 
 class ScoringError(RerankError):

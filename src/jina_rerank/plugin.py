@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
-from ._inputs import check_items, check_threshold, check_top_n
+from ._inputs import check_items, check_threshold, check_top_n, renamed_errors
+from ._installed import check_scorer_installed
 from ._numbers import plain_number
 from .embedded import Source
-from .errors import ConfigurationError, InputError, ServiceError
+from .errors import ConfigurationError, InputError
 from .reranker import Reranker
 from .scorers.base import LongDocuments
 from .scorers.device import Dtype
-from .scorers.installed import check_scorer_installed
-from .scorers.service.dialects import DialectName
+from .scorers.service.dialects import DialectName, key_variables
 from .scorers.service.secrets import KEY_VARIABLES, ApiKey
 from .spec import Spec, build_scorer, name_of_path, parse
 
@@ -29,6 +28,7 @@ __all__ = [
     "check_installed",
     "check_threshold",
     "check_top_n",
+    "key_variables",
     "name_of_path",
     "needs_service",
     "plain_number",
@@ -187,24 +187,3 @@ def check_candidates(candidates: object, kind: type[T], argument: str, remedy: s
             raise InputError(f"{argument}[{i}]", f"{problem}; {hint}")
         found.append(candidate)
     return found
-
-
-@contextmanager
-def renamed_errors(rename: Callable[[str], str]) -> Iterator[None]:
-    """Have input errors name the framework's arguments in place of the core's.
-
-    Args:
-        rename: The framework's name for a name of the core's, such as `"nodes[3]"` for
-            `"documents[3]"`.
-
-    Raises:
-        InputError: In place of one raised inside. What a service refuses is left as it is: there
-            the names are the service's.
-    """
-    try:
-        yield
-    except InputError as error:
-        name = error.argument if isinstance(error, ServiceError) else rename(error.argument)
-        if name == error.argument:
-            raise
-        raise InputError(name, error.problem) from error

@@ -146,6 +146,28 @@ class Reranker:
         requests = await asyncio.to_thread(_check_pairs, pairs)
         return await self._arank(requests, top_n, threshold, progress)
 
+    async def arank_requests(
+        self, requests: Sequence[ScoreRequest], *, top_n: int | None = None
+    ) -> list[Ranking]:
+        """`arank_many` for requests with options of their own, and without checking their texts.
+
+        It is what a service needs, which has checked them when they came in.
+
+        Args:
+            requests: As `ScoreRequest` describes them.
+            top_n: As for `rank`, for each request.
+
+        Returns:
+            One ranking for each request, in the same order.
+
+        Raises:
+            InputError: A document is too long where its request does not allow that, or the
+                scorer does not have an option; it names the request.
+            ModelLoadError: As for `rank`.
+            ScoringError: As for `rank`.
+        """
+        return await self._arank(requests, check_top_n(top_n), None, False)
+
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """The score of every document, in the order given; errors as for `rank`."""
         return _in_order_given(self.rank(query, documents))

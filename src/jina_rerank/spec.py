@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
+from ._installed import is_installed
 from .embedded import EMBEDDED_MODEL, EMBEDDED_NAMES, Source, find_source
 from .errors import ConfigurationError
 from .scorers.base import LongDocuments, Scorer
@@ -15,7 +16,6 @@ from .scorers.bi_encoder import BiEncoderScorer
 from .scorers.bm25 import Bm25Scorer
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.device import Dtype
-from .scorers.installed import is_installed
 from .scorers.local import INSTALL_LOCAL, LocalScorer
 from .scorers.onnx import INSTALL_ONNX, OnnxScorer
 from .scorers.remote import RemoteScorer

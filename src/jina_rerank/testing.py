@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from .ranking import Usage
-from .scorers.base import OnScored, Progress, ScoreRequest, ScoreResponse
+from .scorers.base import (
+    LongDocuments,
+    OnScored,
+    Progress,
+    ScoreRequest,
+    ScoreResponse,
+    refuse_options,
+)
 
 
 class FakeScorer:
@@ -59,7 +67,13 @@ class FakeScorer:
     def score(
         self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
     ) -> list[ScoreResponse]:
-        """Score every document of every request; one counts as a token in `on_scored`."""
+        """Score every document of every request; one counts as a token in `on_scored`.
+
+        Raises:
+            InputError: A request has a limit for its documents, which have no tokens here.
+        """
+        # It reads texts of any length, which is what each of the three wants of it.
+        refuse_options(requests, "FakeScorer", long_documents=get_args(LongDocuments))
         self.requests += requests
         responses = []
         remaining = sum(len(request.documents) for request in requests)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._inputs import check_items, check_positive
+from ._installed import missing
 from .embedded import embedded_model_folder, find_source
 from .encoders import JinaBertConfig, read_checkpoint
 from .encoders.checkpoint import load_state, save_tokenizer, tokenizer_options
@@ -42,8 +43,8 @@ try:
     from transformers.modeling_outputs import SequenceClassifierOutput
     from transformers.utils.hub import cached_file
 except ImportError as error:
-    raise ConfigurationError(
-        f'{__name__} needs transformers 5.4: pip install "jina-rerank[transformers]"'
+    raise missing(
+        "transformers 5.4", __name__, 'pip install "jina-rerank[transformers]"'
     ) from error
 
 _HUB_OPTIONS = (

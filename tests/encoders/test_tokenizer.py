@@ -85,13 +85,19 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     text=st.text(st.sampled_from("ab é漢😀\u0301\n\t panda👩"), min_size=1, max_size=12),
     tokens=st.integers(1, 12),
 )
-def test_a_beginning_is_made_of_whole_characters_and_is_blank_only_if_its_text_is(
+def test_the_first_tokens_are_of_whole_characters_and_blank_only_if_their_text_is(
     kind: str, text: str, tokens: int
 ) -> None:
     tokenizer = PAIRS[kind]
-    (beginning,) = tokenizer.beginnings([text], tokens)
-    assert text.startswith(beginning)
-    assert bool(beginning.strip()) == bool(text.strip())
-    (kept,) = tokenizer.encode([beginning])
-    # It has no more tokens than it may, unless it ends with the first that is visible.
-    assert len(kept) <= tokens or len(beginning.split()) == 1
+    (whole,), (first,) = tokenizer.encode([text]), tokenizer.encode_first([text], tokens)
+    assert first == whole[: len(first)]
+    if len(whole) <= tokens:
+        assert first == whole
+    backend = tokenizer._tokenizer.encode(text, add_special_tokens=False)
+    end = max((last for _, last in backend.offsets[: len(first)]), default=0)
+    # What follows begins where this ends, and not within a character of it.
+    assert all(last > end for _, last in backend.offsets[len(first) : len(first) + 1])
+    # A character for which the vocabulary has nothing is no token.
+    assert first == whole or bool(text[:end].strip()) == bool(text.strip())
+    # It has no more tokens than it may, unless it ends with the first character that is visible.
+    assert len(first) <= tokens or len(text[:end].split()) == 1

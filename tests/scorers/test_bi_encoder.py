@@ -23,6 +23,7 @@ from word_vectors import cosine, write_word_vectors
 
 from jina_rerank import (
     BiEncoderScorer,
+    Bm25Scorer,
     ConfigurationError,
     InputError,
     ModelLoadError,
@@ -149,6 +150,18 @@ def test_the_nearest_window_of_a_long_document_counts(word_vectors: Path) -> Non
     nearest = ("read coffee", "read moon", "read coffee water")
     expected = [cosine(WORDS, "ask coffee", text) for text in nearest]
     assert score(scorer, "coffee", ["coffee", "moon", long]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_request_says_what_to_do_with_its_own_long_documents(word_vectors: Path) -> None:
+    long = "moon " * WINDOW_WORDS + "coffee water"
+    whole, windows = cosine(WORDS, "coffee", long), cosine(WORDS, "coffee", "coffee water")
+    requests = [ScoreRequest("coffee", [long], long_documents=mode) for mode in (None, "chunk")]
+    first, second = BiEncoderScorer(word_vectors).score(requests)
+    assert list(first.scores) == pytest.approx([whole], abs=1e-5)
+    assert list(second.scores) == pytest.approx([windows], abs=1e-5)
+    for scorer in (BiEncoderScorer(word_vectors), Bm25Scorer([long])):
+        with pytest.raises(InputError, match="max_document_tokens"):
+            scorer.score([ScoreRequest("coffee", [long], max_document_tokens=3)])
 
 
 def test_windows_fit_what_a_model_reads(bert: Path) -> None:

@@ -1,5 +1,7 @@
 """Scorers on a machine that lacks a package: `None` in `sys.modules` is what Python finds there."""
 
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -79,3 +81,33 @@ def test_a_plugins_embedded_model_must_be_installed_when_it_is_built(
     with pytest.raises(ConfigurationError, match="pip install jina-rerank-mini"):
         build_reranker()
     assert build_reranker(model="org/name").model == "org/name"
+
+
+def test_whatever_lacks_an_extra_says_so_in_one_way() -> None:
+    program = """
+import sys
+for package in ("fastapi", "onnx", "h2", "ray", "jina_rerank.distillation.run"):
+    sys.modules[package] = None
+from typer.testing import CliRunner
+from jina_rerank import ConfigurationError, RemoteScorer
+from jina_rerank.cli.app import app
+for command in (["serve"], ["distill", "recipe.toml", "-o", "out"], ["export", "mini", "new"]):
+    result = CliRunner().invoke(app, command)
+    print(result.exit_code, result.stderr.strip().replace("\\n", " "))
+def ray():
+    import jina_rerank.ray
+for use in (RemoteScorer("m", base_url="http://localhost", http2=True).warm_up, ray):
+    try:
+        use()
+    except ConfigurationError as error:
+        print(2, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    said = done.stdout.splitlines()
+    assert len(said) == 5, done.stderr
+    for line in said:
+        assert re.fullmatch(r"2 .*needs [\w.]+, which is not installed: pip install \S+", line), (
+            line
+        )

@@ -1,5 +1,6 @@
 """The local scorer against the bare model, and its invariants."""
 
+import json
 import math
 import pickle
 from collections.abc import Hashable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import write_checkpoint
+from families import write_reranker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -20,6 +22,7 @@ from jina_rerank.encoders.flex import FlexEncoder
 from jina_rerank.encoders.gpu import GpuEngine
 from jina_rerank.scorers._pair_model import PairModel
 from jina_rerank.scorers._pairs import _sigmoid
+from jina_rerank.scorers.base import ModelFacts
 from jina_rerank.scorers.local import _EncoderPairs
 
 QUERY = "what is panda?"
@@ -224,3 +227,25 @@ def test_the_same_texts_tie_wherever_they_stand(dtype) -> None:
         scores = reranker.score("q", ["the same", *texts, "the same", *texts[:7], "the same"])
     assert scores[0] == scores[41] == scores[-1]
     assert scores[1:8] == scores[42:49]
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "window"), [("bert", "BERT", None), ("modernbert", "ModernBERT", 16)]
+)
+def test_what_a_model_is_can_be_told_once_it_is_loaded(
+    tmp_path: Path, kind: str, family: str, window: int | None
+) -> None:
+    write_reranker(tmp_path, kind)
+    config = json.loads((tmp_path / "config.json").read_text())
+    if window is not None:
+        assert config["local_attention"] // 2 == window
+    scorer = LocalScorer(tmp_path, dtype="bfloat16", max_length=24)
+    assert scorer.facts is None
+    scorer.warm_up()
+    assert scorer.facts == ModelFacts(24, "bfloat16", family, window)
+    whole = LocalScorer(tmp_path, dtype="bfloat16")
+    whole.warm_up()
+    assert whole.facts is not None
+    assert 24 < whole.facts.max_tokens <= config["max_position_embeddings"]
+    scorer.close()
+    assert scorer.facts is None

@@ -117,7 +117,7 @@ def test_a_model_that_cannot_read_a_part_says_so() -> None:
     with LiveService([ServedModel("fake", Reranker(FakeScorer()))]) as service:
         refused = post(service, model="fake", max_tokens_per_doc=9)
     assert refused.status_code == 400
-    assert "max_tokens_per_doc: the model here cannot" in refused.json()["message"]
+    assert "max_tokens_per_doc: FakeScorer cannot" in refused.json()["message"]
 
 
 def test_what_was_cut_is_told(small_checkpoint: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import LiveService
+from serving import GatedModel, LiveService
 
 from jina_rerank import LocalScorer, RemoteScorer, Reranker
+from jina_rerank.encoders import PairTokenizer
 from jina_rerank.errors import RejectedInputError, RejectedSettingError
+from jina_rerank.server import ServedModel
 
 QUERY = "what is a panda?"
 DOCUMENTS = ["coffee is brewed", "the giant panda is a bear", "paris", "berlin", "the panda"]
@@ -77,7 +80,50 @@ def test_documents_come_back_as_they_were_sent(service: LiveService) -> None:
     documents = ["a bear", {"text": "coffee"}, {"text": "paris", "id": 7}]
     results = post(service, documents=documents).json()["results"]
     found = {result["index"]: result["document"] for result in results}
-    assert found == {0: "a bear", 1: {"text": "coffee"}, 2: {"text": "paris"}}
+    assert found == dict(enumerate(documents))
+
+
+@pytest.mark.parametrize(
+    ("fields", "texts"),
+    [
+        (["title"], ["Pandas", "Coffee", "a string"]),
+        (["body", "title"], ["body: a bear of china\ntitle: Pandas", "title: Coffee", "a string"]),
+        (["title", "year"], ["title: Pandas", "title: Coffee", "a string"]),
+    ],
+)
+def test_the_fields_of_documents_become_text_by_one_rule(
+    service: LiveService, plain: Reranker, fields: list[str], texts: list[str]
+) -> None:
+    documents = [
+        {"title": "Pandas", "body": "a bear of china", "tags": ["x", {"y": 1.5}], "_id": "7"},
+        {"title": "Coffee", "body": None, "text": "not read"},
+        "a string",
+    ]
+    results = post(service, documents=documents, rank_fields=fields).json()["results"]
+    expected = {hit.index: hit.score for hit in plain.rank(QUERY, texts)}
+    assert {r["index"]: r["relevance_score"] for r in results} == pytest.approx(expected, abs=1e-6)
+    assert {r["index"]: r["document"] for r in results} == dict(enumerate(documents))
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"documents": ["a", {"title": "b"}]}, "body -> documents -> 1"),
+        ({"documents": ["a", {"text": 7}]}, "body -> documents -> 1 -> text"),
+        ({"documents": [{"t": None}], "rank_fields": ["t", "u"]}, "body -> documents -> 0"),
+        ({"documents": [{"t": ["b"]}], "rank_fields": ["t"]}, "body -> documents -> 0 -> t"),
+        ({"documents": [{"t": " "}], "rank_fields": ["t"]}, "body -> documents"),
+        ({"rank_fields": []}, "body -> rank_fields"),
+        ({"rank_fields": "text"}, "body -> rank_fields"),
+        ({"rank_fields": [7]}, "body -> rank_fields -> 0"),
+    ],
+)
+def test_a_document_without_a_usable_field_is_named(
+    service: LiveService, body: dict, field: str
+) -> None:
+    reply = post(service, **body)
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["field"] == field
 
 
 @pytest.mark.parametrize(("asked", "there"), [(True, True), (None, True), (False, False)])
@@ -103,7 +149,7 @@ def test_more_is_asked_for_than_there_is(service: LiveService) -> None:
 
 
 def test_unknown_fields_are_ignored(service: LiveService) -> None:
-    assert post(service, max_doc_length=5, normalized=True).status_code == 200
+    assert post(service, max_query_length=5, normalized=True).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -191,3 +237,89 @@ def test_what_is_not_there(service: LiveService, method: str, path: str, status:
     assert response.status_code == status
     assert response.json()["request_id"] == response.headers["x-request-id"]
     assert ("allow" in response.headers) == (status == 405)
+
+
+def test_long_documents_are_read_as_a_request_wants(small_checkpoint: Path) -> None:
+    long = "panda bear coffee paris berlin " * 9
+    with LiveService(models=(f"small={small_checkpoint}",), max_length=32) as service:
+        for wanted in ("truncate", "chunk"):
+            answer = post(service, documents=[long, "short"], long_documents=wanted).json()
+            scorer = LocalScorer(small_checkpoint, max_length=32, long_documents=wanted)
+            expected = Reranker(scorer).rank(QUERY, [long, "short"])
+            assert answer["usage"]["total_tokens"] == expected.usage.tokens
+            assert {r["index"]: r["relevance_score"] for r in answer["results"]} == pytest.approx(
+                {hit.index: hit.score for hit in expected}, abs=1e-6
+            )
+        refused = post(service, documents=["short", long], long_documents="error")
+        cut = post(service, documents=["short", long], long_documents="error", max_doc_length=4)
+    assert refused.status_code == 400
+    assert refused.json()["detail"]["code"] == "INPUT_TOKEN_LIMIT_EXCEEDED"
+    assert "documents[1] is too long" in refused.json()["detail"]["message"]
+    assert cut.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"long_documents": "chunks"}, 422, "body -> long_documents"),
+        ({"long_documents": True}, 422, "body -> long_documents"),
+        ({"max_doc_length": 0}, 422, "body -> max_doc_length"),
+        ({"long_documents": "chunk", "truncation": False}, 422, "body -> truncation"),
+        ({"long_documents": "error", "truncation": True}, 422, "body -> truncation"),
+        ({"long_documents": "error", "truncation": False}, 200, ""),
+        ({"long_documents": "chunk", "truncation": True}, 200, ""),
+    ],
+)
+def test_options_that_contradict_each_other_or_mean_nothing_are_named(
+    service: LiveService, body: dict, status: int, said: str
+) -> None:
+    reply = post(service, **body)
+    assert reply.status_code == status
+    assert status == 200 or reply.json()["errors"][0]["field"] == said
+
+
+def test_a_gateway_passes_options_on_and_says_which_it_cannot(service: LiveService) -> None:
+    long = "panda bear " * 9000
+    gateway = ServedModel("far", Reranker(RemoteScorer("small", base_url=service.url)))
+    with LiveService([gateway]) as front:
+        strict = post(front, model="far", documents=["a", long], truncation=False)
+        limited = post(front, model="far", documents=["panda bear", "a"], max_doc_length=1)
+        chunked = post(front, model="far", documents=["a", long], long_documents="chunk")
+    assert strict.status_code == 400
+    assert strict.json()["detail"]["code"] == "INPUT_TOKEN_LIMIT_EXCEEDED"
+    here = post(service, documents=["panda", "a"])
+    assert limited.json()["usage"] == here.json()["usage"]
+    assert chunked.status_code == 422
+    assert chunked.json()["errors"][0]["field"] == "body -> long_documents"
+    assert "cannot be told to a 'jina' service" in chunked.json()["detail"]
+
+
+def test_a_model_has_one_scorer_and_a_text_is_tokenized_once(
+    gated: GatedModel, start: Callable[..., LiveService]
+) -> None:
+    service = start()
+    seen: list[str] = []
+
+    class Counting:
+        def __init__(self, tokenizer: PairTokenizer) -> None:
+            self.special_tokens, self.pair = tokenizer.special_tokens, tokenizer.pair
+            self._tokenizer = tokenizer
+
+        def encode(self, texts):
+            seen.extend(texts)
+            return self._tokenizer.encode(texts)
+
+        def encode_first(self, texts, tokens):
+            seen.extend(texts)
+            return self._tokenizer.encode_first(texts, tokens)
+
+    gated.tokenizer = Counting(gated.tokenizer)  # type: ignore[assignment]
+    for body in (
+        {},
+        {"truncation": False},
+        {"max_doc_length": 3},
+        {"max_doc_length": 3, "long_documents": "chunk"},
+    ):
+        seen.clear()
+        assert post(service, model="gated", **body).status_code == 200
+        assert sorted(seen) == sorted([QUERY, *DOCUMENTS])

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,9 @@ import pytest
 from serve_processes import arrived, is_ready, run, serving
 from serving import until
 
+from jina_rerank import LocalScorer
 from jina_rerank.errors import ConfigurationError
+from jina_rerank.scorers.in_process import LEAST_MAX_LENGTH
 from jina_rerank.server import Settings
 
 KEY = "ada-0123456789abcdef"
@@ -145,3 +148,20 @@ def test_files_that_cannot_be_read(text: str, tmp_path: Path) -> None:
 def test_keys_are_no_part_of_what_settings_look_like() -> None:
     settings = Settings(keys=f"ada:{KEY}")
     assert KEY not in repr(settings)
+
+
+def test_a_model_that_nobody_has_is_a_wrong_setting() -> None:
+    done = run("--port", "0", "--model", "fast=onnx:/nosuch")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("jina-rerank: onnx:/nosuch: no such folder")
+
+
+@pytest.mark.parametrize("length", [LEAST_MAX_LENGTH - 1, LEAST_MAX_LENGTH])
+def test_the_least_length_is_that_of_the_models(length: int) -> None:
+    for build in (lambda: Settings(max_length=length), lambda: LocalScorer(max_length=length)):
+        with (
+            pytest.raises(ConfigurationError, match=f"max_length must be .* {LEAST_MAX_LENGTH}")
+            if length < LEAST_MAX_LENGTH
+            else nullcontext()
+        ):
+            build()

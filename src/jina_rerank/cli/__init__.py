@@ -2,6 +2,7 @@
 
 import sys
 
+from .._installed import missing
 from .streams import standard_streams
 
 
@@ -12,8 +13,6 @@ def main() -> None:
         try:
             from .app import app
         except ImportError as error:
-            sys.exit(
-                f"jina-rerank: {error.name} is not installed; the command needs: "
-                'pip install "jina-rerank[local]"'
-            )
+            problem = missing(error.name, "the command", 'pip install "jina-rerank[local]"')
+            sys.exit(f"jina-rerank: {problem}")
         app()

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from .._installed import missing
 from .._lines import typed_text
-from ..errors import ConfigurationError
 from .exits import exit_on_error
+
+INSTALL_DISTILL = 'pip install "jina-rerank[distill]"'
 
 
 def distill(
@@ -32,8 +34,6 @@ def distill(
             from ..distillation import distill as run
             from ..distillation import read_recipe
         except ImportError as error:
-            raise ConfigurationError(
-                f'distilling needs {error.name}: pip install "jina-rerank[distill]"'
-            ) from error
+            raise missing(error.name, "distilling", INSTALL_DISTILL) from error
         model = run(read_recipe(recipe), output, until=until, progress=sys.stderr.isatty())
     print(typed_text(model))  # noqa: T201 - the output

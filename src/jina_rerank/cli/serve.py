@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ConfigurationError
+from .._installed import missing
 from .exits import exit_on_error
 from .naming import MODEL_NAMES
 
 if TYPE_CHECKING:
     from ..server import Settings
+
+INSTALL_SERVER = 'pip install "jina-rerank[server]"'
 
 
 def serve(  # noqa: PLR0917 - typer passes them by name
@@ -23,6 +25,13 @@ def serve(  # noqa: PLR0917 - typer passes them by name
             "--model",
             "-m",
             help=f"{MODEL_NAMES}, or NAME= and one of these; several are served side by side.",
+        ),
+    ] = None,
+    any_model: Annotated[
+        bool | None,
+        typer.Option(
+            "--any-model/--served-models",
+            help="Answer with the first model where another name is asked for.",
         ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
@@ -66,6 +75,12 @@ def serve(  # noqa: PLR0917 - typer passes them by name
     drain: Annotated[
         float | None, typer.Option(help="Seconds to go on accepting after SIGTERM.")
     ] = None,
+    idle_unload: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Free a model without requests after this long; 0 is never."
+        ),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A TOML file with these settings.")
@@ -83,6 +98,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
     """
     flags = {
         "models": model or None,
+        "any_model": any_model,
         "host": host,
         "port": port,
         "unix_socket": unix_socket,
@@ -97,15 +113,14 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "max_queued_tokens": max_queued_tokens,
         "deadline": deadline,
         "drain": drain,
+        "idle_unload": idle_unload,
         "log_level": log_level,
     }
     with exit_on_error():
         try:
             from ..server import Settings
         except ImportError as error:
-            raise ConfigurationError(
-                f'serving needs {error.name}: pip install "jina-rerank[server]"'
-            ) from error
+            raise missing(error.name, "serving", INSTALL_SERVER) from error
         settings = Settings.read(flags, file=config)
         if show_settings:
             print(json.dumps(settings.shown(), indent=2))  # noqa: T201 - the output

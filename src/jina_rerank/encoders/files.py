@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 
-from ..errors import ConfigurationError, ModelLoadError
+from .._installed import missing
+from ..errors import ConfigurationError, ModelLoadError, ModelNotFoundError
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -89,6 +90,7 @@ def find_checkpoint(
 
     Raises:
         ModelLoadError: A file is missing, or cannot be had; it says what to do.
+        ModelNotFoundError: No model has this name.
         ConfigurationError: The library for the hub is not installed.
     """
     name = fspath(folder_or_hub_id)
@@ -101,7 +103,7 @@ def find_checkpoint(
             raise ConfigurationError(f"revision: {name} is a folder, which has no revisions")
         return collect(lambda file: _in_folder(folder, file), name, tokenizer)
     if not isinstance(folder_or_hub_id, str):
-        raise ModelLoadError(f"{name}: no such folder")
+        raise ModelNotFoundError.no_folder(name)
     return _on_hub(name, revision, tokenizer, local_files_only)
 
 
@@ -181,9 +183,8 @@ def _on_hub(
     try:
         from .hub import HubModel
     except ImportError as error:
-        raise ConfigurationError(
-            f'{name}: loading from the hub needs: pip install "jina-rerank[local]"'
-        ) from error
+        install = 'pip install "jina-rerank[local]"'
+        raise missing(error.name, f"{name}: a model of the hub", install) from error
     model = HubModel(name, revision)
     with model.explained_errors():
         try:

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..errors import ModelLoadError
+from ..errors import ModelLoadError, ModelNotFoundError
 
 CONNECT_SECONDS = 10.0
 """How long the hub may take to answer at all."""
@@ -77,18 +77,21 @@ class HubModel:
         """Turn the hub library's errors into ours, with what to do.
 
         Raises:
-            ModelLoadError: For each of them.
+            ModelLoadError: The hub cannot be reached, or does not give the file.
+            ModelNotFoundError: It has no such model or revision, or allows no such name.
         """
         try:
             yield
         except HFValidationError as error:
-            raise ModelLoadError(f"{self._name}: neither a folder nor a hub id: {error}") from error
+            raise ModelNotFoundError(
+                f"{self._name}: neither a folder nor a hub id: {error}"
+            ) from error
         except RevisionNotFoundError as error:
-            raise ModelLoadError(
+            raise ModelNotFoundError(
                 f"{self._name}: the hub has no revision {self._revision!r}"
             ) from error
         except RepositoryNotFoundError as error:
-            raise ModelLoadError(
+            raise ModelNotFoundError(
                 f"{self._name}: neither a folder nor a model on the hub; if it is private, "
                 "set HF_TOKEN"
             ) from error

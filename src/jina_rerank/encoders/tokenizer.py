@@ -90,19 +90,19 @@ class PairTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [array("i", encoding.ids) for encoding in encodings]
 
-    def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for.
+    def encode_first(self, texts: Sequence[str], tokens: int) -> list[TokenIds]:
+        """The first ids of each text, without special tokens.
 
         A character of several tokens is there as a whole or not at all. A text that is not blank
-        keeps its first visible token, even if more come before or with it.
+        keeps its first visible character, even if more tokens come before or with it.
 
         Args:
             texts: Any.
-            tokens: How many, at least 1, without special tokens.
+            tokens: How many, at least 1.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
-            text if len(encoding) <= tokens else _beginning(text, encoding.offsets, tokens)
+            array("i", encoding.ids[: _first(text, encoding.offsets, tokens)])
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
@@ -132,21 +132,22 @@ def open_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
 
 
-def _beginning(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> str:
-    """As much of a text as its first tokens stand for; see `PairTokenizer.beginnings`.
+def _first(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> int:
+    """How many of a text's tokens to keep; see `PairTokenizer.encode_first`.
 
     Args:
-        text: It has more tokens than that.
+        text: What was tokenized.
         offsets: The first and the last character of each token, the last one excluded. Tokens of
             one character's bytes all have that character's; those of blanks may be empty.
-        tokens: How many.
+        tokens: How many are wanted.
     """
+    if len(offsets) <= tokens:
+        return len(offsets)
     end = min(offsets[tokens - 1][1], offsets[tokens][0])
-    beginning = text[:end]
-    if beginning and not beginning.isspace():
-        return beginning
-    ends = (last for _, last in offsets[tokens - 1 :])
-    return next((text[:last] for last in ends if text[:last].strip()), beginning)
+    if not text[:end].strip():
+        ends = (last for _, last in offsets[tokens - 1 :])
+        end = next((last for last in ends if text[:last].strip()), end)
+    return next((i for i, (_, last) in enumerate(offsets) if last > end), len(offsets))
 
 
 def _find_template(tokenizer: Tokenizer) -> _Template:

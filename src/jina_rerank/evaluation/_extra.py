@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ..errors import ConfigurationError
+from .._installed import missing
 
 INSTALL_EVAL = 'pip install "jina-rerank[eval]"'
 
@@ -23,6 +23,4 @@ def import_extra(module: str, install: str = INSTALL_EVAL) -> Any:  # noqa: ANN4
     try:
         return import_module(module)
     except ImportError as error:
-        raise ConfigurationError(
-            f"evaluation needs {error.name or module}, which is not installed: {install}"
-        ) from error
+        raise missing(error.name or module, "evaluation", install) from error

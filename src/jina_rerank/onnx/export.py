@@ -9,8 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._installed import missing
 from ..encoders.families.jinabert import MODEL_TYPE
-from ..errors import ConfigurationError, InputError
+from ..errors import InputError
 from .files import EXTERNAL_DATA, OnnxFiles
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ def export_onnx(
         from ..spec import checkpoint_of
         from .graph import build_model
     except ImportError as error:
-        raise ConfigurationError(
-            f"an export needs {error.name}, which is not installed: {INSTALL_EXPORT}"
-        ) from error
+        raise missing(error.name, "an export", INSTALL_EXPORT) from error
     source = find_model(checkpoint_of(model))
     assert source.tokenizer is not None
     target = OnnxFiles.in_folder(_empty_folder(Path(folder)))

@@ -14,7 +14,7 @@ from ..encoders.files import (
     CheckpointFiles,
 )
 from ..encoders.quantization import SCALE_SUFFIX
-from ..errors import ModelLoadError
+from ..errors import ModelLoadError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from .nodes import Float32, Int8Rows
@@ -55,11 +55,12 @@ class OnnxFiles:
         """See that all of them are there.
 
         Raises:
-            ModelLoadError: One is not; it says how to make it.
+            ModelNotFoundError: There is no such folder.
+            ModelLoadError: A file is not there; it says how to make it.
         """
         folder = self.model.parent
         if not folder.is_dir():
-            raise ModelLoadError(f"{folder}: no such folder")
+            raise ModelNotFoundError.no_folder(f"onnx:{folder}")
         for path in (self.model, self.config, self.tokenizer):
             if not path.is_file():
                 raise ModelLoadError(

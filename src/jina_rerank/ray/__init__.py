@@ -6,7 +6,7 @@ a Serve config file. `rerank_dataset` scores Parquet by the million. Needs the e
 
 import warnings
 
-from ..errors import ConfigurationError
+from .._installed import missing
 
 try:
     with warnings.catch_warnings():
@@ -15,8 +15,6 @@ try:
         from .dataset import rerank_dataset
         from .serving import application, build
 except ImportError as error:
-    raise ConfigurationError(
-        f'{__name__} needs {error.name}: pip install "jina-rerank[ray]"'
-    ) from error
+    raise missing(error.name, __name__, 'pip install "jina-rerank[ray]"') from error
 
 __all__ = ["application", "build", "rerank_dataset"]

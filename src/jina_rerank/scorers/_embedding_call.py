@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 from ..errors import InputError, ScoringError
 from ..ranking import Usage
@@ -26,6 +26,10 @@ WINDOW_TOKENS = 254
 shorter windows."""
 
 
+Windows: TypeAlias = Sequence[Sequence[Text]]
+"""The texts that are embedded for each document of a request."""
+
+
 class EmbeddingCall(Generic[VectorT]):
     """The texts of one call to a scorer, and their vectors as they come."""
 
@@ -39,13 +43,15 @@ class EmbeddingCall(Generic[VectorT]):
         self._model = model
         self._requests = requests
         self._on_scored = on_scored
-        self._windows = _windows(model, requests, long_documents)
-        self._lengths = _Lengths(model, requests, self._windows, long_documents)
+        # In place of the scorer's own setting where a request has one.
+        modes = [one.long_documents or long_documents for one in requests]
+        self._windows = _windows(model, requests, modes)
+        self._lengths = _Lengths(model, requests, self._windows, modes)
         wanted = list(
             dict.fromkeys(
                 [
                     *(Text(one.query, is_query=True) for one in requests),
-                    *(window for windows in self._windows.values() for window in windows),
+                    *(window for own in self._windows for windows in own for window in windows),
                 ]
             )
         )
@@ -71,10 +77,10 @@ class EmbeddingCall(Generic[VectorT]):
 
     def responses(self) -> list[ScoreResponse]:
         """The answers, once all vectors are there."""
-        return [self._response(one) for one in self._requests]
+        return [self._response(number, request) for number, request in enumerate(self._requests)]
 
-    def _response(self, request: ScoreRequest) -> ScoreResponse:
-        windows = [self._windows[text] for text in request.documents]
+    def _response(self, number: int, request: ScoreRequest) -> ScoreResponse:
+        windows = self._windows[number]
         flat = [self._vectors[window] for own in windows for window in own]
         query = self._vectors[Text(request.query, is_query=True)]
         compared = self._model.compare(query, flat)
@@ -83,7 +89,7 @@ class EmbeddingCall(Generic[VectorT]):
             raise ScoringError(f"{self._model.name} has no number for a document")
         found = iter(compared)
         scores = [max(next(found) for _ in own) for own in windows]
-        return self._lengths.response(request, scores)
+        return self._lengths.response(number, request, scores)
 
 
 class _Lengths:
@@ -93,31 +99,31 @@ class _Lengths:
         self,
         model: Encoder[Any],
         requests: Sequence[ScoreRequest],
-        windows: Mapping[str, Sequence[Text]],
-        long_documents: LongDocuments,
+        windows: Sequence[Windows],
+        modes: Sequence[LongDocuments],
     ) -> None:
         self._windows = windows
         self._rooms = {is_query: model.room(is_query=is_query) for is_query in (True, False)}
         texts = dict.fromkeys(
             [
                 *(Text(one.query, is_query=True) for one in requests),
-                *(window for own in windows.values() for window in own),
+                *(window for own in windows for windows_of in own for window in windows_of),
             ]
         )
         lengths = model.lengths([one.text for one in texts])
         self._lengths = None if lengths is None else dict(zip(texts, lengths, strict=True))
-        for request in requests if long_documents == "error" else ():
-            self._refuse_longer(request)
+        for number, (request, mode) in enumerate(zip(requests, modes, strict=True)):
+            if mode == "error":
+                self._refuse_longer(number, request)
 
-    def response(self, request: ScoreRequest, scores: Sequence[float]) -> ScoreResponse:
+    def response(
+        self, number: int, request: ScoreRequest, scores: Sequence[float]
+    ) -> ScoreResponse:
         """One request's answer, with what was cut where that is known."""
         if self._lengths is None:
             return ScoreResponse(scores, Usage(len(scores)))
-        cut = [self._cut(text) for text in request.documents]
-        whole = [
-            sum(self._lengths[window] for window in self._windows[text])
-            for text in request.documents
-        ]
+        cut = [sum(map(self._missed, own)) for own in self._windows[number]]
+        whole = [sum(self._lengths[window] for window in own) for own in self._windows[number]]
         truncated = sum(1 for tokens in cut if tokens)
         if truncated:
             logger.info("%d of %d documents were truncated", truncated, len(cut))
@@ -131,18 +137,15 @@ class _Lengths:
             truncated_tokens=cut,
         )
 
-    def _cut(self, text: str) -> int:
-        return sum(self._missed(window) for window in self._windows[text])
-
     def _missed(self, text: Text) -> int:
         room = self._rooms[text.is_query]
         return 0 if room is None or self._lengths is None else max(0, self._lengths[text] - room)
 
-    def _refuse_longer(self, request: ScoreRequest) -> None:
-        texts = [(f"documents[{d}]", text) for d, text in enumerate(request.documents)]
+    def _refuse_longer(self, number: int, request: ScoreRequest) -> None:
+        documents = enumerate(self._windows[number])
         for name, cut in [
             ("query", self._missed(Text(request.query, is_query=True))),
-            *((name, self._cut(text)) for name, text in texts),
+            *((f"documents[{d}]", sum(map(self._missed, own))) for d, own in documents),
         ]:
             if cut:
                 fix = (
@@ -156,17 +159,22 @@ class _Lengths:
 
 
 def _windows(
-    model: Encoder[Any], requests: Sequence[ScoreRequest], long_documents: LongDocuments
-) -> dict[str, list[Text]]:
-    """By document, the texts that are embedded for it."""
-    documents = dict.fromkeys(text for one in requests for text in one.documents)
-    if long_documents != "chunk":
-        return {text: [Text(text, is_query=False)] for text in documents}
+    model: Encoder[Any], requests: Sequence[ScoreRequest], modes: Sequence[LongDocuments]
+) -> list[Windows]:
+    """The texts that are embedded for the documents of each request."""
     room = model.room(is_query=False)
     size = WINDOW_WORDS
     if room is not None and room < WINDOW_TOKENS:
         size = max(1, room * WINDOW_WORDS // WINDOW_TOKENS)
-    return {text: [Text(part, is_query=False) for part in _parts(text, size)] for text in documents}
+    return [
+        [
+            [Text(part, is_query=False) for part in _parts(text, size)]
+            if mode == "chunk"
+            else [Text(text, is_query=False)]
+            for text in request.documents
+        ]
+        for request, mode in zip(requests, modes, strict=True)
+    ]
 
 
 def _parts(text: str, size: int) -> Iterator[str]:

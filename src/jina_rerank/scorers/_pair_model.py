@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from .base import ModelFacts
 from .weights import Weights
 
 if TYPE_CHECKING:
+    from ..encoders.families import Checkpoint
     from ..encoders.tokenizer import PairTokenizer, TokenPair
 
 TOKENS_PER_BATCH = 4096
 """Most tokens computed at once, unless one pair alone has more, by a model that has no better
 number of its own."""
+
+
+def facts_of(checkpoint: Checkpoint, dtype: str) -> ModelFacts:
+    """What a checkpoint of a family of ours is, computed in a dtype."""
+    architecture = checkpoint.architecture
+    limited = [window for window in architecture.windows if window is not None]
+    return ModelFacts(
+        architecture.max_length, dtype, checkpoint.family.name, min(limited, default=None)
+    )
 
 
 class PairModel(Protocol):
@@ -24,6 +35,7 @@ class PairModel(Protocol):
         max_length: Longest pair it reads, in tokens.
         device: Where it runs; its worker has the same name.
         weights: Which weights it was loaded from.
+        facts: What it is.
         batch_tokens: Most tokens that one call gives it at once, unless one pair alone has more;
             joined calls give it up to twice as many.
     """
@@ -32,6 +44,7 @@ class PairModel(Protocol):
     max_length: int
     device: str
     weights: Weights
+    facts: ModelFacts
     batch_tokens: int
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:

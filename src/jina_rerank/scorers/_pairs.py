@@ -30,9 +30,19 @@ next. What a call holds in memory beside its documents depends on this and not o
 
 @dataclass(frozen=True, slots=True)
 class _Query:
+    """A request's query, tokenized.
+
+    Attributes:
+        ids: What is read of it.
+        truncated_tokens: How many are not.
+        room: Tokens that are left for a document.
+        long_documents: What to do with a document that has more.
+    """
+
     ids: TokenIds
     truncated_tokens: int
     room: int
+    long_documents: LongDocuments
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,13 @@ def score_in_steps(
     requests together. How long a text is, is first taken from its characters, so that the texts
     need not be tokenized all at once; then, within a window, from its tokens.
 
-    `submitted` is when the call was made, by `time.perf_counter`.
+    Args:
+        model: What computes.
+        requests: All of them; their options go before `long_documents`.
+        max_length: Longest pair in tokens.
+        long_documents: For requests that say nothing of it.
+        on_scored: Told how far the call has come.
+        submitted: When the call was made, by `time.perf_counter`.
     """
     clock = _Clock(submitted)
     max_length = min(max_length, model.max_length)
@@ -78,11 +94,12 @@ def score_in_steps(
     if on_scored is not None:
         characters = [len(requests[r].documents[d]) for r, d in order]
         around = [max_length - queries[r].room for r, _ in order]
-        longest = None if long_documents == "chunk" else max_length
+        chunked = any(query.long_documents == "chunk" for query in queries)
+        longest = None if chunked else max_length
         progress = TokenProgress(on_scored, characters, around, longest)
 
     def tokenize(places: Sequence[tuple[int, int]]) -> _Window:
-        return _tokenize_documents(model.tokenizer, requests, queries, long_documents, places)
+        return _tokenize_documents(model.tokenizer, requests, queries, places)
 
     with closing(one_ahead(tokenize, _windows(requests, order))) as windows:
         for window in windows:
@@ -163,13 +180,14 @@ def _tokenize_queries(
     share = available // 2
     queries = []
     for request, ids in zip(requests, tokenizer.encode([r.query for r in requests]), strict=True):
+        wanted = request.long_documents or long_documents
         if len(ids) > share:
             problem = f"has {len(ids):,} tokens, and its share of {max_length:,} is {share:,}"
-            if long_documents == "error":
+            if wanted == "error":
                 raise InputError(f"{request.name}query", f"{problem}; shorten it")
             logger.warning("%squery %s: it is cut", request.name, problem)
         kept = ids[:share]
-        queries.append(_Query(kept, len(ids) - len(kept), available - len(kept)))
+        queries.append(_Query(kept, len(ids) - len(kept), available - len(kept), wanted))
     return queries
 
 
@@ -177,24 +195,41 @@ def _tokenize_documents(
     tokenizer: PairTokenizer,
     requests: Sequence[ScoreRequest],
     queries: Sequence[_Query],
-    long_documents: LongDocuments,
     places: Sequence[tuple[int, int]],
 ) -> _Window:
     """The pairs of some documents; `places` are the numbers of their requests and their own."""
-    found = tokenizer.encode([requests[r].documents[d] for r, d in places])
+    found = _encode(tokenizer, requests, places)
     pairs: list[TokenPair] = []
     parts_of: list[range] = []
     for (r, d), ids in zip(places, found, strict=True):
-        if long_documents == "error" and len(ids) > queries[r].room:
+        query = queries[r]
+        if query.long_documents == "error" and len(ids) > query.room:
             raise InputError(
                 f"{requests[r].name}documents[{d}]",
-                f"has {len(ids):,} tokens and {queries[r].room:,} fit beside the query; "
+                f"has {len(ids):,} tokens and {query.room:,} fit beside the query; "
                 'split it, or use long_documents="truncate" or "chunk"',
             )
-        parts = _cut(ids, queries[r].room, long_documents)
+        parts = _cut(ids, query.room, query.long_documents)
         parts_of.append(range(len(pairs), len(pairs) + len(parts)))
-        pairs += [tokenizer.pair(queries[r].ids, part) for part in parts]
+        pairs += [tokenizer.pair(query.ids, part) for part in parts]
     return _Window(places, [len(ids) for ids in found], pairs, parts_of)
+
+
+def _encode(
+    tokenizer: PairTokenizer,
+    requests: Sequence[ScoreRequest],
+    places: Sequence[tuple[int, int]],
+) -> list[TokenIds]:
+    """The ids of each document, no more than its request wants to be read."""
+    by_limit: dict[int | None, list[int]] = {}
+    for i, (r, _) in enumerate(places):
+        by_limit.setdefault(requests[r].max_document_tokens, []).append(i)
+    found: dict[int, TokenIds] = {}
+    for limit, own in by_limit.items():
+        texts = [requests[r].documents[d] for r, d in (places[i] for i in own)]
+        ids = tokenizer.encode(texts) if limit is None else tokenizer.encode_first(texts, limit)
+        found.update(zip(own, ids, strict=True))
+    return [found[i] for i in range(len(places))]
 
 
 def _longest_first(requests: Sequence[ScoreRequest]) -> list[tuple[int, int]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from ..errors import InputError
 from ..ranking import Timings, Usage
 
 LongDocuments = Literal["truncate", "chunk", "error"]
@@ -37,15 +38,51 @@ another scorer for instance, counts from 0 again."""
 class ScoreRequest:
     """One query and the documents to score against it, already checked.
 
+    A scorer honours the options or refuses them with an `InputError` that names the option; it
+    never leaves one aside. See `refuse_options`.
+
     Attributes:
         query: Not blank.
         documents: At least one.
         name: How errors name this request: empty, or a prefix such as `"pairs[2]."`.
+        long_documents: In place of the scorer's own setting; None is the scorer's.
+        max_document_tokens: How many tokens of each document are read at most, without special
+            tokens; None is as many as fit. The rest is left out as asked, and is not counted as
+            truncated.
     """
 
     query: str
     documents: Sequence[str]
     name: str = ""
+    long_documents: LongDocuments | None = None
+    max_document_tokens: int | None = None
+
+
+def refuse_options(
+    requests: Iterable[ScoreRequest], who: str, *, long_documents: Iterable[LongDocuments] = ()
+) -> None:
+    """Refuse requests with options that a scorer does not have.
+
+    Args:
+        requests: Those of a call.
+        who: The scorer, as errors name it.
+        long_documents: The values of that option which it does have.
+
+    Raises:
+        InputError: A request has another value there, or a limit for its documents.
+    """
+    had = {None, *long_documents}
+    for request in requests:
+        if request.long_documents not in had:
+            raise InputError(
+                f"{request.name}long_documents",
+                f"{who} does not have {request.long_documents!r}; leave it out",
+            )
+        if request.max_document_tokens is not None:
+            raise InputError(
+                f"{request.name}max_document_tokens",
+                f"{who} cannot cut documents at a token; leave it out",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +113,24 @@ class ScoreResponse:
     unscored: tuple[int, ...] = ()
     model: str | None = None
     timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a loaded model is.
+
+    Attributes:
+        max_tokens: Longest pair that is read, in tokens.
+        dtype: What it computes in, such as `"bfloat16"`.
+        family: Its family, such as `"ModernBERT"`; None where another library knows.
+        window: How far a token sees to either side, in tokens, in layers where that is limited;
+            None where it sees everything, or where another library knows.
+    """
+
+    max_tokens: int
+    dtype: str
+    family: str | None = None
+    window: int | None = None
 
 
 @runtime_checkable

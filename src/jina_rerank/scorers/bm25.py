@@ -14,10 +14,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from .._installed import check_installed, missing
 from ..errors import ConfigurationError
 from ..ranking import Usage
-from .base import OnScored, Progress, ScoreRequest, ScoreResponse
-from .installed import check_installed, missing
+from .base import OnScored, Progress, ScoreRequest, ScoreResponse, refuse_options
 
 INSTALL_BM25 = 'pip install "jina-rerank[eval]"'
 
@@ -100,6 +100,7 @@ class Bm25Scorer:
         Raises:
             ConfigurationError: The extra `eval` is missing.
         """
+        refuse_options(requests, "BM25")
         index = self._built()
         sizes = [sum(len(text) // 4 + 1 for text in one.documents) for one in requests]
         responses = []

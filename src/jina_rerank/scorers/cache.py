@@ -11,12 +11,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from .._installed import check_scorer_installed
 from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
 from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
-from .installed import check_scorer_installed
 from .service.parts import put_last
 
 _NUMBERS = struct.Struct("<ddiii")
@@ -192,7 +192,7 @@ class CachedScorer:
             call.places.append(places)
             if places:
                 documents = [request.documents[place] for place in places]
-                call.lacking.append(ScoreRequest(request.query, documents, request.name))
+                call.lacking.append(replace(request, documents=documents))
         return call
 
     def _merge(self, call: _Call, computed: Sequence[ScoreResponse]) -> None:
@@ -297,7 +297,14 @@ def _keys(fingerprint: str, model: str, listwise: bool, request: ScoreRequest) -
     from hashlib import blake2b
 
     common = blake2b(digest_size=KEY_BYTES)
-    for text in (fingerprint, model, "list" if listwise else "pair", request.query):
+    for text in (
+        fingerprint,
+        model,
+        "list" if listwise else "pair",
+        request.long_documents or "",
+        str(request.max_document_tokens or ""),
+        request.query,
+    ):
         common.update(_with_length(text))
     if listwise:
         common.update(len(request.documents).to_bytes(8))

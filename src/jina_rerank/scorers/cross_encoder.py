@@ -6,15 +6,15 @@ from collections.abc import Hashable, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from .._installed import check_installed, missing
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
-from ..errors import ModelLoadError, ScoringError
+from ..errors import ModelLoadError, ModelNotFoundError, ScoringError
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._torch import import_torch
-from .base import LongDocuments
+from .base import LongDocuments, ModelFacts
 from .device import Dtype, choose_device, choose_dtype
 from .in_process import InProcessScorer
-from .installed import check_installed, missing
 from .weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ class CrossEncoderScorer(InProcessScorer):
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self.model, self._revision)
         assert self._source is not None
-        encoder, device = load_model(self._load_encoder, self._source, self._revision)
+        try:
+            encoder, device = load_model(self._load_encoder, self._source, self._revision)
+        except ModelNotFoundError as error:
+            raise ModelNotFoundError(f"cross-encoder:{error}") from error
         # After, if they had to be downloaded.
         weights = weights or find_weights(self.model, self._revision)
         return _CrossEncoderPairs(encoder, self.model, device, weights)
@@ -131,6 +134,8 @@ class _CrossEncoderPairs:
         self.max_length = min(int(tokenizer.model_max_length), _positions(encoder))
         self.device = device
         self.weights = weights
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.facts = ModelFacts(self.max_length, dtype)
         self.batch_tokens = TOKENS_PER_BATCH
         self._model = model
         _compute_head_in_float32(model)

@@ -7,17 +7,17 @@ from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from .._installed import check_installed, missing
 from .._numbers import check_count
 from .._quiet import quiet
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
 from ._embedding_call import EmbeddingCall
 from ._torch import import_torch
-from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse
+from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse, refuse_options
 from .device import Dtype, choose_device, choose_dtype
-from .installed import check_installed, missing
 from .prompts import Prompts, prompts_of
 from .shared_model import SharedModelScorer
 from .text_encoder import Encoder, Text, VectorT, batches_of
@@ -160,6 +160,7 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
         requests: Sequence[ScoreRequest],
         on_scored: OnScored | None,
     ) -> EmbeddingCall[VectorT]:
+        refuse_options(requests, type(self).__name__, long_documents=get_args(LongDocuments))
         self._weights = model.weights
         return EmbeddingCall(model, requests, self._long_documents, on_scored)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .._installed import check_scorer_installed
 from .._numbers import check_seconds
 from ..errors import (
     ConfigurationError,
@@ -22,7 +23,6 @@ from ..errors import (
 )
 from ..ranking import Usage
 from .base import OnScored, Scorer, ScoreRequest, ScoreResponse
-from .installed import check_scorer_installed
 
 logger = logging.getLogger("jina_rerank.fallback")
 
@@ -46,7 +46,7 @@ class RetrievalOrder:
 
     The scores fall evenly from 1 to above 0, so that the order survives whatever sorts by them
     later. They say nothing about relevance, so every answer is degraded and every document is
-    listed as unscored.
+    listed as unscored. No document is read, so a request's options have nothing to apply to.
     """
 
     @property

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from os import PathLike
 
 from .._numbers import as_whole, shown
 from ..errors import ConfigurationError
 from ._pair_model import PairModel
 from ._pairs import score_in_steps
-from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse
+from .base import LongDocuments, ModelFacts, OnScored, ScoreRequest, ScoreResponse
 from .device import Dtype
 from .shared_model import SharedModelScorer
 from .worker import worker_for
@@ -63,6 +64,18 @@ class InProcessScorer(SharedModelScorer[PairModel]):
         )
         self._max_length = longest
 
+    @property
+    def facts(self) -> ModelFacts | None:
+        """What the loaded model is, and None before it is loaded.
+
+        `max_tokens` is this scorer's, which may be lower than the model's own.
+        """
+        model = self._loaded()
+        if model is None:
+            return None
+        most = min(self._max_length, model.max_length)
+        return replace(model.facts, max_tokens=most)
+
     def _settings(self) -> dict[str, object]:
         return {"max_length": self._max_length}
 
@@ -83,16 +96,6 @@ class InProcessScorer(SharedModelScorer[PairModel]):
         """`score` without blocking the event loop; cancelling it stops the work."""
         model = await self._aloaded()
         return await asyncio.wrap_future(self._submit(model, requests, on_scored))
-
-    async def abeginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """The beginnings that texts' first tokens stand for, without blocking the event loop.
-
-        Args:
-            texts: Any.
-            tokens: How many, at least 1, without special tokens.
-        """
-        model = await self._aloaded()
-        return await asyncio.to_thread(model.tokenizer.beginnings, texts, tokens)
 
     def _submit(
         self, model: PairModel, requests: Sequence[ScoreRequest], on_scored: OnScored | None

@@ -10,14 +10,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._installed import check_installed, missing
 from ..embedded import EMBEDDED_MODEL, Source, embedded_model_folder, find_source
 from ..errors import ConfigurationError, ScoringError
-from ._pair_model import TOKENS_PER_BATCH, PairModel
+from ._pair_model import TOKENS_PER_BATCH, PairModel, facts_of
 from ._torch import import_torch
-from .base import LongDocuments
+from .base import LongDocuments, ModelFacts
 from .device import Dtype, choose_device, choose_dtype
 from .in_process import InProcessScorer
-from .installed import check_installed, missing
 from .weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class LocalScorer(InProcessScorer):
     def _load(self) -> PairModel:
         try:
             import_torch()
-            from ..encoders import EncoderModel, PairTokenizer
+            from ..encoders import EncoderModel, PairTokenizer, read_checkpoint
         except ImportError as error:
             raise missing(error.name, LOCAL_MODEL, INSTALL_LOCAL) from error
         started = time.perf_counter()
@@ -132,8 +132,10 @@ class LocalScorer(InProcessScorer):
             dtype,
             time.perf_counter() - started,
         )
-        limit = model.architecture.max_length
-        return _EncoderPairs(forward, batch_tokens, tokenizer, limit, device, weights)
+        facts = facts_of(read_checkpoint(files), str(dtype).removeprefix("torch."))
+        return _EncoderPairs(
+            forward, batch_tokens, tokenizer, facts.max_tokens, device, weights, facts
+        )
 
 
 def _engine(model: EncoderModel, device: str, dtype: torch.dtype) -> tuple[Forward, int]:
@@ -164,6 +166,7 @@ class _EncoderPairs:
     max_length: int
     device: str
     weights: Weights
+    facts: ModelFacts
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
         import torch

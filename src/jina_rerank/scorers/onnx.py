@@ -9,12 +9,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._installed import check_installed, missing
 from ..embedded import EMBEDDED_MODEL, Source, embedded_model_folder, find_source
 from ..errors import ConfigurationError, ModelLoadError, ScoringError
-from ._pair_model import TOKENS_PER_BATCH, PairModel
-from .base import LongDocuments
+from ._pair_model import TOKENS_PER_BATCH, PairModel, facts_of
+from .base import LongDocuments, ModelFacts
 from .in_process import InProcessScorer
-from .installed import check_installed, missing
 from .weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -114,15 +114,15 @@ class OnnxScorer(InProcessScorer):
             files.check()
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self._source, None)
-        architecture = read_checkpoint(files.checkpoint).architecture
+        checkpoint = read_checkpoint(files.checkpoint)
         tokenizer = PairTokenizer.from_file(files.tokenizer)
         if embedded:
-            graph = build_model(architecture, read_int8_rows(folder)).SerializeToString()
+            graph = build_model(checkpoint.architecture, read_int8_rows(folder)).SerializeToString()
             session = _open(graph, folder)
         else:
             session = _open(str(files.model), files.model)
         logger.info("loaded %s in %.2f s", self.model, time.perf_counter() - started)
-        return _OnnxPairs(session, tokenizer, architecture.max_length, weights)
+        return _OnnxPairs(session, tokenizer, facts_of(checkpoint, "float32"), weights)
 
 
 def _open(model: str | bytes, origin: Path) -> InferenceSession:
@@ -156,13 +156,14 @@ class _OnnxPairs:
         self,
         session: InferenceSession,
         tokenizer: PairTokenizer,
-        max_length: int,
+        facts: ModelFacts,
         weights: Weights,
     ) -> None:
         from onnxruntime import RunOptions
 
         self.tokenizer = tokenizer
-        self.max_length = max_length
+        self.facts = facts
+        self.max_length = facts.max_tokens
         self.weights = weights
         self._session = session
         self._inputs = {value.name for value in session.get_inputs()}

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from .._numbers import check_count
 from ..errors import AuthenticationError, ConfigurationError
 from .service.address import endpoint
-from .service.dialects import Dialect, DialectName, Parameters, find_dialect
+from .service.dialects import Dialect, DialectName, Parameters, find_dialect, key_variables
 from .service.scorer import ServiceScorer
-from .service.secrets import KEY_VARIABLES, ApiKey, Secrets
+from .service.secrets import ApiKey, Secrets
 
 if TYPE_CHECKING:
     from .service.session import Session
@@ -35,11 +35,13 @@ class RemoteScorer(ServiceScorer):
         model: The service's name for the model. None is jina-reranker-v3.5 with the dialect
             `"jina"`: what Jina's own documentation has asked for since July 2026 (v3 is
             deprecated, the v1 models fail at times).
-        api_key: The key. None is JINA_API_KEY, then JINAAI_API_KEY, of the environment, with
-            the dialect `"jina"` only: a key of Jina's is nobody else's business.
+        api_key: The key. None is, with the dialect `"jina"`, JINA_API_KEY, then JINAAI_API_KEY of
+            the environment, and with `"voyage"` VOYAGE_API_KEY: a key of one service's is no
+            other's business.
         base_url: Where the service is, with or without the path of the endpoint. None is the
             hosted service of the dialect, where there is one.
-        dialect: `"jina"`, `"cohere"` (version 2), `"tei"` or `"sagemaker"`; see `DialectName`.
+        dialect: `"jina"`, `"cohere"` (version 2), `"voyage"`, `"tei"` or `"sagemaker"`; see
+            `DialectName`.
         timeout: The deadline of a whole call in seconds: every split, attempt and wait.
         connect_timeout: Longest wait for a connection, in seconds.
         read_timeout: Longest silence of the service before the request is given up and, if
@@ -49,7 +51,7 @@ class RemoteScorer(ServiceScorer):
         max_concurrency: The most requests on their way at the same time. Fewer are sent when
             the service answers 429.
         max_documents: The most documents in one request; None is what the dialect allows
-            (jina 512, cohere 1,000, tei 32, sagemaker 512). More are split over several.
+            (jina 512, cohere and voyage 1,000, tei 32, sagemaker 512). More are split over several.
         max_bytes: The most bytes in one request; 2 MB is what TEI accepts.
         max_tokens: The most tokens in one request, estimated; a free account of Jina's has
             100,000 a minute by the strictest source.
@@ -89,7 +91,7 @@ class RemoteScorer(ServiceScorer):
         allow_partial: bool = False,
         http2: bool = False,
     ) -> None:
-        self._secrets = Secrets(api_key, headers, KEY_VARIABLES if dialect == "jina" else ())
+        self._secrets = Secrets(api_key, headers, key_variables(dialect))
         # Whatever is raised from here on, no key is among the locals of this frame, which error
         # trackers collect.
         del api_key, headers
@@ -106,8 +108,10 @@ class RemoteScorer(ServiceScorer):
             model = spoken.default_model
         if not isinstance(model, str | None) or model == "":
             raise ConfigurationError(f"model must be a name, not {model!r}")
-        if model is None and spoken.name == "cohere":
-            raise ConfigurationError("model is missing: Cohere has no default")
+        if model is None and spoken.needs_model:
+            raise ConfigurationError(
+                f"model is missing: the dialect {dialect!r} needs one and has no default"
+            )
         self._dialect = spoken
         self._parameters = _check_parameters(
             spoken, Parameters(model, max_doc_length, truncation, dict(extra_body or {}))

@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from .._installed import check_installed
 from ..errors import ConfigurationError
-from .installed import check_installed
 from .remote import LISTWISE_MODELS
 from .service.boto import INSTALL_SAGEMAKER, BotoTransport, new_boto3_session
 from .service.dialects import Parameters, SageMaker

@@ -165,10 +165,14 @@ class SharedModelScorer(ABC, Generic[ModelT]):
         """`warm_up` without blocking the event loop."""
         await self._aloaded()
 
+    def unload(self) -> None:
+        """Let go of the model until the next call, which loads it again. Idempotent."""
+        self._slot = None
+
     def close(self) -> None:
         """Let go of the model; the last scorer to do so frees it. Idempotent."""
         self._closed = True
-        self._slot = None
+        self.unload()
 
     async def aclose(self) -> None:
         """`close`; it never blocks."""
@@ -187,6 +191,11 @@ class SharedModelScorer(ABC, Generic[ModelT]):
                 slot = self._slot = _slots.setdefault(self._key(), _Slot())
         return slot.loading(self._load)
 
+    def _loaded(self) -> ModelT | None:
+        """The model, if it is there; nothing is loaded."""
+        slot = self._slot
+        return None if slot is None else slot.loaded
+
     async def _aloaded(self) -> ModelT:
         # Shielded: others wait for the same model, and one who gives up must not take it from them.
         return await asyncio.shield(asyncio.wrap_future(self._loading()))
@@ -198,6 +207,13 @@ class _Slot(Generic[ModelT]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._future: Future[ModelT] | None = None
+
+    @property
+    def loaded(self) -> ModelT | None:
+        """The model, if it is there."""
+        future = self._future
+        there = future is not None and future.done() and future.exception() is None
+        return future.result() if there and future is not None else None
 
     def loading(self, load: Callable[[], ModelT]) -> Future[ModelT]:
         with self._lock:

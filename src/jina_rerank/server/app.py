@@ -20,6 +20,7 @@ from .dialects.jina import Jina
 from .dialects.sagemaker import SageMaker
 from .dialects.tei import Tei
 from .dialects.vllm import Vllm
+from .dialects.voyage import Voyage
 from .engine import Engine
 from .logs import Observed
 from .paths import HeadAsGet, Located, check_root_path, cors
@@ -35,7 +36,7 @@ CODES = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 def all_dialects() -> list[Dialect]:
     """Every dialect there is."""
-    return [Jina(), Cohere(), Tei(), Vllm(), SageMaker()]
+    return [Jina(), Cohere(), Voyage(), Tei(), Vllm(), SageMaker()]
 
 
 def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> FastAPI:
@@ -56,7 +57,9 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(engine.start())
+        watching = asyncio.create_task(engine.idle.watch())
         yield
+        watching.cancel()
         # A thread that is inside a foreign library when the interpreter ends takes it down.
         await asyncio.wait({warming}, timeout=LOADING)
         warming.cancel()

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import InputError, RateLimitError, RequestTimeoutError, RerankError
+from ..scorers.base import LongDocuments, ScoreRequest
 from .limits import read_json
 from .refusals import (
     DeadlineExceeded,
@@ -45,16 +46,15 @@ class RankJob:
         query: The question.
         documents: The candidates, as strings.
         top_n: How many to answer; None is all.
-        truncation: False refuses texts that are too long; None and True cut them.
-        max_document_tokens: How many of each document are read at most, without special tokens;
-            None is as many as the model reads.
+        long_documents: See `ScoreRequest`; None is what the model does by itself.
+        max_document_tokens: See `ScoreRequest`.
     """
 
     model: str | None
     query: str
     documents: Sequence[str]
     top_n: int | None = None
-    truncation: bool | None = None
+    long_documents: LongDocuments | None = None
     max_document_tokens: int | None = None
 
 
@@ -64,11 +64,18 @@ class ScoreJob:
 
     Attributes:
         model: As in `RankJob`.
-        pairs: Each query with its own candidates; at least one, and none without candidates.
+        requests: At least one. The dialect has checked their texts, for which it has its own names.
     """
 
     model: str | None
-    pairs: Sequence[tuple[str, Sequence[str]]]
+    requests: Sequence[ScoreRequest]
+
+
+def long_documents_of(truncation: bool | None) -> LongDocuments | None:
+    """The option that a field means by which many services cut texts, or refuse them."""
+    if truncation is None:
+        return None
+    return "truncate" if truncation else "error"
 
 
 class Dialect(Protocol):

@@ -6,20 +6,22 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from .._inputs import check_request, check_top_n
-from ..errors import ConfigurationError, InputError
+from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
+from ..scorers.base import ModelFacts, ScoreRequest
 from ..scorers.in_process import InProcessScorer
 from ..spec import parse, scorer_of, split_served
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
+from .idle import Idle
 from .keys import Keys
 from .metrics import Metrics
 from .pulse import Pulse
@@ -39,27 +41,26 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-Beginnings: TypeAlias = Callable[[Sequence[str], int], Awaitable[list[str]]]
-
-
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A model that is served.
 
     Attributes:
         name: What clients call it.
-        reranker: Cuts texts that are too long.
-        strict: Refuses them; None where the scorer cannot.
-        beginnings: Gives of each text so many tokens; None where the scorer cannot.
+        reranker: What ranks for it.
         runs_here: Whether the model computes in this process; otherwise another service does, and
             nothing is sent to it but what clients ask.
     """
 
     name: str
     reranker: Reranker
-    strict: Reranker | None = None
-    beginnings: Beginnings | None = None
     runs_here: bool = True
+
+    @property
+    def facts(self) -> ModelFacts | None:
+        """What the model is; None before it is loaded, and where a service has it."""
+        scorer = self.reranker.scorer
+        return scorer.facts if isinstance(scorer, InProcessScorer) else None
 
 
 class Engine:
@@ -78,8 +79,10 @@ class Engine:
     Attributes:
         settings: As given.
         models: The names that are served; the first is the default.
+        served: What they stand for, in the same order.
         queue: All requests that wait or are being answered.
         metrics: What is counted.
+        idle: What frees models that nobody asks for.
         failure: What kept a model from being loaded, or None.
     """
 
@@ -88,6 +91,7 @@ class Engine:
     def __init__(self, settings: Settings, models: Sequence[ServedModel] | None = None) -> None:
         self.settings = settings
         served = find_models(settings) if models is None else models
+        self.served = tuple(served)
         self._models = {model.name: model for model in served}
         if len(self._models) != len(served):
             raise ConfigurationError("models: two have the same name")
@@ -97,6 +101,11 @@ class Engine:
         self.metrics = Metrics(self.queue)
         self._pulse = Pulse(
             [model.reranker for model in served if model.runs_here], settings.deadline
+        )
+        scorers = {model.name: model.reranker.scorer for model in served}
+        self.idle = Idle(
+            {name: own for name, own in scorers.items() if isinstance(own, InProcessScorer)},
+            settings.idle_unload,
         )
         self._warm = False
         self._draining = False
@@ -165,9 +174,7 @@ class Engine:
     async def close(self) -> None:
         """Let go of the models."""
         for model in self._models.values():
-            for reranker in (model.reranker, model.strict):
-                if reranker is not None:
-                    await reranker.aclose()
+            await model.reranker.aclose()
 
     def authorize(self, request: Request) -> None:
         """Let in who has a key, and note whose it is.
@@ -195,15 +202,16 @@ class Engine:
         """
         model = self._find(job.model)
         check_top_n(job.top_n)
-        tokens = self._measure([(job.query, job.documents)])
-
-        async def compute() -> list[Ranking]:
-            return [await self._compute(model, job)]
-
-        count = len(job.documents)
-        (ranking,) = await self._admit(
-            model, compute, request, documents=count, tokens=tokens, top_n=job.top_n
+        self._check_count(len(job.documents))
+        # In a thread: ten megabytes take a while to be read.
+        checked = await asyncio.to_thread(
+            check_request,
+            job.query,
+            job.documents,
+            long_documents=job.long_documents,
+            max_document_tokens=job.max_document_tokens,
         )
+        (ranking,) = await self._answer(model, [checked], request, job.top_n)
         return ranking
 
     async def score(self, job: ScoreJob, request: Request) -> list[Ranking]:
@@ -222,32 +230,30 @@ class Engine:
             Refused: As for `rank`; the limits are those of one request.
         """
         model = self._find(job.model)
-        tokens = self._measure(job.pairs)
-        count = sum(len(documents) for _, documents in job.pairs)
+        self._check_count(sum(len(checked.documents) for checked in job.requests))
+        return await self._answer(model, job.requests, request)
 
-        async def compute() -> list[Ranking]:
-            return await model.reranker.arank_many(job.pairs)
-
-        return await self._admit(model, compute, request, documents=count, tokens=tokens)
-
-    async def _admit(
+    async def _answer(
         self,
         model: ServedModel,
-        compute: Callable[[], Coroutine[Any, Any, list[Ranking]]],
+        checked: Sequence[ScoreRequest],
         request: Request,
-        *,
-        documents: int,
-        tokens: int,
         top_n: int | None = None,
     ) -> list[Ranking]:
-        """What `compute` answers, within the limits of queue and deadline, and counted."""
+        """The rankings, within the limits of queue and deadline, and counted."""
+        tokens = await asyncio.to_thread(self._measure, checked)
+        documents = sum(len(one.documents) for one in checked)
         note = request.state
         note.model, note.documents, note.estimated_tokens = model.name, documents, tokens
-        with self.queue.place(tokens), traced(model.name, documents, top_n) as ranked:
+        with (
+            self.queue.place(tokens),
+            self.idle.using(model.name),
+            traced(model.name, documents, top_n) as ranked,
+        ):
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):
-                    rankings = await _unless_gone(compute(), request)
+                    rankings = await _unless_gone(_rank(model, checked, top_n), request)
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"it took longer than {self.settings.deadline:g} s; send fewer documents at a "
@@ -260,45 +266,33 @@ class Engine:
         self.metrics.ranked(model.name, whole, time.perf_counter() - started)
         return [dataclasses.replace(ranking, model=model.name) for ranking in rankings]
 
-    async def _compute(self, model: ServedModel, job: RankJob) -> Ranking:
-        if job.max_document_tokens is not None:
-            if model.beginnings is None:
-                problem = "the model here cannot cut documents at a token; leave it out"
-                raise InputError("max_tokens_per_doc", problem)
-            cut = await model.beginnings(job.documents, job.max_document_tokens)
-            job = dataclasses.replace(job, documents=cut)
-        if job.truncation is not False or model.strict is None:
-            return await model.reranker.arank(job.query, job.documents, top_n=job.top_n)
-        try:
-            return await model.strict.arank(job.query, job.documents, top_n=job.top_n)
-        except InputError as error:  # all else about the input has been checked
-            raise TooLong(f"{error.argument} is too long; split it, or allow truncation") from None
-
     def _find(self, name: str | None) -> ServedModel:
         if self._closing:
             raise Draining("this process is about to end; send it again", retry_after=1.0)
-        found = self._models.get(self.models[0] if name is None else name)
+        default = self._models[self.models[0]]
+        found = default if name is None else self._models.get(name)
+        if found is None and self.settings.any_model:
+            return default
         if found is None:
             # Not the name itself: it may be anything, and this goes to the logs of others.
             raise UnknownModel(f"no such model here; there are: {', '.join(self.models)}")
         return found
 
-    def _measure(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> int:
-        """The tokens of a request, estimated, after all checks of what it holds."""
-        settings = self.settings
-        count = sum(len(documents) for _, documents in pairs)
-        if count > settings.max_documents:
+    def _check_count(self, documents: int) -> None:
+        if documents > self.settings.max_documents:
             raise TooLarge(
-                f"documents: {count:,} are more than {settings.max_documents:,}; "
+                f"documents: {documents:,} are more than {self.settings.max_documents:,}; "
                 "send fewer at a time"
             )
-        for query, documents in pairs:
-            check_request(query, documents)
-        tokens = sum(estimate_tokens(*pair, settings.max_length) for pair in pairs)
-        if tokens > settings.max_request_tokens:
+
+    def _measure(self, checked: Sequence[ScoreRequest]) -> int:
+        """The tokens of what is asked at once, estimated."""
+        longest = self.settings.max_length
+        tokens = sum(estimate_tokens(one.query, one.documents, longest) for one in checked)
+        if tokens > self.settings.max_request_tokens:
             raise TooLarge(
                 f"the request has some {tokens:,} tokens, more than "
-                f"{settings.max_request_tokens:,}; send fewer documents at a time"
+                f"{self.settings.max_request_tokens:,}; send fewer documents at a time"
             )
         return tokens
 
@@ -314,10 +308,27 @@ def find_models(settings: Settings) -> list[ServedModel]:
             served.append(ServedModel(name, Reranker(scorer_of(spec)), runs_here=False))
             continue
         scorer = scorer_of(spec, max_length=settings.max_length)
-        strict = scorer_of(spec, max_length=settings.max_length, long_documents="error")
-        cut = scorer.abeginnings if isinstance(scorer, InProcessScorer) else None
-        served.append(ServedModel(name, Reranker(scorer), Reranker(strict), cut))
+        served.append(ServedModel(name, Reranker(scorer)))
     return served
+
+
+async def _rank(
+    model: ServedModel, checked: Sequence[ScoreRequest], top_n: int | None
+) -> list[Ranking]:
+    try:
+        return await model.reranker.arank_requests(checked, top_n=top_n)
+    except InputError as error:
+        if _is_too_long(error):
+            message = f"{error.argument} is too long; split it, or allow truncation"
+            raise TooLong(message) from None
+        raise
+
+
+def _is_too_long(error: InputError) -> bool:
+    if isinstance(error, ServiceError):
+        return error.code == TooLong.code
+    # Texts have been checked, and nothing else can be wrong with one.
+    return error.argument.partition("[")[0] in {"query", "documents"}
 
 
 def _joined(rankings: Sequence[Ranking]) -> Ranking:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..ranking import Ranking
 from ..reranker import Reranker
+from ..scorers.in_process import InProcessScorer
 from ..scorers.worker import batches_computed
 
 PATIENCE = 1.0
@@ -56,7 +57,7 @@ class Pulse:
         if asked is None:
             self._beat = self._clock()
             asked = self._asked = asyncio.gather(
-                *(model.arank("alive?", ["alive"]) for model in self._models)
+                *(model.arank("alive?", ["alive"]) for model in self._models if _is_there(model))
             )
         await asyncio.wait({asked}, timeout=PATIENCE)
         if asked.done():
@@ -70,3 +71,9 @@ class Pulse:
         if batches != self._batches:
             self._batches, self._beat = batches, self._clock()
         return self._clock() - self._beat > self._limit
+
+
+def _is_there(model: Reranker) -> bool:
+    """Whether it is loaded: one that is not cannot hang, and a check is not to load it again."""
+    scorer = model.scorer
+    return not isinstance(scorer, InProcessScorer) or scorer.facts is not None

@@ -16,6 +16,7 @@ from typing import Any, Self
 from .._lines import read_text
 from .._numbers import check_count, check_seconds
 from ..errors import ConfigurationError, InputError
+from ..scorers.in_process import LEAST_MAX_LENGTH
 
 PREFIX = "JINA_RERANK_"
 
@@ -25,13 +26,14 @@ the error says."""
 
 CHECKS: Mapping[str, Check] = {
     "port": partial(check_count, least=0, most=2**16 - 1),
-    "max_length": partial(check_count, least=16),
+    "max_length": partial(check_count, least=LEAST_MAX_LENGTH),
     "max_body_bytes": check_count,
     "max_documents": check_count,
     "max_request_tokens": check_count,
     "max_queued_tokens": check_count,
     "deadline": check_seconds,
     "drain": partial(check_seconds, allow_zero=True),
+    "idle_unload": partial(check_seconds, allow_zero=True),
 }
 """The settings that are numbers, and what each of them may be."""
 
@@ -52,6 +54,8 @@ class Settings:
         unix_socket: A file to listen on instead, as a socket. Its permissions, 0660 less the
             umask, say who may connect. It is made at the start and removed at the end; the one of a
             process that was killed is replaced, and anything else that is there is refused.
+        any_model: Whether the first model answers for every name that is not served. Answers say
+            which model it was.
         root_path: The prefix under which a proxy offers the service, such as `/rerank`. The proxy
             may leave it in the paths or take it away.
         cors_origins: Origins of web pages that may ask, such as `https://page.example`; `*` is
@@ -68,6 +72,8 @@ class Settings:
         deadline: Longest time for one request, in seconds. Amazon SageMaker waits for 60.
         drain: How long to go on accepting after SIGTERM, in seconds: until those who balance the
             load have noticed.
+        idle_unload: After how many seconds without a request a model of this process is freed,
+            until the next request for it loads it again; 0 is never.
         log_level: The least that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`.
 
     Raises:
@@ -79,6 +85,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     unix_socket: Path | None = None
+    any_model: bool = False
     root_path: str = ""
     cors_origins: tuple[str, ...] = ()
     key_file: Path | None = None
@@ -91,6 +98,7 @@ class Settings:
     max_queued_tokens: int = 500_000
     deadline: float = 55.0
     drain: float = 0.0
+    idle_unload: float = 0.0
     log_level: str = "info"
 
     def __post_init__(self) -> None:

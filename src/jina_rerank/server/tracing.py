@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from ..errors import ConfigurationError
+from .._installed import missing
 from ..ranking import Ranking
 
 try:
@@ -139,9 +139,7 @@ def exported(environment: Mapping[str, str] | None = None) -> Iterator[None]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise ConfigurationError(
-            f"{wanted[0]} asks for traces, and {error.name} is not installed: {INSTALL}"
-        ) from error
+        raise missing(error.name, f"what {wanted[0]} asks for", INSTALL) from error
     name = environment.get("OTEL_SERVICE_NAME", "jina-rerank")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

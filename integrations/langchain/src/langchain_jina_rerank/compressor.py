@@ -101,8 +101,8 @@ class JinaRerank(BaseDocumentCompressor):
             Never shown or dumped.
         base_url: The address of the service, with or without the path of the endpoint; None is
             the hosted one. This and the next three only where a service is asked.
-        dialect: What the service speaks: `"jina"`, `"cohere"` (version 2), `"tei"` or
-            `"sagemaker"`.
+        dialect: What the service speaks: `"jina"`, `"cohere"` (version 2), `"voyage"`,
+            `"tei"` or `"sagemaker"`.
         timeout: The deadline of a whole call in seconds: every request, retry and wait.
         max_retries: How often a request is sent again after a failure that may pass.
         dtype: What to compute in: `"float32"`, `"bfloat16"`, or `"auto"` for the faster of the

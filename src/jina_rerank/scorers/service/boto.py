@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
+from ..._installed import missing
 from ...errors import ConnectionFailedError, RerankError, ResponseError
-from ..installed import missing
 from .boto_environment import check_endpoint, check_way
 from .boto_failures import read_boto_failure
 from .environment import check_key_log

@@ -6,17 +6,20 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, InputError
+from ..base import ScoreRequest
 from .parts import PartScores
+from .secrets import KEY_VARIABLES
 from .wire import Reply
 
-DialectName = Literal["jina", "cohere", "tei", "sagemaker"]
+DialectName = Literal["jina", "cohere", "voyage", "tei", "sagemaker"]
 """`"jina"`: Jina's hosted API, its server for one's own machines, vLLM, infinity, Xinference,
-llama.cpp, LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's. `"tei"`:
-Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on SageMaker."""
+llama.cpp, LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's. `"voyage"`:
+Voyage's. `"tei"`: Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on
+SageMaker."""
 
 
 class ContractError(Exception):
@@ -47,7 +50,9 @@ class Dialect(ABC):
         name: What it is called here.
         base_url: Where the service is unless said otherwise, or None.
         path: Of the endpoint, in segments.
+        key_variables: Environment variables where a key is looked for that was not given.
         default_model: The model to ask for, or None.
+        needs_model: Whether a request must name one.
         max_documents: The most documents in one request.
         unsupported: The names of the `Parameters` that the service cannot be told.
     """
@@ -55,7 +60,9 @@ class Dialect(ABC):
     name: ClassVar[DialectName]
     base_url: ClassVar[str | None] = None
     path: ClassVar[tuple[str, ...]]
+    key_variables: ClassVar[tuple[str, ...]] = ()
     default_model: ClassVar[str | None] = None
+    needs_model: ClassVar[bool] = False
     max_documents: ClassVar[int]
     unsupported: ClassVar[frozenset[str]] = frozenset()
 
@@ -70,6 +77,31 @@ class Dialect(ABC):
         Raises:
             ContractError: It is not one.
         """
+
+    def parameters_for(self, request: ScoreRequest, own: Parameters) -> Parameters:
+        """What goes into the parts of a request: its options, and for the rest the scorer's own.
+
+        Args:
+            request: Whose options go first.
+            own: The scorer's.
+
+        Raises:
+            InputError: The service cannot be told one of the options.
+        """
+        if request.long_documents is not None:
+            if request.long_documents == "chunk" or "truncation" in self.unsupported:
+                raise self._cannot_tell(request, "long_documents")
+            own = replace(own, truncation=request.long_documents == "truncate")
+        if request.max_document_tokens is not None:
+            if "max_doc_length" in self.unsupported:
+                raise self._cannot_tell(request, "max_document_tokens")
+            own = replace(own, max_doc_length=request.max_document_tokens)
+        return own
+
+    def _cannot_tell(self, request: ScoreRequest, option: str) -> InputError:
+        value = getattr(request, option)
+        problem = f"{value!r} cannot be told to a {self.name!r} service; leave it out"
+        return InputError(f"{request.name}{option}", problem)
 
     def is_too_large(self, reply: Reply) -> bool:
         """Whether a reply means that fewer documents at a time might do."""
@@ -87,7 +119,9 @@ class Jina(Dialect):
     name = "jina"
     base_url = "https://api.jina.ai"
     path = ("v1", "rerank")
+    key_variables = KEY_VARIABLES
     default_model = "jina-reranker-v3.5"
+    needs_model = True
     max_documents = 512  # the smallest figure that Jina has published for one request
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
@@ -118,6 +152,7 @@ class Cohere(Dialect):
     name = "cohere"
     base_url = "https://api.cohere.com"
     path = ("v2", "rerank")
+    needs_model = True
     max_documents = 1000  # "we recommend against sending more than 1,000 in a single request"
     unsupported = frozenset({"truncation"})
 
@@ -136,6 +171,38 @@ class Cohere(Dialect):
         answer = _mapping(answer, "the answer")
         scores = _scores(answer.get("results"), "relevance_score", count)
         return PartScores(scores, _count(_part(_part(answer, "meta"), "tokens"), "input_tokens"))
+
+
+class Voyage(Dialect):
+    """`POST /v1/rerank` of Voyage AI.
+
+    `top_k` is not sent: all scores are wanted, and without it all are given.
+    """
+
+    name = "voyage"
+    base_url = "https://api.voyageai.com"
+    path = ("v1", "rerank")
+    key_variables = ("VOYAGE_API_KEY",)
+    needs_model = True
+    max_documents = 1000  # its own limit
+    unsupported = frozenset({"max_doc_length"})
+
+    def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
+        """The request; see `Dialect.body`."""
+        return {
+            "model": parameters.model,
+            "query": query,
+            "documents": documents,
+            "return_documents": False,
+            **_present({"truncation": parameters.truncation}),
+            **parameters.extra,
+        }
+
+    def read(self, answer: object, count: int) -> PartScores:
+        """The scores; see `Dialect.read`."""
+        answer = _mapping(answer, "the answer")
+        scores = _scores(answer.get("data"), "relevance_score", count)
+        return PartScores(scores, _count(_part(answer, "usage"), "total_tokens"))
 
 
 class Tei(Dialect):
@@ -204,7 +271,9 @@ class SageMaker(Dialect):
         return PartScores(scores, sum(tokens) if len(tokens) == len(counts) else None)
 
 
-_DIALECTS: dict[str, Dialect] = {d.name: d for d in (Jina(), Cohere(), Tei(), SageMaker())}
+_DIALECTS: dict[str, Dialect] = {
+    d.name: d for d in (Jina(), Cohere(), Voyage(), Tei(), SageMaker())
+}
 
 
 def find_dialect(name: str) -> Dialect:
@@ -213,9 +282,15 @@ def find_dialect(name: str) -> Dialect:
     Raises:
         ConfigurationError: There is none.
     """
-    if name not in _DIALECTS:
+    if not isinstance(name, str) or name not in _DIALECTS:
         raise ConfigurationError(f"dialect must be one of {get_args(DialectName)}, not {name!r}")
     return _DIALECTS[name]
+
+
+def key_variables(dialect: str) -> tuple[str, ...]:
+    """Where a key for a dialect's services is looked for; nowhere if there is no such dialect."""
+    known = _DIALECTS.get(dialect) if isinstance(dialect, str) else None
+    return () if known is None else known.key_variables
 
 
 def read_json(body: bytes) -> object:

@@ -6,12 +6,12 @@ import asyncio
 import ssl
 import zlib
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from ..._installed import is_installed, missing
 from ...errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -122,17 +122,18 @@ class HttpTransport:
             problem = self._missing_package()
         except httpx.InvalidURL:
             assert self._proxy is not None
-            problem = f"{self._proxy.variable} is not the address of a proxy"
+            problem = ConfigurationError(f"{self._proxy.variable} is not the address of a proxy")
         # Raised out here for the reason given in `send`.
-        raise ConfigurationError(problem)
+        raise problem
 
-    def _missing_package(self) -> str:
-        if self._http2 and find_spec("h2") is None:
-            return 'http2=True needs h2, which is not installed: pip install "httpx[http2]"'
+    def _missing_package(self) -> ConfigurationError:
+        if self._http2 and not is_installed("h2"):
+            return missing("h2", "http2=True", 'pip install "httpx[http2]"')
         assert self._proxy is not None
-        return (
-            f"{self._proxy.variable} names a SOCKS proxy, which needs socksio, which is not "
-            'installed: pip install "httpx[socks]", or name the host in NO_PROXY'
+        return missing(
+            "socksio",
+            f"{self._proxy.variable} names a SOCKS proxy and",
+            'pip install "httpx[socks]", or name the host in NO_PROXY',
         )
 
     async def send(self, body: bytes) -> Reply:

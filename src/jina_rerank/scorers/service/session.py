@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from ...errors import (
     AuthenticationError,
@@ -77,17 +78,31 @@ class Session:
         deadline: float,
         on_scored: OnScored | None,
     ) -> list[ScoreResponse]:
-        """Score all parts by the deadline (in `time.monotonic`'s seconds) and merge them."""
+        """Score all parts by the deadline (in `time.monotonic`'s seconds) and merge them.
+
+        Raises:
+            InputError: The service cannot be told an option of a request; nothing was sent.
+        """
+        parameters = [
+            self._dialect.parameters_for(request, self._parameters) for request in requests
+        ]
         call = _Call(
-            self._score_part, parts, deadline, on_scored, report=self._conduct.allow_partial
+            partial(self._score_part, parameters),
+            parts,
+            deadline,
+            on_scored,
+            report=self._conduct.allow_partial,
         )
         # No more at a time than can be under way: a call of a thousand parts that queued them
         # all would keep a call of one waiting.
         await call.run(self._conduct.max_concurrency)
         return merge(requests, call.answers, [(p, str(error)) for p, error in call.failures])
 
-    async def _score_part(self, part: Part, deadline: float) -> PartScores:
-        body = self._dialect.body(part.query, part.documents, self._parameters)
+    async def _score_part(
+        self, parameters: Sequence[Parameters], part: Part, deadline: float
+    ) -> PartScores:
+        """Score a part; `parameters` are those of each request of the call."""
+        body = self._dialect.body(part.query, part.documents, parameters[part.request])
         encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         failed: list[ServiceError] = []
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..._inputs import renamed_errors
 from ...ranking import Ranking
 from ..dialect import RankJob, guarded_router
 from ..engine import Engine
@@ -123,7 +124,10 @@ class Cohere:
             # All of them, since the warnings are about all.
             limit = asked.max_tokens_per_doc
             job = RankJob(asked.model, asked.query, asked.documents, max_document_tokens=limit)
-            ranking = await engine.rank(job, request)
+            with renamed_errors(
+                lambda name: "max_tokens_per_doc" if name == "max_document_tokens" else name
+            ):
+                ranking = await engine.rank(job, request)
             return _response(asked, ranking, request.state.request_id)
 
         return router
@@ -149,17 +153,22 @@ def _response(
         meta=CohereMeta(
             billed_units=CohereBilledUnits(search_units=units),
             tokens=None if tokens is None else CohereTokens(input_tokens=tokens),
-            warnings=_warnings(ranking) or None,
+            warnings=_warnings(ranking, asked.model) or None,
         ),
     )
 
 
-def _warnings(ranking: Ranking) -> list[str]:
+def _warnings(ranking: Ranking, model: str) -> list[str]:
     found = {
         "documents that were cut to what the model reads": ranking.usage.truncated_documents,
         "tokens that were cut off the query": ranking.usage.truncated_query_tokens,
     }
-    return [f"{what}: {count:,}" for what, count in found.items() if count]
+    warnings = [f"{what}: {count:,}" for what, count in found.items() if count]
+    if ranking.model != model:  # see Settings.any_model; the answer has no field for it
+        warnings.append(
+            f"the model that was asked for is not served here: {ranking.model} answered"
+        )
+    return warnings
 
 
 def _answer(refused: Refused, request: Request) -> Response:

@@ -3,7 +3,7 @@
 `/reranking` and `/v1/reranking` are llama.cpp's names of the same; `/rerank` is in tei.py.
 
 Its contract (hosted OpenAPI, version 2026.04.02): scores have eight decimals; a document comes back
-in the shape in which it was sent, a string as a string and an object as an object; what was not
+as it was sent, a string as a string and an object as an object; what was not
 asked for is left out and not null; usage holds `total_tokens` only.
 """
 
@@ -13,19 +13,23 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from ..._inputs import renamed_errors, text_of_fields
+from ...errors import InputError
 from ...ranking import Ranking
-from ..dialect import RankJob, guarded_router
-from ..engine import Engine
+from ...scorers.base import LongDocuments
+from ..dialect import RankJob, guarded_router, long_documents_of
+from ..engine import Engine, ServedModel
 from ..refusals import (
     InternalFailure,
     InvalidRequest,
     Refused,
     TooLong,
     UnknownModel,
+    WrongField,
 )
 
 PATHS = {
@@ -39,6 +43,27 @@ DECIMALS = 8
 """Of a score, as in the hosted service's answers."""
 
 
+EXAMPLES: list[JsonValue] = [
+    {
+        "query": "How should I store coffee beans?",
+        "documents": ["Espresso wants a fine grind.", "Coffee beans keep best in a jar."],
+        "top_n": 1,
+    },
+    {
+        "query": "How should I store coffee beans?",
+        "documents": [{"title": "Storing", "body": "Coffee beans keep best in a jar.", "id": 7}],
+        "rank_fields": ["title", "body"],
+    },
+    {
+        "query": "How should I store coffee beans?",
+        "documents": ["A long document, of which each window is read."],
+        "long_documents": "chunk",
+        "max_doc_length": 4096,
+    },
+]
+"""Requests as OpenAPI shows them."""
+
+
 class Text(BaseModel):
     """A text in an object."""
 
@@ -47,18 +72,42 @@ class Text(BaseModel):
     text: str
 
 
+class Document(BaseModel):
+    """A document in an object: `text`, or the fields that `rank_fields` names."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
 class RerankRequest(BaseModel):
     """What is asked. Fields that are not known here are ignored."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": EXAMPLES})
 
     model: str | None = Field(None, description="A served model; the first one by default.")
     query: str | Text
-    documents: Annotated[list[str | Text], Field(min_length=1, fail_fast=True)]
+    documents: Annotated[list[str | Document], Field(min_length=1, fail_fast=True)]
+    rank_fields: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="The fields of documents in objects that are read; `text` by default. One is "
+        "read as it is, several as lines `name: value` in this order. A field that a document "
+        "lacks is left out; a document with none of them is refused.",
+    )
     top_n: int | None = Field(None, ge=1, description="How many to answer; all by default.")
     return_documents: bool | None = Field(None, description="True by default.")
     truncation: bool | None = Field(
         None, description="Whether texts that are too long are cut, true by default, or refused."
+    )
+    long_documents: LongDocuments | None = Field(
+        None,
+        description="What is done with documents that are too long, in more words than "
+        "`truncation` has: `truncate` reads their beginnings, `chunk` reads them in windows and "
+        "takes the best one's score, `error` refuses them.",
+    )
+    max_doc_length: int | None = Field(
+        None,
+        ge=1,
+        description="How many tokens of each document are read at most; by default as many as the "
+        "model reads.",
     )
 
 
@@ -75,7 +124,7 @@ class RerankResult(BaseModel):
 
     index: int
     relevance_score: float
-    document: str | Text | None = Field(None, description="In the shape in which it was sent.")
+    document: str | Document | None = Field(None, description="As it was sent.")
 
 
 class RerankResponse(BaseModel):
@@ -88,13 +137,26 @@ class RerankResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that is served."""
+    """A model that is served, and what it can do. What is not known is null."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    context_length: int
+    context_length: int = Field(description="As `max_tokens`, or the service's limit.")
+    max_tokens: int | None = Field(
+        None, description="Longest pair of query and document that is read, once it is loaded."
+    )
+    family: str | None = Field(None, description="Of models that run natively.")
+    dtype: str | None = Field(None, description="What it computes in.")
+    window: int | None = Field(
+        None,
+        description="How many tokens a token sees to either side, in layers where that is limited.",
+    )
+    runs_here: bool = Field(description="False where another service computes it.")
+    answers_any_name: bool = Field(
+        description="Whether it answers requests for models that are not served."
+    )
 
 
 class Models(BaseModel):
@@ -143,15 +205,25 @@ class Jina:
             operation_id="jina_models",
         )
         async def models() -> Models:
-            length = engine.settings.max_length
-            return Models(
-                data=[
-                    Model(id=name, created=started, owned_by="jina-rerank", context_length=length)
-                    for name in engine.models
-                ]
-            )
+            return Models(data=[_describe(engine, model, started) for model in engine.served])
 
         return router
+
+
+def _describe(engine: Engine, model: ServedModel, started: int) -> Model:
+    facts = model.facts
+    return Model(
+        id=model.name,
+        created=started,
+        owned_by="jina-rerank",
+        context_length=engine.settings.max_length if facts is None else facts.max_tokens,
+        max_tokens=None if facts is None else facts.max_tokens,
+        family=None if facts is None else facts.family,
+        dtype=None if facts is None else facts.dtype,
+        window=None if facts is None else facts.window,
+        runs_here=model.runs_here,
+        answers_any_name=engine.settings.any_model and model is engine.served[0],
+    )
 
 
 async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) -> dict[str, Any]:
@@ -169,11 +241,16 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
     job = RankJob(
         body.model,
         _text(body.query),
-        [_text(document) for document in body.documents],
+        _texts(body),
         body.top_n,
-        body.truncation,
+        _long_documents(body),
+        body.max_doc_length,
     )
-    return _answer(await engine.rank(job, request), body)
+    names = {"max_document_tokens": "max_doc_length"}
+    if body.long_documents is None:
+        names["long_documents"] = "truncation"
+    with renamed_errors(lambda name: names.get(name, name)):
+        return _answer(await engine.rank(job, request), body)
 
 
 def refusal(refused: Refused, request: Request) -> JSONResponse:
@@ -207,6 +284,16 @@ def refusal(refused: Refused, request: Request) -> JSONResponse:
     return JSONResponse(body, refused.status, headers)
 
 
+def _long_documents(body: RerankRequest) -> LongDocuments | None:
+    by_truncation = long_documents_of(body.truncation)
+    if body.long_documents is None or by_truncation is None:
+        return body.long_documents or by_truncation
+    # `truncation` is false or true, and false asks to refuse.
+    if (by_truncation == "error") != (body.long_documents == "error"):
+        raise InputError("truncation", "contradicts long_documents; send one of them")
+    return body.long_documents
+
+
 def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
     results: list[dict[str, Any]] = []
     for hit in ranking:
@@ -215,8 +302,8 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
             "relevance_score": round(hit.score, DECIMALS),
         }
         if body.return_documents is not False:
-            as_sent = isinstance(body.documents[hit.index], str)
-            result["document"] = hit.text if as_sent else {"text": hit.text}
+            sent = body.documents[hit.index]
+            result["document"] = sent if isinstance(sent, str) else sent.model_extra
         results.append(result)
     return {
         "model": ranking.model,
@@ -224,6 +311,25 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
         "usage": {"total_tokens": ranking.usage.tokens or 0},
         "results": results,
     }
+
+
+def _texts(body: RerankRequest) -> list[str]:
+    """What is read of each document."""
+    fields = body.rank_fields or ["text"]
+    texts = []
+    for i, document in enumerate(body.documents):
+        if isinstance(document, str):
+            texts.append(document)
+            continue
+        try:
+            texts.append(text_of_fields(document.model_extra or {}, fields, f"documents[{i}]"))
+        except InputError as error:
+            field = error.argument.removeprefix(f"documents[{i}]").removeprefix(".")
+            place: tuple[str | int, ...] = ("body", "documents", i)
+            if field:
+                place = (*place, field)
+            raise InvalidRequest([WrongField(place, error.problem, "value_error")]) from None
+    return texts
 
 
 def _text(value: str | Text) -> str:

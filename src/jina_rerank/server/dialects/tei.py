@@ -18,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ... import __version__
+from ..._inputs import renamed_errors
 from ...ranking import RankedDocument
-from ..dialect import RankJob, ReadRequest, guarded_router
+from ..dialect import RankJob, ReadRequest, guarded_router, long_documents_of
 from ..engine import Engine
 from ..refusals import (
     DeadlineExceeded,
@@ -202,8 +203,10 @@ async def _rank(
         raise _NoTexts("`texts` cannot be empty")
     if asked.truncation_direction in {"Left", "left"}:
         raise _wrong("truncation_direction", "texts are cut on the right only")
-    job = RankJob(None, asked.query, asked.texts, truncation=asked.truncate)
-    ranking = await engine.rank(job, request)
+    wanted = long_documents_of(asked.truncate)
+    job = RankJob(None, asked.query, asked.texts, long_documents=wanted)
+    with renamed_errors(lambda name: "truncate" if name == "long_documents" else name):
+        ranking = await engine.rank(job, request)
     characters = sum(len(asked.query) + len(text) for text in asked.texts)
     response.headers["x-compute-characters"] = str(characters)
     if ranking.usage.tokens is not None:

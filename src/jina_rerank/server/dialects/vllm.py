@@ -20,6 +20,7 @@ from starlette.responses import Response
 from ..._inputs import check_query, check_text
 from ...errors import InputError
 from ...ranking import RankedDocument
+from ...scorers.base import ScoreRequest
 from ..dialect import ScoreJob, guarded_router
 from ..engine import Engine
 from ..refusals import InvalidRequest, Refused, TooLarge, UnknownModel, WrongField
@@ -145,7 +146,10 @@ class Vllm:
             _check_blank(places, documents)
             job = ScoreJob(
                 asked.model,
-                [(query, [documents[i] for i in found]) for query, found in places.items()],
+                [
+                    ScoreRequest(query, [documents[i] for i in found])
+                    for query, found in places.items()
+                ],
             )
             rankings = await engine.score(job, request)
             scores = {

@@ -86,7 +86,7 @@ class JinaRerank(BaseNodePostprocessor):
         base_url: Where the service is, with or without `/v1` or `/v1/rerank`. None is the
             dialect's hosted service, where there is one.
         dialect: How the service is spoken to: `"jina"`, which most servers speak, `"cohere"`,
-            `"tei"` or `"sagemaker"`.
+            `"voyage"`, `"tei"` or `"sagemaker"`.
         timeout: The deadline of a whole call in seconds, with its retries and waits.
         max_retries: How often a request is sent again after a failure that may pass.
         dtype: `"auto"`, `"float32"` or `"bfloat16"`; auto is bfloat16 where the processor has

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import re
 from copy import deepcopy
 from functools import partial
@@ -22,6 +23,7 @@ from jina_rerank.plugin import (
     check_installed,
     check_threshold,
     check_top_n,
+    key_variables,
     name_of_path,
     needs_service,
     plain_number,
@@ -62,7 +64,8 @@ class JinaRanker:
             refused.
         base_url: Where the service is, with or without the path of the endpoint; None for the
             hosted service of the dialect.
-        dialect: How the service is spoken to: `"jina"`, `"cohere"`, `"tei"` or `"sagemaker"`.
+        dialect: How the service is spoken to: `"jina"`, `"cohere"`, `"voyage"`, `"tei"` or
+            `"sagemaker"`.
         timeout: The deadline of a whole run in seconds, retries and waits included.
         max_retries: How often a request is sent again after a failure that may pass.
         device: None for the first CUDA device if there is one, otherwise the CPU.
@@ -304,7 +307,7 @@ class JinaRanker:
         if self.reranker is None:
             # Keys are read when warming up, so that a pipeline can be loaded where there are
             # none. All that matters yet is whether there may be one.
-            may_come = self.dialect == "jina" and needs_service(self.backend, self.model)
+            may_come = bool(key_variables(self.dialect)) and needs_service(self.backend, self.model)
             is_needed = may_come or self._given_key() is not None
             build_reranker(api_key="unread" if is_needed else None, **self._settings())
             return
@@ -359,11 +362,11 @@ class JinaRanker:
         key: str | None = secret.resolve_value()
         # The scorer takes None for leave to look for itself, and the key that it would find is
         # not the one that was meant for this service.
-        if key is None and self.dialect == "jina" and KEY_FROM_ENVIRONMENT.resolve_value():
+        if key is None and any(map(os.environ.get, key_variables(self.dialect))):
             names = " or ".join(secret.to_dict()["env_vars"])
             raise AuthenticationError(
                 f"api_key: {names} is not set, and no other key is sent in its place; set it, or "
-                f"leave api_key out for {' or '.join(KEY_VARIABLES)}"
+                f"leave api_key out for {' or '.join(key_variables(self.dialect))}"
             )
         return key
 

@@ -1,11 +1,11 @@
-"""Packages that a scorer needs, looked for without importing them: torch alone takes seconds."""
+"""Packages that may be missing: looked for without importing them, and missed in one way."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 
-from ..errors import ConfigurationError
+from .errors import ConfigurationError
 
 
 def check_installed(packages: tuple[str, ...], who: str, install: str) -> None:
@@ -33,7 +33,13 @@ def is_installed(package: str) -> bool:
 
 
 def missing(package: str | None, who: str, install: str) -> ConfigurationError:
-    """The error for a package that is not installed; arguments as for `check_installed`."""
+    """The error for a package that is not installed.
+
+    Args:
+        package: The name by which it is imported, such as `ImportError.name`.
+        who: As for `check_installed`.
+        install: As for `check_installed`.
+    """
     return ConfigurationError(f"{who} needs {package}, which is not installed: {install}")
 
 

@@ -1,0 +1,64 @@
+"""Freeing models that nobody asks for, until somebody does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from ..scorers.in_process import InProcessScorer
+
+logger = logging.getLogger(__name__)
+
+
+class Idle:
+    """Knows when models were used last, and unloads those for which that is long ago.
+
+    The next request loads such a model again, within its own deadline.
+
+    Args:
+        scorers: The models of this process, by the names that are served.
+        seconds: After how many without a request a model is unloaded; 0 is never.
+        clock: Seconds, from any point.
+    """
+
+    def __init__(
+        self,
+        scorers: Mapping[str, InProcessScorer],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scorers = scorers
+        self._seconds = seconds
+        self._clock = clock
+        self._used = dict.fromkeys(scorers, clock())
+        self._users = dict.fromkeys(scorers, 0)
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[None]:
+        """Keep a model loaded for the time of the block; names of other services' are fine."""
+        if name not in self._scorers:
+            yield
+            return
+        self._users[name] += 1
+        try:
+            yield
+        finally:
+            self._users[name] -= 1
+            self._used[name] = self._clock()
+
+    def unload(self) -> None:
+        """Free the models that have been idle for too long."""
+        before = self._clock() - self._seconds
+        for name, scorer in self._scorers.items():
+            if not self._users[name] and self._used[name] <= before and scorer.facts is not None:
+                scorer.unload()
+                logger.info("unloaded", extra={"model": name})
+
+    async def watch(self) -> None:
+        """Unload for as long as this runs; it returns at once where that is never."""
+        while self._seconds:
+            await asyncio.sleep(self._seconds / 10)
+            self.unload()
