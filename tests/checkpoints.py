@@ -140,6 +140,26 @@ def write_bert(folder: Path, *, layers: int, **changes: int | str) -> Path:
     return folder
 
 
+def write_splade(folder: Path) -> Path:
+    """A random masked language model, as transformers saves one."""
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    torch.manual_seed(3)
+    tokenizer = wordpiece_tokenizer()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = BertConfig(vocab_size=tokenizer.get_vocab_size(), intermediate_size=37, **sizes)
+    model = BertForMaskedLM(config)
+    for name, parameter in model.named_parameters():
+        # Norms that are not read would otherwise be seen by nobody.
+        noise = 0.3 if "LayerNorm" in name else 0.1
+        parameter.data += noise * torch.randn(parameter.shape)
+    model.save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=512
+    ).save_pretrained(folder)
+    return folder
+
+
 def bpe_tokenizer() -> Tokenizer:
     """Of turbo's and tiny's kind: lower-casing BPE, `<s> a </s></s> b </s>`, all types 0."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))

@@ -20,9 +20,9 @@ def small_recipe(folder: Path, **parts: str) -> Path:
     text = {
         "student": f'checkpoint = "{folder}/student"',
         "data": f'pairs = ["{folder}/pairs.jsonl"]',
-        "[teacher]": 'name = "words"\nbm25 = true',
+        "[teacher]": 'name = "words"\nmodel = "bm25"',
         "training": 'steps = 4\ndtype = "float32"\nsave_every = 2',
-        "lists": "tokens_per_step = 300",
+        "ranking": "tokens_per_step = 300",
         **parts,
     }
     path = folder / "recipe.toml"

@@ -19,9 +19,9 @@ from jina_rerank import (
     Reranker,
     RerankError,
 )
-from jina_rerank.distillation.conversion import read_tokenizer
-from jina_rerank.distillation.data import read_pairs
+from jina_rerank.distillation.data.pairs import read_pairs
 from jina_rerank.distillation.recipe import read_recipe
+from jina_rerank.distillation.students.bert import read_tokenizer
 from jina_rerank.encoders.files import find_checkpoint
 from jina_rerank.evaluation import read_beir, read_first_stage
 from jina_rerank.evaluation.reports.summary import read_summary

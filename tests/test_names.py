@@ -14,17 +14,18 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
 from jina_rerank import (
+    BiEncoderScorer,
     ConfigurationError,
     CrossEncoderScorer,
     LocalScorer,
     ModelLoadError,
     OnnxScorer,
     Reranker,
+    SparseEncoderScorer,
 )
-from jina_rerank.distillation.models import check_teacher, load_student, load_teacher
-from jina_rerank.distillation.recipe import StudentRecipe, TeacherRecipe, read_recipe
-from jina_rerank.evaluation import BiEncoderSystem, RerankerSystem
-from jina_rerank.evaluation.encoder import load_encoder
+from jina_rerank.distillation import CheckpointStudent, read_recipe
+from jina_rerank.distillation.teachers import TeacherSettings, check_teacher, load_teacher
+from jina_rerank.evaluation import RerankerSystem
 from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
@@ -85,7 +86,7 @@ DOORS: dict[str, Callable[[str], Reranker]] = {
     "eval": evaluated,
     "export": exported,
     "a recipe's teacher": lambda name: Reranker(
-        load_teacher(TeacherRecipe("t", model=name), (), torch.float32)._scorer  # type: ignore[attr-defined]
+        load_teacher(TeacherSettings(name="t", model=name), (), torch.float32)
     ),
 }
 
@@ -103,10 +104,10 @@ def test_the_name_means_the_embedded_model_at_every_door(door: str, name: str) -
 
 @pytest.mark.usefixtures("folders")
 def test_the_name_means_the_embedded_model_in_recipes_and_in_transformers() -> None:
-    model, tokenizer = load_student(StudentRecipe(checkpoint="jina-rerank-mini"))
+    model, tokenizer = CheckpointStudent(checkpoint="jina-rerank-mini").build(())
     assert model.config.num_hidden_layers == 7
     assert tokenizer.get_vocab_size() > 20_000
-    check_teacher(TeacherRecipe("t", model="jina-rerank-mini"), torch.float32)
+    check_teacher(TeacherSettings(name="t", model="jina-rerank-mini"), torch.float32)
     config = JinaBertRerankerConfig.from_pretrained("jina-rerank-mini")
     assert config.num_hidden_layers == 7
     named = JinaBertForSequenceClassification.from_pretrained("mini")
@@ -115,7 +116,7 @@ def test_the_name_means_the_embedded_model_in_recipes_and_in_transformers() -> N
 
 def test_a_recipe_may_begin_with_the_embedded_model(folders: Path) -> None:
     recipe = read_recipe(small_recipe(folders, student='checkpoint = "jina-rerank-mini"'))
-    assert load_student(recipe.student)[0].config.num_hidden_layers == 7
+    assert recipe.student.build(())[0].config.num_hidden_layers == 7
 
 
 @pytest.mark.parametrize("name", [Path("jina-rerank-mini"), "./jina-rerank-mini", Path("mini")])
@@ -216,10 +217,10 @@ def test_a_relative_folder_is_the_one_of_the_current_folder(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sentence_transformers_is_not_asked_for_the_embedded_model(name: str) -> None:
-    for build in (CrossEncoderScorer, BiEncoderSystem, load_encoder):
+    for build in (CrossEncoderScorer, BiEncoderScorer, SparseEncoderScorer):
         with pytest.raises(ConfigurationError, match=f"{name} is the embedded model, which"):
             build(name)
-    for spelled in (f"cross-encoder:{name}", f"bi-encoder:{name}"):
+    for spelled in (f"cross-encoder:{name}", f"bi-encoder:{name}", f"sparse-encoder:{name}"):
         with pytest.raises(ConfigurationError, match="is the embedded model, which"):
             Speller({}).build(spelled)
 
@@ -234,7 +235,7 @@ def test_a_blank_name_is_no_model_and_not_the_current_folder(
         LocalScorer,
         OnnxScorer,
         CrossEncoderScorer,
-        BiEncoderSystem,
+        BiEncoderScorer,
         Speller({}).build,
         lambda name: build_reranker(model=name),
         JinaRanker,

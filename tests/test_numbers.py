@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from serving import LiveService
 
-from jina_rerank import CachedScorer, FallbackScorer, RemoteScorer, Reranker, SageMakerScorer
+from jina_rerank import (
+    BiEncoderScorer,
+    CachedScorer,
+    FallbackScorer,
+    RemoteScorer,
+    Reranker,
+    SageMakerScorer,
+    SparseEncoderScorer,
+)
 from jina_rerank.errors import ConfigurationError
-from jina_rerank.evaluation import BiEncoderSystem
 from jina_rerank.plugin import build_reranker
 from jina_rerank.testing import FakeScorer
 
@@ -61,10 +68,10 @@ def test_a_cache_s_size(value: int, tmp_path: Path) -> None:
         CachedScorer(remote(), path=tmp_path / "cache", max_entries=value)
 
 
-@pytest.mark.parametrize("name", ["max_length", "batch_size"])
-def test_a_bi_encoder_s_sizes(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{name} must be"):
-        BiEncoderSystem("model", **{name: 0})
+@pytest.mark.parametrize("kind", [BiEncoderScorer, SparseEncoderScorer])
+def test_an_encoders_longest_text(kind: type[BiEncoderScorer]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^max_length must be"):
+        kind("model", max_length=0)
 
 
 @pytest.mark.parametrize(

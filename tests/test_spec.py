@@ -34,6 +34,8 @@ from typer.testing import CliRunner
 from haystack_integrations.components.rankers.jina_rerank import JinaRanker
 from jina_rerank import (
     AuthenticationError,
+    BiEncoderScorer,
+    Bm25Scorer,
     ConfigurationError,
     CrossEncoderScorer,
     LocalScorer,
@@ -43,17 +45,26 @@ from jina_rerank import (
     RemoteScorer,
     Reranker,
     SageMakerScorer,
+    ScoreRequest,
+    SparseEncoderScorer,
 )
 from jina_rerank.cli.app import app
-from jina_rerank.distillation.models import check_teacher, load_teacher
-from jina_rerank.distillation.recipe import TeacherRecipe
+from jina_rerank.distillation.teachers import TeacherSettings, check_teacher, load_teacher
 from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
 from jina_rerank.scorers.service.dialects import DialectName, find_dialect
 from jina_rerank.server import Settings
 from jina_rerank.server.engine import find_models
-from jina_rerank.spec import Spec, checkpoint_of, name_of_path, parse, scorer_of, split_served
+from jina_rerank.spec import (
+    Spec,
+    checkpoint_of,
+    collection_scorer_of,
+    name_of_path,
+    parse,
+    scorer_of,
+    split_served,
+)
 from langchain_jina_rerank import JinaRerank as LangChainRerank
 from llama_index.postprocessor.jina_rerank import JinaRerank as LlamaIndexRerank
 
@@ -137,6 +148,33 @@ def test_a_name_means_one_scorer(
     assert type(Reranker(name).scorer) is kind
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "model"),
+    [
+        ("bm25", Bm25Scorer, "bm25"),
+        ("bi-encoder:a/b", BiEncoderScorer, "a/b"),
+        ("sparse-encoder:./a:b", SparseEncoderScorer, "./a:b"),
+        ("mini", LocalScorer, "jina-rerank-mini"),
+    ],
+)
+def test_with_a_collection_what_searches_it_can_be_named(name: str, kind: type, model: str) -> None:
+    scorer = collection_scorer_of(name, TEXTS)
+    assert type(scorer) is kind
+    assert scorer.model == model
+
+
+def test_an_encoders_options_are_its_own() -> None:
+    scorer = collection_scorer_of(
+        "bi-encoder:a/b", (), query_prompt="q: ", max_length=64, dtype="bfloat16"
+    )
+    for said in ('"q: "', '"max_length": 64', '"bfloat16"'):
+        assert said in scorer.fingerprint
+    with pytest.raises(ConfigurationError, match="query_prompt: jina-rerank-mini does not have"):
+        collection_scorer_of("mini", (), query_prompt="q: ")
+    with pytest.raises(ConfigurationError, match="max_length: bm25 does not have this option"):
+        collection_scorer_of("bm25", (), max_length=64)
+
+
 def test_a_hosted_model_needs_a_key_and_takes_the_environments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,6 +222,7 @@ def test_a_folder_with_a_graph_and_no_weights_is_run_by_onnx_runtime(
         ("sagemaker:arn:aws:x/turbo", "not its ARN"),
         ("bm25", "model: bm25 needs a collection"),
         ("bi-encoder:a/b", "model: bi-encoder:a/b needs a collection"),
+        ("sparse-encoder:a/b", "model: sparse-encoder:a/b needs a collection"),
     ],
 )
 def test_a_name_that_means_nothing_here_is_refused(name: str, said: str) -> None:
@@ -195,7 +234,15 @@ def test_a_name_that_means_nothing_here_is_refused(name: str, said: str) -> None
 def test_an_unknown_prefix_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse("tei:m")
-    for known in ("cross-encoder:", "onnx:", "remote:", "sagemaker:", "bi-encoder:", "./NAME"):
+    for known in (
+        "cross-encoder:",
+        "onnx:",
+        "remote:",
+        "sagemaker:",
+        "bi-encoder:",
+        "sparse-",
+        "./NAME",
+    ):
         assert known in str(refused.value)
 
 
@@ -550,18 +597,20 @@ def test_an_evaluation_refuses_a_length_that_no_model_has(tmp_path: Path) -> Non
         speller.build_all([f"remote:m@{URL}", "bm25"])
     assert len(speller.build_all([f"remote:m@{URL}", "mini"])) == 2
     assert len(speller.build_all(["bi-encoder:a/b"])) == 1
-    with pytest.raises(ConfigurationError, match="long_documents: bi-encoder:a/b does not have"):
-        Speller(COLLECTION, long_documents="chunk").build_all(["bi-encoder:a/b"])
+    with pytest.raises(ConfigurationError, match="long_documents: bm25 does not have"):
+        Speller(COLLECTION, long_documents="chunk").build_all(["bm25"])
+    assert len(Speller(COLLECTION, long_documents="chunk").build_all(["bi-encoder:a/b"])) == 1
 
 
 def test_a_recipes_teacher_takes_each_way_of_naming(
     bert: Path, exported: Path, expected: list[float]
 ) -> None:
     for model in (str(bert), f"cross-encoder:{bert}", f"onnx:{exported}"):
-        recipe = TeacherRecipe("t", model=model)
+        recipe = TeacherSettings(name="t", model=model)
         check_teacher(recipe, torch.float32)
         teacher = load_teacher(recipe, (), torch.float32)
-        (scores,) = teacher.score([(QUERY, TEXTS)])
+        (answer,) = teacher.score([ScoreRequest(QUERY, TEXTS)])
+        scores = answer.scores
         order = sorted(range(len(TEXTS)), key=lambda i: -scores[i])
         assert order == sorted(range(len(TEXTS)), key=lambda i: -expected[i])
 

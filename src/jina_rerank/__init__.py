@@ -30,6 +30,8 @@ from .errors import (
 from .ranking import RankedDocument, Ranking, Timings, Usage
 from .reranker import Reranker
 from .scorers.base import Progress, Scorer, ScoreRequest, ScoreResponse
+from .scorers.bi_encoder import BiEncoderScorer
+from .scorers.bm25 import Bm25Scorer
 from .scorers.cache import CachedScorer
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.fallback import FallbackScorer, RetrievalOrder
@@ -37,11 +39,14 @@ from .scorers.local import LocalScorer
 from .scorers.onnx import OnnxScorer
 from .scorers.remote import RemoteScorer
 from .scorers.sagemaker import SageMakerScorer
+from .scorers.sparse_encoder import SparseEncoderScorer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
+    "BiEncoderScorer",
+    "Bm25Scorer",
     "CachedScorer",
     "ConfigurationError",
     "ConnectionFailedError",
@@ -72,6 +77,7 @@ __all__ = [
     "ScoringError",
     "ServerError",
     "ServiceError",
+    "SparseEncoderScorer",
     "Timings",
     "Usage",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -12,6 +12,8 @@ from ._installed import install_command, is_installed
 from .embedded import EMBEDDED_MODEL, EMBEDDED_NAMES, Source, find_source
 from .errors import ConfigurationError
 from .scorers.base import LongDocuments, Scorer
+from .scorers.bi_encoder import BiEncoderScorer
+from .scorers.bm25 import Bm25Scorer
 from .scorers.cross_encoder import CrossEncoderScorer
 from .scorers.device import Dtype
 from .scorers.local import LocalScorer
@@ -20,11 +22,20 @@ from .scorers.remote import RemoteScorer
 from .scorers.sagemaker import SageMakerScorer
 from .scorers.service.dialects import DialectName
 from .scorers.service.secrets import ApiKey
+from .scorers.sparse_encoder import SparseEncoderScorer
 
 Kind = Literal[
-    "embedded", "local", "onnx", "cross-encoder", "remote", "sagemaker", "bi-encoder", "bm25"
+    "embedded",
+    "local",
+    "onnx",
+    "cross-encoder",
+    "remote",
+    "sagemaker",
+    "bi-encoder",
+    "sparse-encoder",
+    "bm25",
 ]
-"""What a name means: one kind for each scorer, and two that need a collection."""
+"""Kinds of names: one kind for each scorer."""
 
 PREFIXES: Mapping[str, str] = {
     "cross-encoder": "cross-encoder:NAME",
@@ -32,17 +43,22 @@ PREFIXES: Mapping[str, str] = {
     "remote": "remote:MODEL or remote:MODEL@URL",
     "sagemaker": "sagemaker:ENDPOINT",
     "bi-encoder": "bi-encoder:NAME",
+    "sparse-encoder": "sparse-encoder:NAME",
 }
 """By prefix: what is written."""
 
 BM25 = "bm25"
 """The name of BM25 where a collection is at hand."""
 
-NEED_COLLECTION = frozenset({"bi-encoder", "bm25"})
+EMBEDDING = frozenset({"bi-encoder", "sparse-encoder"})
+"""Kinds that embed query and document apart, as a first stage does."""
+
+NEED_COLLECTION = EMBEDDING | {"bm25"}
 """Kinds that are built where a collection is at hand: in an evaluation or a recipe."""
 
-_IN_TORCH = ("models that run in torch", frozenset({"local", "cross-encoder"}))
-_HERE = ("models on this machine", frozenset({"local", "cross-encoder", "onnx"}))
+_IN_TORCH = ("models that run in torch", EMBEDDING | {"local", "cross-encoder"})
+_HERE = ("models on this machine", EMBEDDING | {"local", "cross-encoder", "onnx"})
+_EMBEDDING = ("bi-encoder:NAME and sparse-encoder:NAME", EMBEDDING)
 _SERVICES = ("remote:MODEL and sagemaker:ENDPOINT", frozenset({"remote", "sagemaker"}))
 _REMOTE = ("remote:MODEL", frozenset({"remote"}))
 _TAKERS: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -51,6 +67,8 @@ _TAKERS: Mapping[str, tuple[str, frozenset[str]]] = {
     "revision": _IN_TORCH,
     "max_length": _HERE,
     "long_documents": _HERE,
+    "query_prompt": _EMBEDDING,
+    "passage_prompt": _EMBEDDING,
     "api_key": _REMOTE,
     "base_url": _REMOTE,
     "dialect": _REMOTE,
@@ -59,6 +77,16 @@ _TAKERS: Mapping[str, tuple[str, frozenset[str]]] = {
 }
 """By option: which models have it, in words and by kind."""
 
+_SCORERS: Mapping[str, Callable[..., Scorer]] = {
+    "local": LocalScorer,
+    "onnx": OnnxScorer,
+    "cross-encoder": CrossEncoderScorer,
+    "sagemaker": SageMakerScorer,
+    "bi-encoder": BiEncoderScorer,
+    "sparse-encoder": SparseEncoderScorer,
+}
+"""By kind: the scorers that are built from a name and options."""
+
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 """The files of weights that `encoders.files` looks for; its package needs libraries that may be
 missing where a name is read."""
@@ -66,7 +94,7 @@ missing where a name is read."""
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a model's name means. Nothing is loaded or asked.
+    """Meaning of a model's name. Nothing is loaded or asked.
 
     Attributes:
         kind: What runs it.
@@ -90,7 +118,7 @@ class Spec:
 
     @property
     def runs_here(self) -> bool:
-        """Whether the model is computed in this process."""
+        """Tell whether the model is computed in this process."""
         return self.kind not in {"remote", "sagemaker"}
 
 
@@ -152,8 +180,9 @@ def scorer_of(
         max_retries: For `remote:` and `sagemaker:`.
 
     Raises:
-        ConfigurationError: The name cannot be read; an option was given that its scorer does not
-            have, or is out of range; or there is nothing installed that runs the embedded model.
+        ConfigurationError: The name cannot be read or needs a collection; an option was given that
+            its scorer does not have, or is out of range; or there is nothing installed that runs
+            the embedded model.
         AuthenticationError: There is no key for a hosted service, or the key is malformed.
     """
     key = None if api_key is None else ApiKey.wrap(api_key)
@@ -172,40 +201,91 @@ def scorer_of(
         "timeout": timeout,
         "max_retries": max_retries,
     }
-    return build_scorer(spec, {name: value for name, value in given.items() if value is not None})
+    return build_scorer(spec, _given(given))
 
 
-def build_scorer(spec: Spec, options: Mapping[str, Any]) -> Scorer:
-    """The scorer of a name that has been read; see `scorer_of`.
+def collection_scorer_of(
+    model: Source | Spec,
+    collection: Collection[str],
+    *,
+    dtype: Dtype | None = None,
+    max_length: int | None = None,
+    long_documents: LongDocuments | None = None,
+    query_prompt: str | None = None,
+    passage_prompt: str | None = None,
+) -> Scorer:
+    """The scorer that a model's name means where a collection is at hand.
 
     Args:
-        spec: From `parse`.
-        options: Those that were given, by the names that `scorer_of` has for them.
+        model: As for `scorer_of`; or `bm25`, `bi-encoder:NAME` or `sparse-encoder:NAME`.
+        collection: The texts that are searched, in which `bm25` counts words.
+        dtype: As for `scorer_of`.
+        max_length: As for `scorer_of`.
+        long_documents: As for `scorer_of`.
+        query_prompt: For `bi-encoder:` and `sparse-encoder:`; see `BiEncoderScorer`.
+        passage_prompt: As `query_prompt`.
 
     Raises:
         ConfigurationError: As for `scorer_of`.
         AuthenticationError: As for `scorer_of`.
     """
-    if spec.kind in NEED_COLLECTION:
+    given = {
+        "dtype": dtype,
+        "max_length": max_length,
+        "long_documents": long_documents,
+        "query_prompt": query_prompt,
+        "passage_prompt": passage_prompt,
+    }
+    spec = model if isinstance(model, Spec) else parse(model)
+    return build_scorer(spec, _given(given), collection)
+
+
+def _given(options: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def build_scorer(
+    spec: Spec, options: Mapping[str, Any], collection: Collection[str] | None = None
+) -> Scorer:
+    """The scorer of a name that has been read; see `scorer_of`.
+
+    Args:
+        spec: From `parse`.
+        options: Those that were given, by the names that `scorer_of` has for them.
+        collection: As for `collection_scorer_of`; None where a call has the few documents that were
+            found and no others.
+
+    Raises:
+        ConfigurationError: As for `scorer_of`.
+        AuthenticationError: As for `scorer_of`.
+    """
+    if spec.kind in NEED_COLLECTION and collection is None:
+        why = "in which words are counted" if spec.kind == "bm25" else "whose vectors it keeps"
         raise ConfigurationError(
-            f"model: {spec} needs a collection, which an evaluation and a recipe have; name a "
+            f"model: {spec} needs a collection, {why}; an evaluation and a recipe have one. Name a "
             "reranker here"
         )
     kind = _engine_of_the_embedded() if spec.kind == "embedded" else spec.kind
     _check_options(spec, kind, options)
     name = spec.name
-    if kind == "local":
-        return LocalScorer(name, **options)
-    if kind == "onnx":
-        return OnnxScorer(name, **options)
+    if kind == "bm25":
+        assert collection is not None
+        return Bm25Scorer(collection)
     if kind == "remote":
         url = options.get("base_url", spec.url)
         service_name = fspath(name) if isinstance(name, PathLike) else name
         return RemoteScorer(service_name, **{**options, "base_url": url})
-    assert name is not None
-    if kind == "sagemaker":
-        return SageMakerScorer(fspath(name), **options)
-    return CrossEncoderScorer(name, **options)
+    return _SCORERS[kind](name, **options)
+
+
+def has_option(spec: Spec, name: str) -> bool:
+    """True if the scorer of a name has an option, by the name that `scorer_of` has for it.
+
+    Raises:
+        ConfigurationError: There is nothing installed that runs the embedded model.
+    """
+    kind = _engine_of_the_embedded() if spec.kind == "embedded" else spec.kind
+    return kind in _TAKERS[name][1]
 
 
 def checkpoint_of(model: Source) -> Source:
@@ -260,7 +340,7 @@ def name_of_path(model: Source) -> str | None:
 
 
 def _prefix_of(name: str) -> str | None:
-    """What stands before the first colon, or None where the colon is part of a path."""
+    """The prefix before the first colon, or None where the colon is part of a path."""
     prefix, colon, _ = name.partition(":")
     # One letter is a drive of Windows.
     is_path = len(prefix) == 1 or name.startswith((".", "~")) or "/" in prefix or "\\" in prefix
@@ -271,7 +351,7 @@ def _prefixed(name: str, prefix: str) -> Spec:
     rest = name.partition(":")[2]
     known = ", ".join(PREFIXES.values())
     match prefix:
-        case "cross-encoder" | "onnx" | "remote" | "sagemaker" | "bi-encoder":
+        case "cross-encoder" | "onnx" | "remote" | "sagemaker" | "bi-encoder" | "sparse-encoder":
             kind: Kind = prefix
         case _:
             # Not the whole: a user may have written an address that holds a password.
@@ -292,7 +372,7 @@ def _prefixed(name: str, prefix: str) -> Spec:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder holds an ONNX graph and no weights for torch."""
+    """Tell whether a folder holds an ONNX graph and no weights for torch."""
     return (folder / "model.onnx").is_file() and not any(
         (folder / name).is_file() for name in _WEIGHTS
     )

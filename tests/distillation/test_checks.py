@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
 from pathlib import Path
 
 import pytest
 
 from jina_rerank import InputError
-from jina_rerank.distillation.checks import RANGES
-from jina_rerank.distillation.objective import ListSettings
-from jina_rerank.distillation.recipe import (
-    DataRecipe,
-    EvaluationRecipe,
-    HealingRecipe,
-    StudentRecipe,
-    TeacherRecipe,
+from jina_rerank.distillation import (
+    BiToCrossStudent,
+    MatchingSettings,
+    RankingSettings,
+    TeacherSettings,
+    TrainingSettings,
     read_recipe,
 )
-from jina_rerank.distillation.trainer import Settings
+from jina_rerank.distillation.recipe import DataSettings, EvaluationSettings
 
 MEANT = {
-    "student": {"convert": '"bert"'},
+    "student": {"bi_to_cross": '"bert"'},
+    "student.matching": {},
     "data": {"pairs": '["pairs.jsonl"]'},
-    "[teacher]": {"name": '"words"', "bm25": "true"},
-    "healing": {},
-    "lists": {},
+    "[teacher]": {"name": '"words"', "model": '"bm25"'},
+    "ranking": {},
     "training": {"steps": "4"},
     "evaluation": {},
 }
@@ -41,30 +39,29 @@ LENGTHS = ("{}", "{ 64 = 0 }", "{ 0 = 1 }", "{ -3 = 1 }", "{ 64 = -1 }")
 
 OUT_OF_RANGE = {
     "student.intermediate_size": COUNT,
+    "student.matching_weight": NOT_NEGATIVE,
     "student.seed": BEYOND_64_BITS,
-    "healing.steps": COUNT,
-    "healing.learning_rate": MORE_THAN_0,
-    "healing.warm_up": ("-1",),
-    "healing.decay": ("-1",),
-    "healing.tokens_per_step": COUNT,
+    "student.matching.steps": COUNT,
+    "student.matching.learning_rate": MORE_THAN_0,
+    "student.matching.warm_up": ("-1",),
+    "student.matching.decay": ("-1",),
+    "student.matching.tokens_per_step": COUNT,
     "data.queries": COUNT,
     "data.weights": ("{ a = -1 }", "{ a = nan }", "{ a = inf }"),
     "data.seed": BEYOND_64_BITS,
     "teacher.weight": MORE_THAN_0,
-    "lists.kl": NOT_NEGATIVE,
-    "lists.margin_mse": NOT_NEGATIVE,
-    "lists.contrastive": NOT_NEGATIVE,
-    "lists.pointwise": NOT_NEGATIVE,
-    "lists.imitation": NOT_NEGATIVE,
-    "lists.temperature": MORE_THAN_0,
-    "lists.passages": ("1", "-3"),
-    "lists.tokens_per_step": COUNT,
-    "lists.longest_query": COUNT,
-    "lists.longest_passage": LENGTHS,
-    "lists.longest_passage_before_decay": LENGTHS,
-    "lists.answer_within": COUNT,
-    "lists.blank": ("-0.1", "1.1", "nan"),
-    "lists.seed": BEYOND_64_BITS,
+    "ranking.kl": NOT_NEGATIVE,
+    "ranking.margin_mse": NOT_NEGATIVE,
+    "ranking.contrastive": NOT_NEGATIVE,
+    "ranking.pointwise": NOT_NEGATIVE,
+    "ranking.temperature": MORE_THAN_0,
+    "ranking.passages": ("1", "-3"),
+    "ranking.tokens_per_step": COUNT,
+    "ranking.longest_query": COUNT,
+    "ranking.longest_passage": LENGTHS,
+    "ranking.consistency": COUNT,
+    "ranking.blank_rate": ("-0.1", "1.1", "nan"),
+    "ranking.seed": BEYOND_64_BITS,
     "training.steps": COUNT,
     "training.learning_rate": MORE_THAN_0,
     "training.warm_up": ("-1",),
@@ -81,6 +78,8 @@ def write(folder: Path, changes: dict[str, dict[str, str]]) -> Path:
     """A recipe as it is meant to be, with these fields changed; "" leaves one out."""
     lines = []
     for table in {**MEANT, **changes}:
+        if table == "student.matching" and "student" in changes and table not in changes:
+            continue
         meant = {**MEANT.get(table, {}), **changes.get(table, {})}
         lines += [f"[{table}]", *(f"{name} = {value}" for name, value in meant.items() if value)]
     path = folder / "recipe.toml"
@@ -96,7 +95,7 @@ def test_what_is_meant_is_read(tmp_path):
     ("field", "value"), [(field, value) for field, bad in OUT_OF_RANGE.items() for value in bad]
 )
 def test_a_number_out_of_range_is_named(tmp_path, field, value):
-    table, _, name = field.partition(".")
+    table, _, name = field.rpartition(".")
     path = write(tmp_path, {"[teacher]" if table == "teacher" else table: {name: value}})
     called = r"teacher words\.weight" if table == "teacher" else field.replace(".", r"\.")
     with pytest.raises(
@@ -105,56 +104,72 @@ def test_a_number_out_of_range_is_named(tmp_path, field, value):
         read_recipe(path)
 
 
-def test_every_number_of_a_recipe_has_a_range():
+def test_every_number_of_a_recipe_has_a_limit() -> None:
     tables = {
-        "student": StudentRecipe,
-        "healing": HealingRecipe,
-        "data": DataRecipe,
-        "teacher": TeacherRecipe,
-        "lists": ListSettings,
-        "training": Settings,
-        "evaluation": EvaluationRecipe,
+        "student": BiToCrossStudent,
+        "student.matching": MatchingSettings,
+        "data": DataSettings,
+        "teacher": TeacherSettings,
+        "ranking": RankingSettings,
+        "training": TrainingSettings,
+        "evaluation": EvaluationSettings,
     }
-    numbers = {
-        f"{table}.{field.name}"
+    fields = {
+        f"{table}.{name}": f"{field!r} {field.annotation!r}"
         for table, kind in tables.items()
-        for field in fields(kind)
-        if str(field.type).startswith(("int", "float", "Mapping"))
+        for name, field in kind.model_fields.items()
     }
-    checked = {f"{table}.{name}" for table, ranges in RANGES.items() for name in ranges}
-    assert numbers == checked - {"student.shape.layer_norm_eps"} == OUT_OF_RANGE.keys()
+    numbers = {name for name, said in fields.items() if re.search(r"\b(int|float)\b", said)}
+    assert {name for name in numbers if "limit" in fields[name]} == numbers == OUT_OF_RANGE.keys()
 
 
-SHAPED = {"convert": "", "tokenizer": '"t.json"'}
+SHAPED = {"bi_to_cross": "", "tokenizer": '"t.json"'}
+CONVERTED = {"bi_to_cross": "", "convert": '"bert"'}
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"student": {"layers": "[]"}}, r"student\.layers: must rise"),
-        ({"student": {"layers": "[2, 0]"}}, r"student\.layers: must rise"),
-        ({"student": {"layers": "[0, 0]"}}, r"student\.layers: must rise"),
-        ({"student": {"layers": "[-1]"}}, r"student\.layers: must rise"),
-        ({"student": {"layers": "[0.5]"}}, r"student\.layers\[0\]: must be int"),
+        ({"student": {**CONVERTED, "layers": "[]"}}, r"student\.layers: must rise"),
+        ({"student": {**CONVERTED, "layers": "[2, 0]"}}, r"student\.layers: must rise"),
+        ({"student": {**CONVERTED, "layers": "[0, 0]"}}, r"student\.layers: must rise"),
+        ({"student": {**CONVERTED, "layers": "[-1]"}}, r"student\.layers: must rise"),
+        ({"student": {**CONVERTED, "layers": "[0.5]"}}, r"student\.layers\[0\]: must be int"),
         (
-            {"student": {"convert": "", "checkpoint": '"m"', "layers": "[0]"}},
-            r"student\.layers: is for a student by convert",
+            {"student": {"bi_to_cross": "", "checkpoint": '"m"', "layers": "[0]"}},
+            r"student\.layers: is for a student by convert; leave it out",
         ),
         (
-            {"student": {"convert": "", "checkpoint": '"m"', "compare": "true"}},
-            r"student\.compare: is for a student by convert",
+            {"student": {"bi_to_cross": "", "checkpoint": '"m"', "intermediate_size": "8"}},
+            r"student\.intermediate_size: is for a student by bi_to_cross or convert",
+        ),
+        ({"student": {"layers": "[0]"}}, r"student\.layers: is for a student by convert"),
+        (
+            {"student": {**CONVERTED, "matching_weight": "1"}},
+            r"student\.matching_weight: is for a student by bi_to_cross; leave it out",
         ),
         (
-            {"student": {"convert": "", "checkpoint": '"m"', "intermediate_size": "8"}},
-            r"student\.intermediate_size: is for a student by convert",
+            {
+                "student": {"bi_to_cross": "", "checkpoint": '"m"'},
+                "student.matching": {"steps": "1"},
+            },
+            r"student\.matching: is for a student by bi_to_cross or convert",
         ),
-        (
-            {"student": {"convert": '"m"', "checkpoint": "", "compare": "true", "layers": "[0]"}},
-            r"student\.layers: a student with compare = true has all",
-        ),
-        ({"lists": {"imitation": "1"}}, r"lists\.imitation: is for a student with compare = true"),
-        ({"student": {"convert": "", "checkpoint": '"m"'}}, "healing: is for a student by convert"),
+        ({"student": {"convert": '"m"'}}, r"student: give one of .*, not \['bi_to_cross', 'conv"),
         ({"student": {"tokenizer": '"t.json"'}}, r"student\.tokenizer: is for a student by shape"),
+        (
+            {"student": {"size": "1"}},
+            r"student\.size: no such field; there are \['bi_to_cross', 'int",
+        ),
+        ({"student": {**SHAPED, "shape": "3"}}, r"student\.shape: must be a table, not 3"),
+        (
+            {"student": {**SHAPED, "shape": "{ hidden = 3 }"}},
+            r"student\.shape\.hidden: no such field",
+        ),
+        (
+            {"student": {**SHAPED, "tokenizer": "", "shape": "{}"}},
+            r"student\.tokenizer: is missing",
+        ),
         (
             {"student": {**SHAPED, "shape": "{ hidden_size = 10, num_attention_heads = 4 }"}},
             r"student\.shape: hidden_size 10 is not a multiple",
@@ -165,21 +180,37 @@ SHAPED = {"convert": "", "tokenizer": '"t.json"'}
             r"student\.shape\.layer_norm_eps: must be more than 0",
         ),
         ({"data": {"pairs": "[]"}}, r"data\.pairs: is empty"),
-        ({"[teacher]": {"bm25": "false"}}, r"teacher words\.bm25: must be true"),
-        ({"[teacher]": {"query_prompt": '"q: "'}}, "are for embedding"),
-        ({"[teacher]": {"name": '""'}}, r"teacher\.name: must be able to name a folder"),
-        ({"[teacher]": {"name": '"../other"'}}, r"teacher\.name: must be able"),
-        ({"[teacher]": {"name": '"a/b"'}}, r"teacher\.name: must be able"),
         (
-            {"[teacher]": {"name": '"w"\nbm25 = true\n[[teacher]]\nname = "w"'}},
+            {"[teacher]": {"query_prompt": '"q: "'}},
+            "teacher words: query_prompt and passage_prompt are for encoders",
+        ),
+        ({"[teacher]": {"model": '"bm52:x"'}}, r"teacher words\.model: 'bm52' before the colon"),
+        ({"[teacher]": {"name": '""'}}, r"teacher\[0\]\.name: must be able to name a folder"),
+        ({"[teacher]": {"name": '"../other"'}}, r"teacher .*\.name: must be able"),
+        ({"[teacher]": {"name": '"a/b"'}}, r"teacher .*\.name: must be able"),
+        (
+            {"[teacher]": {"name": '"w"\nmodel = "bm25"\n[[teacher]]\nname = "w"'}},
             "two are called 'w'",
         ),
         (
-            {"lists": {"kl": "0", "contrastive": "0", "pointwise": "0"}},
-            "lists: kl, margin_mse, contrastive and pointwise are all 0",
+            {"ranking": {"longest_passage": "{ 8 = true }"}},
+            r"ranking\.longest_passage\.8: must be float, not True",
+        ),
+        ({"[teacher]": {"wight": "3"}}, r"teacher words\.wight: no such field; there are \['name'"),
+        ({"data": {"weights": '{ a = "x" }'}}, r"data\.weights\.a: must be float, not 'x'"),
+        (
+            {"ranking": {"kl": "0", "contrastive": "0", "pointwise": "0"}},
+            "ranking: kl, margin_mse, contrastive and pointwise are all 0",
         ),
     ],
 )
 def test_what_does_not_go_together_is_named(tmp_path, changes, said):
     with pytest.raises(InputError, match=said):
         read_recipe(write(tmp_path, changes))
+
+
+def test_one_teacher_is_a_list_too(tmp_path):
+    path = write(tmp_path, {})
+    path.write_text(path.read_text().replace("[[teacher]]", "[teacher]"))
+    with pytest.raises(InputError, match=r"recipe: teacher: must be a list of tables, whose hea"):
+        read_recipe(path)

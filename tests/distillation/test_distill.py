@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 
 from jina_rerank import ConfigurationError, InputError, LocalScorer, Reranker
 from jina_rerank.cli.app import app
-from jina_rerank.distillation.recipe import read_recipe
-from jina_rerank.distillation.run import distill
+from jina_rerank.distillation import distill, read_recipe
 from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.checkpoint import save_checkpoint
@@ -37,7 +36,7 @@ pairs = ["{pairs}"]
 name = "mini"
 model = "{teacher}"
 
-[lists]
+[ranking]
 passages = 6
 tokens_per_step = 1500
 longest_passage = {{ 64 = 1.0 }}
@@ -195,12 +194,12 @@ def test_the_command(tmp_path):
         ({"training": "setps = 3"}, "training.setps: no such field"),
         ({"training": ""}, "training.steps: is missing"),
         ({"training": 'steps = 1\ndtype = "float16"'}, "training.dtype: must be one of"),
-        ({"student": ""}, "student: give one of convert, checkpoint, shape"),
-        ({"[teacher]": 'name = "x"\nbm25 = true\nmodel = "y"'}, "teacher x: give one of"),
-        ({"lists": "longest_passage = { many = 1.0 }"}, "keys must be of int"),
+        ({"student": ""}, "student: give one of bi_to_cross, convert, checkpoint, shape, not []"),
+        ({"[teacher]": 'name = "x"'}, "teacher x.model: is missing"),
+        ({"ranking": "longest_passage = { many = 1.0 }"}, "keys must be of int"),
         ({"student": "shape = { hidden_size = 8 }"}, "student.tokenizer"),
         ({"student": 'shape = { feed_forward_type = "swiglu" }'}, "feed_forward_type: must be"),
-        ({"data": 'pairs = "x"'}, "data.pairs: must be tuple"),
+        ({"data": 'pairs = "x"'}, "data.pairs: must be a list, not 'x'"),
         ({"data": "= 3"}, "cannot be read"),
     ],
 )
@@ -214,12 +213,14 @@ def test_a_bad_recipe_is_an_error_that_names_the_field(tmp_path, parts, said):
 def test_without_a_teacher_only_labels_can_be_learned(tmp_path):
     text = small_recipe(tmp_path).read_text()
     path = tmp_path / "none.toml"
-    path.write_text("teacher = []\n" + text.replace('[[teacher]]\nname = "words"\nbm25 = true', ""))
-    with pytest.raises(InputError, match=r"set lists\.kl and lists\.margin_mse to 0"):
+    path.write_text(
+        "teacher = []\n" + text.replace('[[teacher]]\nname = "words"\nmodel = "bm25"', "")
+    )
+    with pytest.raises(InputError, match=r"set ranking\.kl and ranking\.margin_mse to 0"):
         read_recipe(path)
     labels_only = path.read_text() + "\nkl = 0"
-    path.write_text(labels_only + "\nanswer_within = 2")
-    with pytest.raises(InputError, match=r"lists\.answer_within: is for lists that a teacher"):
+    path.write_text(labels_only + "\nconsistency = 2")
+    with pytest.raises(InputError, match=r"ranking\.consistency: is for lists that a teacher"):
         read_recipe(path)
     path.write_text(labels_only)
     assert (distill(read_recipe(path), tmp_path / "out") / "model.safetensors").is_file()
@@ -232,54 +233,55 @@ def test_unknown_sources_are_refused(tmp_path):
         distill(read_recipe(recipe), tmp_path / "out")
 
 
-def test_a_student_of_some_layers_is_healed_trained_and_taken_up(tmp_path):
+def test_a_student_of_some_layers_is_matched_trained_and_resumed(tmp_path):
     write_bert(tmp_path / "bert", layers=4)
 
     def recipe(layers: list[int]) -> Path:
         student = f'convert = "{tmp_path}/bert"\nlayers = {layers}'
-        healing = "steps = 3\ntokens_per_step = 200"
-        return small_recipe(tmp_path, student=student, healing=healing)
+        matching = {"student.matching": "steps = 3\ntokens_per_step = 200"}
+        return small_recipe(tmp_path, student=student, **matching)
 
     model = distill(read_recipe(recipe([0, 3])), tmp_path / "out")
     config = json.loads((model / "config.json").read_text())
     assert config["num_hidden_layers"] == 2
-    healed = [json.loads(x) for x in (tmp_path / "out/healing/log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in healed] == [1, 2, 3]
+    matched = [
+        json.loads(x) for x in (tmp_path / "out/matching/log.jsonl").read_text().splitlines()
+    ]
+    assert [line["step"] for line in matched] == [1, 2, 3]
     assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
     before = weights(model)
     again = weights(distill(read_recipe(recipe([0, 3])), tmp_path / "out"))
     assert all(torch.equal(before[name], again[name]) for name in before)
 
-    with pytest.raises(ConfigurationError, match="healing holds a run of another student"):
+    with pytest.raises(ConfigurationError, match="matching holds a run of another student"):
         distill(read_recipe(recipe([1, 2])), tmp_path / "out")
     with pytest.raises(ConfigurationError, match=r"student\.layers: .*has 4 layers, not \[4\]"):
         distill(read_recipe(recipe([4])), tmp_path / "new")
 
 
-def test_a_student_that_compares_imitates(tmp_path):
+def test_a_bi_encoder_put_into_a_cross_encoder_keeps_to_its_encoder(tmp_path):
     write_bert(tmp_path / "bert", layers=2)
-    student = f'convert = "{tmp_path}/bert"\ncompare = true\nintermediate_size = 40'
-    healing = "steps = 3\ntokens_per_step = 200"
-    lists = "imitation = 3.0\ntokens_per_step = 300"
-    recipe = small_recipe(tmp_path, student=student, healing=healing, lists=lists)
+    student = f'bi_to_cross = "{tmp_path}/bert"\nintermediate_size = 40\nmatching_weight = 3.0'
+    matching = {"student.matching": "steps = 3\ntokens_per_step = 200"}
+    recipe = small_recipe(tmp_path, student=student, **matching)
     model = distill(read_recipe(recipe), tmp_path / "out")
     config = json.loads((model / "config.json").read_text())
     names = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
     assert [config[name] for name in names] == [3, 5, 40, 40]
-    for stage, count in (("healing", 3), ("training", 4)):
+    for stage, count in (("matching", 3), ("training", 4)):
         logged = (tmp_path / f"out/{stage}/log.jsonl").read_text().splitlines()
         steps = [json.loads(line) for line in logged]
         assert len(steps) == count
-        own = [line["missed"] for line in steps]
+        own = [line["auxiliary"] for line in steps]
         assert min(own) > 0
-        assert (own == pytest.approx([line["loss"] for line in steps])) == (stage == "healing")
+        assert (own == pytest.approx([line["loss"] for line in steps])) == (stage == "matching")
     assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
 
 
-def test_an_encoder_that_cannot_compare_is_refused_before_anything_is_mined(tmp_path):
+def test_an_encoder_of_too_small_heads_is_refused_before_anything_is_mined(tmp_path):
     write_bert(tmp_path / "bert", layers=1, num_attention_heads=8)
-    student = f'convert = "{tmp_path}/bert"\ncompare = true'
-    with pytest.raises(ConfigurationError, match=r"student\.compare: .*not 8 of 4"):
+    student = f'bi_to_cross = "{tmp_path}/bert"'
+    with pytest.raises(ConfigurationError, match=r"student\.bi_to_cross: .*not 8 of 4"):
         distill(read_recipe(small_recipe(tmp_path, student=student)), tmp_path / "out")
     assert not (tmp_path / "out/prepared").exists()
 

@@ -50,12 +50,12 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
             "student.shape.vocab_size: 9 is too small for {folder}/student/tokenizer.json",
         ),
         (
-            {"[teacher]": 'name = "x"\nembedding = "nowhere"'},
-            "teacher x.embedding: nowhere: cannot",
+            {"[teacher]": 'name = "x"\nmodel = "bi-encoder:nowhere"'},
+            "teacher x.model: nowhere: cannot",
         ),
         (
-            {"[teacher]": 'name = "x"\nembedding = "{folder}"'},
-            "teacher x.embedding: {folder}: cannot",
+            {"[teacher]": 'name = "x"\nmodel = "bi-encoder:{folder}"'},
+            "teacher x.model: {folder}: cannot",
         ),
         (
             {"[teacher]": 'name = "x"\nmodel = "cross-encoder:nowhere"'},

@@ -15,6 +15,7 @@ from checkpoints import write_checkpoint
 from judged import COLLECTION, DOCUMENTS, FOUND, QRELS, QUERIES
 
 from jina_rerank import (
+    Bm25Scorer,
     ConfigurationError,
     InputError,
     LocalScorer,
@@ -23,7 +24,6 @@ from jina_rerank import (
     ScoringError,
 )
 from jina_rerank.evaluation import (
-    Bm25System,
     Candidates,
     Collection,
     Evaluation,
@@ -35,7 +35,6 @@ from jina_rerank.evaluation import (
     evaluate,
 )
 from jina_rerank.evaluation.evaluate import file_name
-from jina_rerank.evaluation.first_stage import Bm25Index
 from jina_rerank.evaluation.reports import Summary, write_summary
 from jina_rerank.testing import FakeScorer
 
@@ -131,10 +130,11 @@ def test_queries_without_candidates_count_zero_for_all() -> None:
 
 
 def test_bm25_over_the_candidates_knows_the_whole_collection() -> None:
-    evaluation = evaluate(COLLECTION, FOUND, [Bm25System(DOCUMENTS)], measures=NDCG)
-    index = Bm25Index(DOCUMENTS)
+    system = RerankerSystem(Reranker(Bm25Scorer(DOCUMENTS.values())))
+    evaluation = evaluate(COLLECTION, FOUND, [system], measures=NDCG)
+    whole = bm25(COLLECTION)
     for query, found in FOUND.items():
-        expected = dict(zip(found, index.score(QUERIES[query], list(found)), strict=True))
+        expected = {document: whole[query].get(document, 0.0) for document in found}
         assert evaluation.result("bm25").run[query] == expected
 
 

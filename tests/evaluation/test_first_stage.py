@@ -22,7 +22,7 @@ from jina_rerank.evaluation import (
     read_run,
     write_run,
 )
-from jina_rerank.evaluation.first_stage import Bm25Index
+from jina_rerank.scorers.bm25 import Bm25Index
 
 COFFEE = Path(__file__).parents[2] / "examples" / "data" / "coffee"
 
@@ -50,10 +50,11 @@ def lucene(query: str, documents: dict[str, str]) -> dict[str, float]:
 
 
 def test_bm25_is_lucenes_formula() -> None:
-    index = Bm25Index(DOCUMENTS)
+    texts = list(DOCUMENTS.values())
+    index = Bm25Index(texts)
     for query in QUERIES.values():
         expected = lucene(query, DOCUMENTS)
-        assert index.score(query, list(DOCUMENTS)) == pytest.approx(list(expected.values()), 1e-5)
+        assert index.score_texts(query, texts) == pytest.approx(list(expected.values()), 1e-5)
         found = index.search(query, 3)
         best = sorted((s for s in expected.values() if s > 0), reverse=True)[:3]
         assert list(found.values()) == pytest.approx(best, 1e-5)

@@ -10,11 +10,11 @@ import pytest
 from judged import COLLECTION, FOUND, write_beir
 from typer.testing import CliRunner
 
-from jina_rerank import InputError
+from jina_rerank import Bm25Scorer, InputError, Reranker
 from jina_rerank.cli.app import app
 from jina_rerank.evaluation import (
-    Bm25System,
     Collection,
+    RerankerSystem,
     bm25,
     evaluate,
     measure,
@@ -189,7 +189,7 @@ def test_a_document_with_the_querys_own_id_is_left_out_as_beir_does(depth: int) 
     # trec_eval orders ties by document id, and we by rank.
     ranked = {query: {d: -i for i, d in enumerate(one)} for query, one in without.items()}
     assert found == without, "another document takes its place"
-    systems = [Bm25System(DUPLICATES.documents)]
+    systems = [RerankerSystem(Reranker(Bm25Scorer(DUPLICATES.documents.values())))]
     for first_stage in (whole, found):
         evaluation = evaluate(
             DUPLICATES, first_stage, systems, depth=depth, ignore_identical_ids=True

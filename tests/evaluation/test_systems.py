@@ -9,10 +9,8 @@ from faults import FaultServer
 from judged import COLLECTION, DOCUMENTS, FOUND, QUERIES
 from word_vectors import cosine, write_word_vectors
 
-from jina_rerank import ConfigurationError, ModelLoadError
+from jina_rerank import ConfigurationError
 from jina_rerank.evaluation import (
-    BiEncoderSystem,
-    Bm25System,
     FirstStageSystem,
     MixedSystem,
     RerankerSystem,
@@ -31,25 +29,11 @@ def word_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_bi_encoder_scores_by_cosine(word_vectors: Path) -> None:
-    system = BiEncoderSystem(word_vectors, name="words")
+    system = Speller(DOCUMENTS).build(f"bi-encoder:{word_vectors}")
     evaluation = evaluate(COLLECTION, FOUND, [system], measures=["nDCG@10"])
     for query, found in FOUND.items():
         expected = {d: cosine(VOCABULARY, QUERIES[query], DOCUMENTS[d]) for d in found}
-        assert evaluation.result("words").run[query] == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_bi_encoders_fingerprint(word_vectors: Path) -> None:
-    plain = BiEncoderSystem(word_vectors).fingerprint
-    assert BiEncoderSystem(word_vectors).fingerprint == plain
-    assert BiEncoderSystem(word_vectors, max_length=16).fingerprint != plain
-    config = word_vectors / "config.json"
-    config.write_text("{}") if not config.exists() else config.touch()
-    assert BiEncoderSystem(word_vectors).fingerprint != plain
-
-
-def test_a_bi_encoder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match="cannot be loaded"):
-        BiEncoderSystem(tmp_path).warm_up()
+        assert evaluation.result(system.name).run[query] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +45,10 @@ def test_a_bi_encoder_that_is_not_there(tmp_path: Path) -> None:
         ("./folder", RerankerSystem, "LocalScorer('./folder', "),
         ("cross-encoder:org/name", RerankerSystem, "CrossEncoderScorer('org/name'"),
         ("remote:m@http://127.0.0.1:9/v1", RerankerSystem, "RemoteScorer('m', base_url='http://1"),
-        ("bm25", Bm25System, ""),
+        ("bm25", RerankerSystem, "Bm25Scorer(6 documents)"),
         ("first-stage", FirstStageSystem, ""),
-        ("bi-encoder:org/name", BiEncoderSystem, ""),
+        ("bi-encoder:org/name", RerankerSystem, "BiEncoderScorer('org/name'"),
+        ("sparse-encoder:org/name", RerankerSystem, "SparseEncoderScorer('org/name'"),
     ],
 )
 def test_one_system(spelled: str, kind: type, told: str) -> None:

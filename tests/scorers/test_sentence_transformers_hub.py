@@ -14,12 +14,11 @@ from transformers import BertConfig, BertForSequenceClassification
 
 LOAD = """
 import sys
-from jina_rerank import CrossEncoderScorer, ModelLoadError, Reranker
-from jina_rerank.evaluation import BiEncoderSystem
+from jina_rerank import BiEncoderScorer, CrossEncoderScorer, ModelLoadError, Reranker
 kind, name = sys.argv[1:]
 try:
     if kind == "bi-encoder":
-        BiEncoderSystem(name).warm_up()
+        BiEncoderScorer(name).warm_up()
         print("loaded")
     else:
         reranker = Reranker(CrossEncoderScorer(name, dtype="float32"))

@@ -29,8 +29,8 @@ def distill(
     """
     with exit_on_error():
         try:
-            from ..distillation.recipe import read_recipe
-            from ..distillation.run import distill as run
+            from ..distillation import distill as run
+            from ..distillation import read_recipe
         except ImportError as error:
             raise missing(error.name, "distilling", "distill") from error
         model = run(read_recipe(recipe), output, until=until, progress=sys.stderr.isatty())

@@ -53,7 +53,8 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         typer.Option(
             "--model",
             "-m",
-            help=f"{MODEL_NAMES}, bi-encoder:NAME, bm25, mix:A+B; again for more. Default: mini.",
+            help=f"{MODEL_NAMES}, bi-encoder:NAME, sparse-encoder:NAME, bm25, mix:A+B; again for "
+            "more. Default: mini.",
         ),
     ] = None,
     first_stage: Annotated[

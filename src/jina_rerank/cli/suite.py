@@ -23,8 +23,9 @@ from ..evaluation.suites import (
     write_suite,
 )
 from ..evaluation.suites.run import RAG_TOP_N
-from ..evaluation.systems import Bm25System, RerankerSystem, parts_of
+from ..evaluation.systems import RerankerSystem, parts_of
 from ..scorers.base import LongDocuments
+from ..spec import BM25, NEED_COLLECTION, parse
 
 SuiteName: TypeAlias = Literal["beir", "loco", "llamaindex-rag"]
 """What `--suite` takes."""
@@ -64,7 +65,8 @@ def evaluate_suite(
         RerankError: As the suite.
     """
     systems = Speller({}, max_length, long_documents).build_all(models)
-    if any(isinstance(part, Bm25System) for system in systems for part in parts_of(system)):
+    parts = [part for system in systems for part in parts_of(system)]
+    if any(part.name == BM25 for part in parts):
         raise ConfigurationError("bm25 is the first stage of a suite; call it first-stage")
     if output is not None:
         # Before hours are spent.
@@ -90,7 +92,7 @@ def evaluate_suite(
         candidates = _check_candidates(10 if depth is None else depth, name)
         rerankers = {}
         for system in systems:
-            if not isinstance(system, RerankerSystem):
+            if not isinstance(system, RerankerSystem) or _searches(system.name):
                 raise ConfigurationError(
                     f"{system.name} is no reranker, which --suite {name} takes"
                 )
@@ -99,6 +101,11 @@ def evaluate_suite(
     if output is not None:
         write_suite(result, output)
     _print(result)
+
+
+def _searches(model: str) -> bool:
+    """True for a model whose place is in a first stage."""
+    return parse(model).kind in NEED_COLLECTION
 
 
 def _check_candidates(depth: int, suite: SuiteName) -> int:

@@ -1,6 +1,58 @@
 """Knowledge distillation: small rerankers that learn from larger ones. Needs the extra `distill`.
 
-Arrows point one way: `run` uses everything else; `recipe` says what there is to choose, which
-`checks` looks over, and `models` loads what it names; `objective` and `healing` are what a
-`trainer` can learn; `prepared` keeps what `mining` and `teachers` give.
+    >>> from pathlib import Path
+    >>> from jina_rerank.distillation import distill, read_recipe
+    >>> recipe = read_recipe(Path("models/mini/training/recipe.toml"))
+    >>> [teacher.name for teacher in recipe.teacher]
+    ['minilm', 'bm25']
+
+`data` reads pairs and mines lists, `students` says what a model starts as, and `training` trains
+it; `recipe` says what there is to choose, and `run` does it.
 """
+
+from .data.negatives import CandidateList, mine
+from .data.pairs import Source, TrainingPair, read_pairs
+from .recipe import Recipe, read_recipe
+from .run import distill
+from .students import BiToCrossStudent, CheckpointStudent, ConvertedStudent, FreshStudent
+from .students.bi_to_cross.convert import convert_to_cross_encoder
+from .students.converted import convert_bert
+from .students.student import Material, Stage, Student
+from .teachers import TeacherSettings, mix
+from .training.losses import contrastive, listwise_kl, margin_mse, pointwise
+from .training.matching import EncoderMatching, MatchingSettings
+from .training.ranking import RankingObjective, RankingSettings
+from .training.trainer import Objective, Trainer, TrainingSettings
+
+__all__ = [
+    "BiToCrossStudent",
+    "CandidateList",
+    "CheckpointStudent",
+    "ConvertedStudent",
+    "EncoderMatching",
+    "FreshStudent",
+    "MatchingSettings",
+    "Material",
+    "Objective",
+    "RankingObjective",
+    "RankingSettings",
+    "Recipe",
+    "Source",
+    "Stage",
+    "Student",
+    "TeacherSettings",
+    "Trainer",
+    "TrainingPair",
+    "TrainingSettings",
+    "contrastive",
+    "convert_bert",
+    "convert_to_cross_encoder",
+    "distill",
+    "listwise_kl",
+    "margin_mse",
+    "mine",
+    "mix",
+    "pointwise",
+    "read_pairs",
+    "read_recipe",
+]

@@ -10,7 +10,8 @@ from jinja2 import Environment
 
 from .._output import write_text
 from ..evaluation.reports.markdown import markdown_table
-from .data import Source
+from ..spec import BM25
+from .data.pairs import Source
 from .recipe import Recipe
 
 CARD = """\
@@ -31,7 +32,7 @@ A JinaBERT cross-encoder, distilled with jina-rerank. `Reranker("this folder")` 
 
 ## Training
 {{ step }} of {{ recipe.training.steps }} steps of about \
-{{ recipe.lists.tokens_per_step }} tokens, \
+{{ recipe.ranking.tokens_per_step }} tokens, \
 learning rate {{ recipe.training.learning_rate }}, \
 in {{ recipe.training.dtype | string | replace("torch.", "") }}.
 {% if figures %}
@@ -66,7 +67,7 @@ def write_card(
         "tags": ["reranker", "cross-encoder", "jinabert"],
     }
     teachers = [
-        f"{one.name}: {one.model or one.embedding or 'BM25'}, weight {one.weight:g}"
+        f"{one.name}: {'BM25' if one.model == BM25 else one.model}, weight {one.weight:g}"
         for one in recipe.teacher
     ]
     markdown = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701 - no HTML

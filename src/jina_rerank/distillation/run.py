@@ -1,12 +1,12 @@
 """`distill`: from a recipe to a checkpoint folder.
 
     OUTPUT/prepared/       candidate lists and teachers' scores
-    OUTPUT/healing/        state and log of the first stage, for a converted student
-    OUTPUT/training/       state and log of the second
+    OUTPUT/matching/       state and log of a stage that the student has before ranking
+    OUTPUT/training/       state and log of ranking
     OUTPUT/evaluated.jsonl figures on held-out collections, a line a saved state
     OUTPUT/model/          what `LocalScorer` loads, with a model card
 
-Whatever is finished there is not done again, so a run that was killed is taken up by the same call.
+Whatever is finished there is not done again, so the same call resumes a run that was killed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ import json
 import logging
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from glob import glob
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from .._inputs import check_positive
 from .._output import held, writing
-from ..encoders import JinaBert
+from ..encoders import JinaBert, PairTokenizer
 from ..encoders.checkpoint import save_checkpoint
 from ..errors import InputError
 from ..evaluation.collection import Collection, read_beir
@@ -35,21 +33,18 @@ from ..evaluation.systems import RerankerSystem
 from ..reranker import Reranker
 from ..scorers.device import choose_device
 from ..scorers.local import LocalScorer
-from .boards import tensorboard
 from .card import write_card
-from .data import Source, TrainingPair, by_source, read_pairs, with_fewer_queries
-from .mining import CandidateList
-from .models import check_teacher, fit_again, load_comparing, load_student, load_teacher
-from .prepared import Prepared, prepare_lists, teach
-from .recipe import Recipe, StudentRecipe
-from .stages import Stages
-from .trainer import Objective, Settings, Trainer
-from .widening import learned
+from .data.cache import Prepared, prepare_lists, teach
+from .data.negatives import CandidateList
+from .data.pairs import Source, TrainingPair, by_source, read_pairs, with_fewer_queries
+from .recipe import Recipe
+from .students.student import Material, Student
+from .teachers import check_teacher, load_teacher
+from .training.ranking import AuxiliaryLoss, RankingObjective, RankingSettings
+from .training.tensorboard import tensorboard
+from .training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-EXAMPLES = 1536
-"""How many pairs an encoder is watched on, and fitted to, whose student is to compare."""
 
 Figures = dict[str, dict[str, float]]
 """nDCG@10 by collection and system."""
@@ -58,11 +53,11 @@ Figures = dict[str, dict[str, float]]
 def distill(
     recipe: Recipe, output: Path, *, until: int | None = None, progress: bool = False
 ) -> Path:
-    """Prepare, heal, train, evaluate, save.
+    """Prepare, train, evaluate, save.
 
     Args:
         recipe: What to do.
-        output: Where everything goes; a run that is there is taken up. One call at a time.
+        output: Where everything goes; a run that is there is resumed. One call at a time.
         until: Stop before this step of the training, at least 1, to go on another day.
         progress: Show bars on standard error.
 
@@ -83,35 +78,35 @@ def distill(
 
 def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) -> Path:
     device = choose_device("auto")
+    student: Student = recipe.student
+    dtype = recipe.training.dtype
     # Whatever may be missing is looked for first: mining takes minutes, and teachers hours.
     sources = _read_sources(recipe)
     collections = _read_collections(recipe)
-    model, tokenizer = load_student(recipe.student)
+    student.check()
     for one in recipe.teacher:
-        check_teacher(one, recipe.training.dtype)
-    prepared = output / "prepared"
-    passages, lists = prepare_lists(sources, prepared, seed=recipe.data.seed, progress=progress)
-    scores = {
-        one.name: teach(
-            one.name,
-            load_teacher(one, passages, recipe.training.dtype),
-            passages,
-            lists,
-            prepared,
-            progress=progress,
-        )
-        for one in recipe.teacher
-    }
-    examples = _examples(passages, lists, recipe)
-    if recipe.student.compare:
-        model, tokenizer = load_comparing(recipe.student, examples)
+        check_teacher(one, dtype)
+    prepared = _prepare(recipe, sources, output / "prepared", progress=progress)
+    examples = _examples(prepared, student)
+    model, tokenizer = student.build(examples)
     model = model.to(device)
-    stages = Stages(recipe, Prepared(passages, lists, scores), tokenizer, device)
-    if (healing := stages.healing()) is not None:
-        _heal(recipe, model, healing, output / "healing", progress=progress)
-        if recipe.student.compare:
-            fit_again(model, tokenizer, recipe.student, examples)
-    objective = stages.ranking()
+    masks = student.masks(model.config)
+    objective_of = _ranking_objectives(recipe, prepared, tokenizer, device)
+    material = Material(
+        prepared.passages, examples, tokenizer, device, dtype, recipe.ranking, objective_of
+    )
+    for stage in student.stages(material):
+        Trainer(
+            model,
+            stage.objective,
+            stage.settings,
+            output / stage.name,
+            masks=masks,
+            identity=student.identity,
+        ).run(progress=progress)
+        if stage.finish is not None:
+            stage.finish(model)
+    objective = objective_of(recipe.ranking, student.auxiliary_loss(material))
     folder = output / "model"
 
     saved: list[int] = []
@@ -134,8 +129,8 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         recipe.training,
         output / "training",
         save,
-        learned=_learned(recipe.student, model),
-        student=_layers_of(recipe.student),
+        masks=masks,
+        identity=student.identity,
     )
     with tensorboard(output / "tensorboard") as write:
         trainer.run(until=until, progress=progress, on_step=write)
@@ -143,6 +138,48 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
         # The run that took the last step may have been killed before it wrote the model.
         save(trainer.step)
     return folder
+
+
+def _prepare(
+    recipe: Recipe, sources: Sequence[Source], folder: Path, *, progress: bool
+) -> Prepared:
+    """Candidate lists, and the scores that each teacher gives them."""
+    passages, lists = prepare_lists(sources, folder, seed=recipe.data.seed, progress=progress)
+    scores = {
+        one.name: teach(
+            one.name,
+            load_teacher(one, passages, recipe.training.dtype),
+            passages,
+            lists,
+            folder,
+            progress=progress,
+        )
+        for one in recipe.teacher
+    }
+    return Prepared(passages, lists, scores)
+
+
+def _ranking_objectives(
+    recipe: Recipe, prepared: Prepared, tokenizer: Tokenizer, device: str
+) -> Callable[[RankingSettings, AuxiliaryLoss | None], RankingObjective]:
+    """Builds objectives over the candidate lists."""
+    pairs = PairTokenizer(Tokenizer.from_str(tokenizer.to_str()))
+    weights = {one.name: one.weight for one in recipe.teacher}
+
+    def objective_of(
+        settings: RankingSettings, auxiliary: AuxiliaryLoss | None
+    ) -> RankingObjective:
+        return RankingObjective(
+            prepared,
+            weights,
+            pairs,
+            settings,
+            source_weights=recipe.data.weights,
+            auxiliary=auxiliary,
+            device=device,
+        )
+
+    return objective_of
 
 
 def _read_sources(recipe: Recipe) -> list[Source]:
@@ -182,51 +219,11 @@ def _read_collections(recipe: Recipe) -> list[Collection]:
     return list(found.values())
 
 
-def _examples(
-    passages: Sequence[str], lists: Sequence[CandidateList], recipe: Recipe
-) -> list[tuple[str, str]]:
-    """Some queries with their answers."""
-    chance = random.Random(recipe.student.seed)
-    some = chance.sample(lists, min(len(lists), EXAMPLES))
-    return [(one.query, passages[one.passages[0]]) for one in some]
-
-
-def _heal(
-    recipe: Recipe,
-    model: JinaBert,
-    objective: Objective[Any],
-    folder: Path,
-    *,
-    progress: bool,
-) -> None:
-    """Get a converted student used to what is new to it, in place."""
-    healing = recipe.healing
-    assert healing is not None
-    settings = Settings(
-        steps=healing.steps,
-        learning_rate=healing.learning_rate,
-        warm_up=healing.warm_up,
-        decay=healing.decay,
-        dtype=recipe.training.dtype,
-    )
-    trainer = Trainer(
-        model,
-        objective,
-        settings,
-        folder,
-        learned=_learned(recipe.student, model),
-        student=_layers_of(recipe.student),
-    )
-    trainer.run(progress=progress)
-
-
-def _learned(student: StudentRecipe, model: JinaBert) -> Mapping[str, Tensor] | None:
-    return learned(model.config) if student.compare else None
-
-
-def _layers_of(student: StudentRecipe) -> str | None:
-    """What decides which model a conversion gives and is not seen in the shape of its weights."""
-    return None if student.layers is None else f"layers {list(student.layers)}"
+def _examples(prepared: Prepared, student: Student) -> list[tuple[str, str]]:
+    """As many queries with their answers as the student asks for."""
+    lists: Sequence[CandidateList] = prepared.lists
+    some = random.Random(student.seed).sample(lists, min(len(lists), student.examples))
+    return [(one.query, prepared.passages[one.passages[0]]) for one in some]
 
 
 def _save(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None:

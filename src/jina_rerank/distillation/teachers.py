@@ -1,176 +1,135 @@
-"""Teachers: whatever can say how well passages answer a query."""
+"""Teachers: scorers that say how well passages answer a query, and the mix of several."""
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from ..errors import ScoringError
-from ..evaluation.encoder import Encoder, load_encoder
-from ..evaluation.first_stage import Bm25Index
+from ..errors import ConfigurationError, ScoringError
 from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
+from ..scorers.device import Dtype
+from ..scorers.local import find_model
+from ..spec import EMBEDDING, collection_scorer_of, has_option, parse
+from .settings import MoreThan0, Settings, naming, refuse, refuse_field
 
 Question = tuple[str, Sequence[str]]
 """A query and passages."""
 
 
-WINDOW_WORDS = 180
-"""Words that an embedding model reads at a time: about the 256 tokens that small ones were
-trained for. A longer passage is as near to a query as its nearest window."""
+class TeacherSettings(Settings):
+    """One teacher.
 
-
-class Teacher(Protocol):
-    """Scores passages for queries."""
-
-    @property
-    def fingerprint(self) -> str:
-        """All that decides the scores beside the texts, as one line."""
-        ...
-
-    def warm_up(self) -> None:
-        """Load what scoring needs. Idempotent."""
-        ...
-
-    def score(self, questions: Sequence[Question]) -> list[list[float]]:
-        """A score for each passage of each question; higher is better."""
-        ...
-
-
-class ScorerTeacher:
-    """Any scorer: a model on this machine, a service, another cross-encoder.
-
-    The student learns from logits where the scorer has them, since near 1 scores lie too close
-    together to learn an order from.
-
-    Args:
-        scorer: Asked for the passages of many queries at a time.
+    Attributes:
+        name: Its folder's among the scores.
+        model: A model's name, as for `collection_scorer_of`: `bm25`, `bi-encoder:NAME`,
+            `sparse-encoder:NAME` or a reranker; the key of a service is in JINA_API_KEY.
+        weight: In the mix.
+        query_prompt: What an encoder reads before a query; None is the model's own prompt.
+        passage_prompt: What it reads before a passage; None likewise.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
+    name: str
+    model: str
+    weight: MoreThan0 = 1.0
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
 
-    @property
-    def fingerprint(self) -> str:
-        """The scorer's, or its model's name where it has none."""
-        if isinstance(self._scorer, CacheableScorer):
-            return self._scorer.fingerprint
-        return self._scorer.model
-
-    def warm_up(self) -> None:
-        """The scorer's."""
-        self._scorer.warm_up()
-
-    def score(self, questions: Sequence[Question]) -> list[list[float]]:
-        """See `Teacher`.
-
-        Raises:
-            ScoringError: An answer is degraded.
-            RerankError: As the scorer.
-        """
-        answers = self._scorer.score([ScoreRequest(query, texts) for query, texts in questions])
-        for (query, _), answer in zip(questions, answers, strict=True):
-            if answer.degraded is not None:
-                raise ScoringError(
-                    f"{self._scorer.model}: the answer to {query!r} is degraded, which nobody is "
-                    f"to learn from: {answer.degraded}"
-                )
-        return [list(a.scores if a.logits is None else a.logits) for a in answers]
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # It becomes a folder's.
+        if not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name):
+            raise refuse_field("name", f"must be able to name a folder, not {self.name!r}")
+        try:
+            kind = parse(self.model).kind
+        except ConfigurationError as error:
+            raise refuse_field("model", str(error).removeprefix("model: ")) from None
+        if kind not in EMBEDDING and (self.query_prompt, self.passage_prompt) != (None, None):
+            raise refuse("query_prompt and passage_prompt are for encoders; leave them out")
+        return self
 
 
-class EmbeddingTeacher:
-    """A bi-encoder: the cosine of query and passage.
+def load_teacher(teacher: TeacherSettings, passages: Sequence[str], dtype: torch.dtype) -> Scorer:
+    """A teacher's scorer, which reads its model when it is first asked.
 
     Args:
-        model: A folder or hub id that sentence-transformers reads; it is read when it is first
-            asked.
-        query_prompt: What stands before each query.
-        passage_prompt: What stands before each passage.
-        dtype: What it computes in.
+        teacher: Which one.
+        passages: All that it may be asked for.
+        dtype: What models on this machine compute in.
 
     Raises:
-        ConfigurationError: From `score`: sentence-transformers is not installed.
-        ModelLoadError: From `score`: the model cannot be loaded.
+        ConfigurationError: Its name cannot be read; the message names the field.
+        AuthenticationError: There is no key for the service.
     """
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        query_prompt: str = "",
-        passage_prompt: str = "",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self._name = model
-        self._prompts = (query_prompt, passage_prompt)
-        self._dtype = dtype
-        self._encoder: Encoder | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """The weights' hash where they are in a folder, otherwise the name; prompts and dtype."""
-        weights = Path(self._name) / "model.safetensors"
-        name = hash_of_file(weights) if weights.is_file() else self._name
-        return f"embedding {name} {self._prompts} {self._dtype}"
-
-    def warm_up(self) -> None:
-        """Load the model."""
-        self._loaded()
-
-    def score(self, questions: Sequence[Question]) -> list[list[float]]:
-        """See `Teacher`."""
-        queries = [self._prompts[0] + query for query, _ in questions]
-        windows = {text: self._windows(text) for _, texts in questions for text in texts}
-        vectors = self._loaded().embed(
-            [*queries, *(part for parts in windows.values() for part in parts)]
+    named: Dtype = "float32" if dtype is torch.float32 else "bfloat16"
+    with naming(f"teacher {teacher.name}.model"):
+        spec = parse(teacher.model)
+        return collection_scorer_of(
+            spec,
+            tuple(dict.fromkeys(passages)),
+            dtype=named if has_option(spec, "dtype") else None,
+            # A vector of a whole passage says less than those of its windows.
+            long_documents="chunk" if spec.kind in EMBEDDING else None,
+            query_prompt=teacher.query_prompt,
+            passage_prompt=teacher.passage_prompt,
         )
-        return [
-            [max(float(vectors[query] @ vectors[w]) for w in windows[text]) for text in texts]
-            for query, (_, texts) in zip(queries, questions, strict=True)
-        ]
-
-    def _windows(self, text: str) -> list[str]:
-        words = text.split()
-        starts = range(0, max(1, len(words)), WINDOW_WORDS)
-        return [self._prompts[1] + " ".join(words[at : at + WINDOW_WORDS]) for at in starts]
-
-    def _loaded(self) -> Encoder:
-        if self._encoder is None:
-            model = load_encoder(self._name, dtype=self._dtype, extra="distill")
-            self._encoder = Encoder(model, self._name, batch_size=64)
-        return self._encoder
 
 
-class Bm25Teacher:
-    """BM25: what words alone can tell.
+def check_teacher(teacher: TeacherSettings, dtype: torch.dtype) -> None:
+    """See that a teacher can be had, downloaded if need be.
+
+    Others than native models are loaded for that and let go, since only one at a time has to fit
+    into memory.
 
     Args:
-        passages: All that will be asked for; how rare a word is is counted in them.
+        teacher: Which one.
+        dtype: As for `load_teacher`.
+
+    Raises:
+        ConfigurationError: It cannot be had; the message names the field.
+        AuthenticationError: There is no key for the service.
     """
+    scorer = load_teacher(teacher, (), dtype)
+    spec = parse(teacher.model)
+    with naming(f"teacher {teacher.name}.model"):
+        if spec.kind in {"embedded", "local"}:
+            find_model(spec.name)
+        elif spec.runs_here:
+            scorer.warm_up()
 
-    def __init__(self, passages: Sequence[str]) -> None:
-        self._index = Bm25Index({text: text for text in passages})
-        hashed = hashlib.sha256()
-        for text in passages:
-            hashed.update(text.encode() + b"\0")
-        self._hash = hashed.hexdigest()[:16]
 
-    @property
-    def fingerprint(self) -> str:
-        """The hash of the passages."""
-        return f"bm25 {self._hash}"
+def ask(teacher: Scorer, questions: Sequence[Question]) -> list[list[float]]:
+    """A teacher's scores: one for each passage of each question, higher is better.
 
-    def warm_up(self) -> None:
-        """Nothing to do."""
+    They are logits where the scorer has them, since near 1 scores lie too close together to learn
+    an order from.
 
-    def score(self, questions: Sequence[Question]) -> list[list[float]]:
-        """See `Teacher`."""
-        return [self._index.score(query, texts) for query, texts in questions]
+    Args:
+        teacher: Asked for the passages of many queries at a time.
+        questions: Queries with their passages.
+
+    Raises:
+        ScoringError: An answer is degraded.
+        RerankError: As the scorer.
+    """
+    answers = teacher.score([ScoreRequest(query, texts) for query, texts in questions])
+    for (query, _), answer in zip(questions, answers, strict=True):
+        if answer.degraded is not None:
+            raise ScoringError(
+                f"{teacher.model}: the answer to {query!r} is degraded, which nobody is "
+                f"to learn from: {answer.degraded}"
+            )
+    return [list(a.scores if a.logits is None else a.logits) for a in answers]
+
+
+def fingerprint_of(teacher: Scorer) -> str:
+    """All that decides a teacher's scores beside the texts; its model's name where that is all."""
+    return teacher.fingerprint if isinstance(teacher, CacheableScorer) else teacher.model
 
 
 def mix(
@@ -184,7 +143,7 @@ def mix(
     Args:
         scores: By teacher.
         weights: By teacher; without one all is 0.
-        length: Of the list.
+        length: Length of the list.
     """
     total = np.zeros(length, dtype=np.float32)
     for name, weight in weights.items():
@@ -193,12 +152,3 @@ def mix(
         if spread > 0:
             total += weight / sum(weights.values()) * (own - own.mean()) / spread
     return total
-
-
-def hash_of_file(path: Path) -> str:
-    """The first 16 digits of a file's SHA-256."""
-    hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            hashed.update(block)
-    return hashed.hexdigest()[:16]

@@ -10,7 +10,6 @@
 Needs the extra `eval`. The command is `jina-rerank eval`.
 """
 
-from .bi_encoder import BiEncoderSystem
 from .collection import Collection, load_collection, read_beir
 from .evaluate import Cost, Evaluation, SystemResult, evaluate
 from .first_stage import Run, bm25, read_candidates, read_first_stage, read_run, write_run
@@ -24,7 +23,6 @@ from .measures import (
 )
 from .qrels import Qrels
 from .systems import (
-    Bm25System,
     Candidates,
     FirstStageSystem,
     MixedSystem,
@@ -35,8 +33,6 @@ from .systems import (
 
 __all__ = [
     "DEFAULT_MEASURES",
-    "BiEncoderSystem",
-    "Bm25System",
     "Candidates",
     "Collection",
     "Cost",

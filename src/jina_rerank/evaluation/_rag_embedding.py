@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from .encoder import load_encoder
-from .rag import EXTRA
+from ..scorers.bi_encoder import BiEncoderScorer
 
 
 class SentenceTransformerEmbedding(BaseEmbedding):
     """An embedding model in this process. Remote code is never run.
 
-    Queries and passages are embedded with the prompts that the model's own configuration has for
-    them, where it has any.
+    Queries and passages are embedded with their prompts; see `BiEncoderScorer`.
     """
 
-    _encoder: Any = PrivateAttr()
+    _encoder: BiEncoderScorer = PrivateAttr()
 
     @classmethod
     def load(cls, model: str) -> SentenceTransformerEmbedding:
@@ -32,7 +28,8 @@ class SentenceTransformerEmbedding(BaseEmbedding):
             ModelLoadError: It cannot be loaded.
         """
         embedding = cls(model_name=model)
-        embedding._encoder = load_encoder(model, extra=EXTRA)
+        embedding._encoder = BiEncoderScorer(model)
+        embedding._encoder.warm_up()
         return embedding
 
     @classmethod
@@ -41,10 +38,8 @@ class SentenceTransformerEmbedding(BaseEmbedding):
         return "SentenceTransformerEmbedding"
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        vector: list[float] = self._encoder.encode_query(
-            query, normalize_embeddings=True, show_progress_bar=False
-        ).tolist()
-        return vector
+        (vector,) = self._encoder.embed([query], is_query=True)
+        return [float(one) for one in vector]
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return self._get_query_embedding(query)
@@ -53,7 +48,4 @@ class SentenceTransformerEmbedding(BaseEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = self._encoder.encode_document(
-            texts, normalize_embeddings=True, show_progress_bar=False
-        ).tolist()
-        return vectors
+        return [[float(one) for one in vector] for vector in self._encoder.embed(texts)]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from .._inputs import check_positive
 from .._lines import read_lines, read_objects, take_id
 from .._output import write_text, writing
 from ..errors import InputError
-from ._extra import import_extra
+from ..scorers.bm25 import Bm25Index
 from .collection import Collection
 
 Run: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -42,83 +41,16 @@ def bm25(collection: Collection, depth: int = 100, *, ignore_identical_ids: bool
         ConfigurationError: The extra `eval` is missing.
     """
     depth = check_positive(depth, "depth")
-    index = Bm25Index(collection.documents)
+    index = Bm25Index(list(collection.documents.values()))
+    identifiers = list(collection.documents)
     run = {}
     for query, text in collection.queries.items():
-        found = index.search(text, depth + ignore_identical_ids)
+        places = index.search(text, depth + ignore_identical_ids)
+        found = {identifiers[place]: score for place, score in places.items()}
         if ignore_identical_ids:
             found.pop(query, None)
         run[query] = dict(islice(found.items(), depth))
     return run
-
-
-class Bm25Index:
-    """BM25 as Anserini has it: k1 0.9, b 0.4, English stop words left out, words stemmed.
-
-    Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009), in
-    Lucene's variant, by bm25s, with its English stop words and Snowball's stemmer.
-
-    Args:
-        documents: Texts by document id.
-
-    Raises:
-        ConfigurationError: The extra `eval` is missing.
-    """
-
-    K1 = 0.9
-    B = 0.4
-
-    def __init__(self, documents: Mapping[str, str]) -> None:
-        self._bm25s = import_extra("bm25s")
-        self._stemmer = import_extra("Stemmer").Stemmer("english")
-        self._ids = list(documents)
-        self._index: Any = None
-        words = self._tokenize(list(documents.values()))
-        # Of documents without a word bm25s would divide by their mean length.
-        if any(words):
-            self._index = self._bm25s.BM25(k1=self.K1, b=self.B, method="lucene")
-            self._index.index(words, show_progress=False)
-
-    def search(self, query: str, depth: int) -> dict[str, float]:
-        """The best documents that share a word with the query, best first.
-
-        Args:
-            query: The question.
-            depth: How many documents at most.
-        """
-        import numpy as np
-
-        scores = self._scores(query)
-        matching = np.flatnonzero(scores > 0)
-        if len(matching) > depth:
-            worst = np.partition(scores[matching], -depth)[-depth]
-            matching = matching[scores[matching] >= worst]
-        best = matching[np.argsort(-scores[matching], kind="stable")][:depth]
-        return {self._ids[i]: float(scores[i]) for i in best}
-
-    def score(self, query: str, document_ids: Sequence[str]) -> list[float]:
-        """The scores of these documents; 0 where no word is shared."""
-        scores = self._scores(query)
-        return [float(scores[self._places[identifier]]) for identifier in document_ids]
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {identifier: place for place, identifier in enumerate(self._ids)}
-
-    def _scores(self, query: str) -> Any:  # noqa: ANN401 - an array
-        import numpy as np
-
-        (words,) = self._tokenize([query])
-        # Stop words alone, or none: bm25s would raise an IndexError.
-        if not words or self._index is None:
-            return np.zeros(len(self._ids), dtype=np.float32)
-        return self._index.get_scores(words)
-
-    def _tokenize(self, texts: list[str]) -> list[list[str]]:
-        words: list[list[str]] = self._bm25s.tokenize(
-            texts, stopwords="en", stemmer=self._stemmer, return_ids=False, show_progress=False
-        )
-        return words
 
 
 def read_first_stage(path: Path) -> Run:

@@ -1,4 +1,4 @@
-"""How systems are spelled on the command line."""
+"""Names of systems on the command line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from ..errors import ConfigurationError
 from ..reranker import Reranker
 from ..scorers.base import LongDocuments
-from ..spec import parse, scorer_of
-from .bi_encoder import BiEncoderSystem
+from ..spec import collection_scorer_of, has_option, parse
 from .systems import (
     FIRST_STAGE,
-    Bm25System,
     FirstStageSystem,
     MixedSystem,
     RerankerSystem,
@@ -30,10 +28,10 @@ class Speller:
     """Builds systems from how they are spelled.
 
     Attributes:
-        documents: The collection's documents, which BM25 counts words in.
-        max_length: Longest pair in tokens of rerankers on this machine, and a bi-encoder's longest
-            text. None is each one's default.
-        long_documents: What rerankers on this machine do with longer ones; None likewise.
+        documents: The collection's documents, in which BM25 counts words.
+        max_length: Longest pair in tokens of models on this machine, and longest text of those that
+            embed it. None is each one's default.
+        long_documents: What they do with longer ones; None likewise.
     """
 
     documents: Mapping[str, str]
@@ -44,9 +42,9 @@ class Speller:
         """The system, not loaded yet; its name is as it was spelled.
 
         Args:
-            spelled: A reranker's name as for `scorer_of`; `bi-encoder:NAME` for an embedding model
-                of sentence-transformers; `bm25`; `first-stage`; or `mix:A+B` for two of these,
-                half and half, with weights as in `mix:0.3*first-stage+0.7*mini`.
+            spelled: A model's name as for `collection_scorer_of`; `first-stage`; or
+                `mix:A+B` for two of these, half and half, with weights as in
+                `mix:0.3*first-stage+0.7*mini`.
 
         Raises:
             ConfigurationError: It cannot be read.
@@ -68,13 +66,9 @@ class Speller:
         """
         systems = [self.build(one) for one in spelled]
         parts = [part for system in systems for part in parts_of(system)]
-        cut = [part for part in parts if _runs_here(part)]
-        takers = {
-            "max_length": cut or [part for part in parts if isinstance(part, BiEncoderSystem)],
-            "long_documents": cut,
-        }
-        for name, having in takers.items():
-            if getattr(self, name) is not None and not having:
+        cut = [part for part in parts if _cuts(part)]
+        for name in ("max_length", "long_documents"):
+            if getattr(self, name) is not None and not cut:
                 raise ConfigurationError(
                     f"{name}: {', '.join(spelled)} does not have this option, which is for models "
                     "on this machine; leave it out"
@@ -85,15 +79,13 @@ class Speller:
         if spelled == FIRST_STAGE:
             return FirstStageSystem()
         spec = parse(spelled)
-        if spec.kind == "bm25":
-            return Bm25System(self.documents)
-        if spec.kind == "bi-encoder":
-            assert spec.name is not None
-            return BiEncoderSystem(spec.name, name=spelled, max_length=self.max_length)
-        if spec.runs_here:
-            scorer = scorer_of(spec, max_length=self.max_length, long_documents=self.long_documents)
-        else:
-            scorer = scorer_of(spec)
+        cuts = has_option(spec, "max_length")
+        scorer = collection_scorer_of(
+            spec,
+            self.documents.values(),
+            max_length=self.max_length if cuts else None,
+            long_documents=self.long_documents if cuts else None,
+        )
         return RerankerSystem(Reranker(scorer), name=spelled)
 
     def _mix(self, spelled: str, rest: str) -> MixedSystem:
@@ -113,5 +105,6 @@ class Speller:
         )
 
 
-def _runs_here(system: System) -> bool:
-    return isinstance(system, RerankerSystem) and parse(system.name).runs_here
+def _cuts(system: System) -> bool:
+    """True if a system reads texts on this machine, and so up to a length."""
+    return isinstance(system, RerankerSystem) and has_option(parse(system.name), "max_length")

@@ -1,9 +1,8 @@
-"""What can be evaluated: anything that scores the candidates of queries."""
+"""Systems that can be evaluated: anything that scores the candidates of queries."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +10,6 @@ from .._numbers import as_real, shown
 from ..errors import ConfigurationError, ScoringError
 from ..ranking import Ranking
 from ..reranker import Reranker
-from .first_stage import Bm25Index
 
 FIRST_STAGE = "first-stage"
 """The name of the order in which the candidates came."""
@@ -57,7 +55,7 @@ class System(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it; no two systems of an evaluation have the same."""
+        """The name in reports; no two systems of an evaluation have the same."""
         ...
 
     @property
@@ -76,7 +74,7 @@ class System(Protocol):
         """Score the candidates of several queries.
 
         Args:
-            candidates: Of each query, so that the pairs of all of them can share batches.
+            candidates: Candidates of each query; the pairs of all of them can share batches.
 
         Returns:
             One answer for each query, in the same order.
@@ -101,44 +99,8 @@ class FirstStageSystem:
         return [SystemScores(one.first_stage) for one in candidates]
 
 
-class Bm25System:
-    """BM25 over the candidates, for first stages that are something else; see `Bm25Index`.
-
-    Args:
-        documents: All documents of the collection, by document id: how rare a word is depends on
-            them.
-        name: What reports call it.
-    """
-
-    fingerprint = None
-
-    def __init__(self, documents: Mapping[str, str], *, name: str = "bm25") -> None:
-        self._documents = documents
-        self._name = name
-        self._index: Bm25Index | None = None
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        return self._name
-
-    def warm_up(self) -> None:
-        """Build the index."""
-        self._built()
-
-    def score(self, candidates: Sequence[Candidates]) -> list[SystemScores]:
-        """BM25's scores."""
-        index = self._built()
-        return [SystemScores(index.score(one.query, one.document_ids)) for one in candidates]
-
-    def _built(self) -> Bm25Index:
-        if self._index is None:
-            self._index = Bm25Index(self._documents)
-        return self._index
-
-
 class RerankerSystem:
-    """A reranker, with whatever scorer it has.
+    """A reranker, with whatever scorer it has; a bi-encoder and BM25 are scorers like others.
 
     The scores are the model's logits where it tells them, which order like its scores and do not
     crowd at 0 and 1; that matters where two systems are mixed.
@@ -154,12 +116,12 @@ class RerankerSystem:
 
     @property
     def reranker(self) -> Reranker:
-        """What scores."""
+        """The reranker that scores."""
         return self._reranker
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
         return self._name
 
     @property
@@ -246,10 +208,3 @@ def _spread(scores: Sequence[float]) -> list[float]:
     if high == low:
         return [0.0] * len(scores)
     return [(score - low) / (high - low) for score in scores]
-
-
-def fingerprint_of(**parts: object) -> str:
-    """One line of text from all that decides a system's scores."""
-    from .. import __version__
-
-    return json.dumps({"jina_rerank": __version__, **parts}, sort_keys=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from functools import cache
+from hashlib import file_digest
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -43,6 +44,34 @@ def find_weights(source: str | PathLike[str] | None, revision: str | None) -> We
         return [os.path.realpath(folder), files]
     except OSError:  # no such folder
         return _weights_in_hub_cache(fspath(source), revision)
+
+
+def digest_weights(source: str | PathLike[str], revision: str | None) -> Weights:
+    """Which weights are there now, told by what their files hold, whenever they were written.
+
+    For scores that are kept for days: a package that is installed again has new times and the same
+    weights. Reading takes a second for a gigabyte, once.
+
+    Args:
+        source: A folder, or a hub id, which its commit in the cache tells.
+        revision: A branch, tag or commit on the hub.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return _weights_in_hub_cache(fspath(source), revision)
+    files = sorted(
+        file for file in folder.rglob("*") if file.suffix in _CHECKPOINT_SUFFIXES and file.is_file()
+    )
+    return [
+        [file.relative_to(folder).as_posix(), _digest(file, found.st_size, found.st_mtime_ns)]
+        for file, found in ((file, file.stat()) for file in files)
+    ]
+
+
+@cache
+def _digest(file: Path, _size: int, _modified: int) -> str:
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
 
 
 @cache

@@ -99,6 +99,22 @@ class Worker:
             self._wake.notify()
         return job.future
 
+    def run(self, work: Callable[[], T]) -> Future[T]:
+        """Queue work that is one step, for models that do not score pairs.
+
+        Args:
+            work: Called on the worker's thread. Others wait until it is done, so it is a batch.
+
+        Returns:
+            Its result to be; cancelling it before it starts frees its place.
+        """
+
+        def steps() -> Steps[T]:
+            return work()
+            yield  # a generator, without a step that wants logits
+
+        return self.submit(steps)
+
     def _run(self) -> None:
         jobs: list[_Job] = []
         while True:

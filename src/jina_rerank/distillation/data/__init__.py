@@ -1,0 +1,1 @@
+"""Training data: pairs, hard negatives, and the cache of teachers' scores."""
