@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
-from ..errors import ModelLoadError, ScoringError
+from ..errors import ConfigurationError, ModelLoadError, ScoringError
 from ._pair_model import TOKENS_PER_BATCH, PairModel
 from ._torch import import_torch
 from .base import LongDocuments
@@ -56,6 +56,11 @@ class CrossEncoderScorer(InProcessScorer):
         long_documents: LongDocuments = "truncate",
         revision: str | None = None,
     ) -> None:
+        if dtype == "int8":
+            raise ConfigurationError(
+                "dtype 'int8' is the native engine's and not sentence-transformers'; "
+                "use dtype='auto', or name the model without cross-encoder:"
+            )
         super().__init__(
             fspath(model),
             source=find_other_source(model),
