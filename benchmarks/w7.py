@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from jina_rerank import LocalScorer, Reranker
-from jina_rerank.encoders.fused import can_fuse
+from jina_rerank.encoders.products import can_fuse
 from jina_rerank.scorers.device import Dtype
 
 from .measuring import Contender, Result, Target, interleave

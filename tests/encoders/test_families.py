@@ -19,7 +19,8 @@ from jina_rerank import ModelLoadError
 from jina_rerank.encoders import EncoderModel
 from jina_rerank.encoders.cpu import CpuEngine
 from jina_rerank.encoders.flex import FlexEncoder
-from jina_rerank.encoders.fused import FusedEncoder, can_fuse
+from jina_rerank.encoders.fused import FusedEncoder
+from jina_rerank.encoders.products import can_fuse
 from jina_rerank.onnx.graph import build_model
 
 TOLERANCE = 1e-5

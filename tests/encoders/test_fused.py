@@ -12,9 +12,10 @@ from torch import Tensor
 
 from jina_rerank import LocalScorer, Reranker
 from jina_rerank.encoders import JinaBert
-from jina_rerank.encoders import fused as fused_module
+from jina_rerank.encoders import cpu as cpu_module
 from jina_rerank.encoders.cpu import CpuEngine
-from jina_rerank.encoders.fused import ROWS_PER_BLOCK, FusedEncoder, can_fuse
+from jina_rerank.encoders.fused import FusedEncoder
+from jina_rerank.encoders.products import ROWS_PER_BLOCK, can_fuse
 
 TURBO_SMALL = {**TURBO, "vocab_size": 400}
 
@@ -116,6 +117,6 @@ def test_without_the_kernels_the_scores_are_the_same(small_checkpoint, monkeypat
     query, documents = "which is it?", ["this one", "that one there", "none " * 50]
     with Reranker(LocalScorer(small_checkpoint, dtype="float32")) as reranker:
         fused = reranker.score(query, documents)
-    monkeypatch.setattr(fused_module, "can_fuse", lambda dtype: False)
+    monkeypatch.setattr(cpu_module, "can_fuse", lambda dtype: False)
     with Reranker(LocalScorer(small_checkpoint, dtype="float32")) as reranker:
         assert reranker.score(query, documents) == pytest.approx(fused, abs=1e-6)

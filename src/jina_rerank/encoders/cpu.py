@@ -22,9 +22,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .fused import FusedEncoder, can_fuse
+from .attention import PackedAttention, attend
+from .attention_products import attend_by_products
+from .fused import FusedEncoder
+from .int8 import Int8Products
 from .model import Encode, EncoderModel
+from .processor import has_fast_bfloat16
+from .products import can_fuse
 from .sequences import Sequences
+
+CPU = torch.device("cpu")
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -47,13 +54,15 @@ class CpuEngine:
     Args:
         model: With one dtype. It is read and left whole; where there are fused kernels for its
             dtype, its layers are laid out anew and no longer referred to.
+        int8: Whether the products of all layers but a last one for first tokens are computed in
+            8-bit integers, from a model in float32: see `Int8Products`. The rest is computed in
+            float32, and attention in bfloat16 where that is fast. `can_multiply_int8` must hold.
     """
 
-    def __init__(self, model: EncoderModel) -> None:
-        dtype = next(model.parameters()).dtype
+    def __init__(self, model: EncoderModel, *, int8: bool = False) -> None:
         self._embeddings = model.bert.embeddings
         self._head = model.head_alone()
-        self._encode: Encode = FusedEncoder(model) if can_fuse(dtype) else model.encode
+        self._encode = _int8_layers(model) if int8 else _layers(model)
         self._threads = torch.get_num_threads()
 
     @property
@@ -105,6 +114,23 @@ class CpuEngine:
         sequences = Sequences(lengths, input_ids.device)
         hidden = self._embeddings(input_ids, token_type_ids, sequences)
         return self._head(self._encode(hidden, sequences))
+
+
+def _layers(model: EncoderModel) -> Encode:
+    """The fastest layers that compute in the model's dtype."""
+    dtype = next(model.parameters()).dtype
+    if not can_fuse(dtype):
+        return model.encode
+    kernel = attend_by_products if dtype is torch.bfloat16 and has_fast_bfloat16() else attend
+    return FusedEncoder(model, attention=PackedAttention(model.architecture, CPU, kernel))
+
+
+def _int8_layers(model: EncoderModel) -> Encode:
+    if has_fast_bfloat16():
+        attention = PackedAttention(model.architecture, CPU, attend_by_products, torch.bfloat16)
+    else:
+        attention = PackedAttention(model.architecture, CPU)
+    return FusedEncoder(model, products=Int8Products(), attention=attention)
 
 
 def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:

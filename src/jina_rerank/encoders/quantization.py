@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+LARGEST = 127
+"""Magnitude of the largest quantized number."""
+
 SCALE_SUFFIX = ".scale"
 """Added to a quantized tensor's name to name its scales."""
 
@@ -28,7 +31,7 @@ def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
     import torch
 
     matrix = matrix.float()
-    scale = matrix.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+    scale = matrix.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
     return (matrix / scale[:, None]).round().to(torch.int8), scale
 
 

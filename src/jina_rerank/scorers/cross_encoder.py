@@ -13,7 +13,7 @@ from ..errors import ConfigurationError, ModelLoadError, ModelNotFoundError
 from ._pair_model import PairModel
 from ._torch import import_torch
 from .base import LongDocuments
-from .device import Dtype, choose_device, choose_dtype
+from .device import Dtype, choose_device, choose_dtype, refuse_int8
 from .in_process import InProcessScorer
 from .weights import find_weights
 
@@ -59,6 +59,7 @@ class CrossEncoderScorer(InProcessScorer):
         long_documents: LongDocuments = "truncate",
         revision: str | None = None,
     ) -> None:
+        refuse_int8(dtype)
         super().__init__(
             fspath(model),
             source=find_other_source(model),

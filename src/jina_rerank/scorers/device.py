@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import ConfigurationError
@@ -10,12 +9,13 @@ from ..errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-Dtype = Literal["auto", "float32", "bfloat16"]
-"""bfloat16 keeps float32's range; float16 is not offered, since these models overflow it."""
+Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+"""bfloat16 keeps float32's range; float16 is not offered, since these models overflow it. int8
+computes the large matrix products in 8-bit integers, on a CPU, and the rest in float32."""
 
 
 def check_dtype(dtype: Dtype) -> Dtype:
-    """The dtype, if it is one of the three.
+    """The dtype, if it is one of those.
 
     Raises:
         ConfigurationError: It is not.
@@ -51,30 +51,58 @@ def choose_device(device: str) -> str:
         raise ConfigurationError(f"device {device!r} cannot be used: {error}") from error
 
 
+def check_int8(device: str) -> None:
+    """See that products of 8-bit integers can be computed.
+
+    Raises:
+        ConfigurationError: The device is no CPU, the processor has no VNNI, or torch no kernel.
+    """
+    from ..encoders.int8 import can_multiply_int8
+
+    if device != "cpu":
+        raise ConfigurationError(
+            f"dtype 'int8' is computed on a CPU only, not on {device}; use dtype='auto'"
+        )
+    if not can_multiply_int8():
+        raise ConfigurationError(
+            "dtype 'int8' needs a processor with VNNI, and torch's kernel for it, which this "
+            "machine has not; use dtype='auto'"
+        )
+
+
+def refuse_int8(dtype: Dtype) -> None:
+    """Refuse `"int8"` where sentence-transformers computes.
+
+    Raises:
+        ConfigurationError: It is wanted.
+    """
+    if dtype == "int8":
+        raise ConfigurationError(
+            "dtype 'int8' is the native engine's and not sentence-transformers'; use dtype='auto', "
+            "or name a reranker without cross-encoder:"
+        )
+
+
 def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
-    """Torch's dtype for ours; `"auto"` is the fastest that keeps the ranking."""
+    """Torch's dtype of the weights; `"auto"` is the fastest that keeps the ranking.
+
+    Args:
+        dtype: Ours. `"int8"` is made from float32.
+        device: As `choose_device` names it.
+    """
     import torch
 
     if dtype == "auto":
         dtype = "bfloat16" if _computes_bfloat16(device) else "float32"
-    return torch.float32 if dtype == "float32" else torch.bfloat16
+    return torch.bfloat16 if dtype == "bfloat16" else torch.float32
 
 
 def _computes_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster here, and not emulated.
-
-    On a CPU with AMX, or an AMD with AVX-512 BF16. Intel's AVX-512 BF16 alone is not enough: it
-    was slower than float32. Both are measured in docs/performance.md.
-    """
+    """Whether bfloat16 is faster here, and not emulated."""
     import torch
+
+    from ..encoders.processor import has_fast_bfloat16
 
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device != "cpu":
-        return False
-    # Older versions of torch cannot say who made the processor.
-    features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    made_by_amd = str(features.get("cpu_name", "")).startswith("AMD")
-    # Torch has no public question for this; this one has been stable since 2.4.
-    amx = bool(torch.cpu._is_amx_tile_supported())
-    return amx or (made_by_amd and bool(features.get("avx512_bf16", False)))
+    return device == "cpu" and has_fast_bfloat16()

@@ -17,7 +17,7 @@ from ..embedded import find_other_source
 from ._embedding_call import EmbeddingCall
 from ._torch import import_torch
 from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse, refuse_options
-from .device import Dtype, choose_device, choose_dtype
+from .device import Dtype, choose_device, choose_dtype, refuse_int8
 from .prompts import Prompts, prompts_of
 from .shared_model import SharedModelScorer
 from .text_encoder import Encoder, Text, VectorT, batches_of
@@ -60,6 +60,7 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
         long_documents: LongDocuments = "truncate",
         revision: str | None = None,
     ) -> None:
+        refuse_int8(dtype)
         super().__init__(
             fspath(model),
             source=find_other_source(model),

@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, ScoringError
 from ._pair_model import TOKENS_PER_BATCH, PairModel, facts_of
 from ._torch import import_torch
 from .base import LongDocuments, ModelFacts
-from .device import Dtype, choose_device, choose_dtype
+from .device import Dtype, check_int8, choose_device, choose_dtype
 from .in_process import InProcessScorer
 from .weights import Weights, find_weights
 
@@ -117,34 +117,40 @@ class LocalScorer(InProcessScorer):
         started = time.perf_counter()
         device = choose_device(self._device)
         dtype = choose_dtype(self._dtype, device)
+        int8 = self._dtype == "int8"
+        if int8:
+            check_int8(device)
         files = find_model(self._source, revision=self._revision)
         assert files.tokenizer is not None
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self._source, self._revision)
         tokenizer = PairTokenizer.from_file(files.tokenizer)
         model = EncoderModel.from_pretrained(files.config.parent, dtype=dtype).to(device)
-        forward, batch_tokens = _engine(model, device, dtype)
+        forward, batch_tokens = _engine(model, device, dtype, int8=int8)
+        computed_in = "int8" if int8 else str(dtype).removeprefix("torch.")
         logger.info(
             "loaded %s on %s in %s, %.2f s",
             self.model,
             device,
-            dtype,
+            computed_in,
             time.perf_counter() - started,
         )
-        facts = facts_of(read_checkpoint(files), str(dtype).removeprefix("torch."))
+        facts = facts_of(read_checkpoint(files), computed_in)
         return _EncoderPairs(
             forward, batch_tokens, tokenizer, facts.max_tokens, device, weights, facts
         )
 
 
-def _engine(model: EncoderModel, device: str, dtype: torch.dtype) -> tuple[Forward, int]:
+def _engine(
+    model: EncoderModel, device: str, dtype: torch.dtype, *, int8: bool
+) -> tuple[Forward, int]:
     """What runs the model where it is, and how many tokens to give it at once."""
     import torch
 
     if device == "cpu":
         from ..encoders.cpu import CpuEngine
 
-        cpu = CpuEngine(model)
+        cpu = CpuEngine(model, int8=int8)
         return cpu, cpu.batch_tokens
     if device.startswith("cuda") and dtype is torch.bfloat16:
         # Only here: FlexAttention makes torch import its compiler.

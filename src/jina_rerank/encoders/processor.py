@@ -1,0 +1,21 @@
+"""What this processor computes fast, found out and not assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether products in bfloat16 are faster than in float32 on this CPU.
+
+    They are with AMX, and on an AMD with AVX-512 BF16. Intel's AVX-512 BF16 alone is not enough:
+    it was slower than float32. Both are measured in docs/performance.md.
+    """
+    # Older versions of torch cannot say who made the processor.
+    features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    made_by_amd = str(features.get("cpu_name", "")).startswith("AMD")
+    # Torch has no public question for this; this one has been stable since 2.4.
+    amx = bool(torch.cpu._is_amx_tile_supported())
+    return amx or (made_by_amd and bool(features.get("avx512_bf16", False)))
