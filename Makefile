@@ -60,7 +60,7 @@ docs: $(VENV)/dev.done  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 7 minutes
-	$(BIN)/python -m benchmarks w1 w2 w3 w4 w5 --quick --rounds 3
+	$(BIN)/python -m benchmarks chunks long_documents ten_documents concurrent_calls document_counts --quick --rounds 3
 	$(BIN)/jina-rerank eval examples/data/coffee --queries 70 --depth 50 --max-length 512
 
 train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes on where it was stopped

@@ -1,7 +1,7 @@
 """Pairs a second for the shapes of the models in the announcement of turbo and tiny.
 
 JinaBERT's three shapes run on our engine, the others in sentence-transformers at their best, on
-W1's documents. Random weights: the report puts the announcement's quality figures beside them.
+the chunks of `chunks`. Random weights: the report puts the announcement's quality figures beside them.
 """
 
 from __future__ import annotations

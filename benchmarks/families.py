@@ -1,6 +1,6 @@
 """Rerankers of other families: our engine beside sentence-transformers, ONNX Runtime and OpenVINO.
 
-Random weights of the shapes of published models, W1's documents. All read the embedded model's
+Random weights of the shapes of published models, the chunks of `chunks`. All read the embedded model's
 tokens, so that their work is the same. sentence-transformers gets texts, and sorts and pads by
 itself; so do we. ONNX Runtime and OpenVINO get token ids, sorted, in batches of 32: no time of
 theirs goes into tokens.

@@ -54,7 +54,7 @@ def write() -> None:
         fill(document, all_blocks(saved))
     PICTURES.mkdir(exist_ok=True)
     mpl.rcParams |= {"svg.hashsalt": "jina-rerank", "font.size": 10, "svg.fonttype": "none"}
-    plot_w1(saved["w1"])
+    plot_chunks(saved["chunks"])
     plot_quality(saved["announcement"])
 
 
@@ -66,7 +66,7 @@ def all_blocks(saved: dict[str, Saved]) -> dict[str, str]:
     """
     blocks = {name: table(result) for name, result in saved.items()}
     blocks |= {f"{name}-targets": targets(result) for name, result in saved.items()}
-    blocks["readme"] = readme_table(saved["w1"])
+    blocks["readme"] = readme_table(saved["chunks"])
     blocks["announcement"] = announcement_table(saved["announcement"])
     blocks["quality"] = quality_table()
     return blocks
@@ -176,7 +176,7 @@ def _figure(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:,.5g}"
 
 
-def plot_w1(result: Saved) -> None:
+def plot_chunks(result: Saved) -> None:
     """Bars of the seconds, on a logarithmic axis."""
     medians: dict[str, float] = result["medians"]
     names = sorted(medians, key=lambda name: -medians[name])
@@ -195,7 +195,7 @@ def plot_w1(result: Saved) -> None:
     axes.set_xlabel(f"seconds, logarithmic: {result['title']}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)
-    _save(figure, "w1")
+    _save(figure, "chunks")
 
 
 def plot_quality(result: Saved) -> None:

@@ -1,4 +1,4 @@
-"""W1: one query and 100 chunks of 24 to 512 tokens, turbo's shape, beside every peer."""
+"""One query and 100 chunks of 24 to 512 tokens, turbo's shape, beside every peer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
         contenders[FLOOR] = partial(MatrixProducts(TURBO, torch.bfloat16).run, lengths)
         if quick:
             del contenders[ORIGINAL], contenders[FLASHRANK], contenders[FASTEMBED]
-        result = Result("w1", f"100 chunks, {sum(lengths):,} tokens, turbo's shape")
+        result = Result("chunks", f"100 chunks, {sum(lengths):,} tokens, turbo's shape")
         result.seconds = interleave(contenders, rounds)
     if not quick:
         ours = result.median(OURS)

@@ -1,4 +1,4 @@
-"""W6: W1's work as on a processor without bf16 units; `python -m benchmarks w6` caps it.
+"""100 chunks as on a processor without bfloat16 units; `python -m benchmarks` caps it.
 
 oneDNN (which torch and OpenVINO bring, each its own) and MKL obey variables of the environment.
 ONNX Runtime's own kernels know no such variable, but have none for matrix units in float32.
@@ -14,7 +14,7 @@ import torch
 
 from .measuring import Contender, Result, Target, interleave
 from .shapes import TURBO, bert_config, engine, run_engine, save_jinabert, save_transformer
-from .w1 import FASTEMBED, FLASHRANK, ONNX, ONNX_INT8, OPENVINO, OPENVINO_BF16, exported
+from .chunks import FASTEMBED, FLASHRANK, ONNX, ONNX_INT8, OPENVINO, OPENVINO_BF16, exported
 from .work import Texts, chunk_lengths
 
 OURS = "jina-rerank, float32"
@@ -49,7 +49,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
         onnx = Reranker(OnnxScorer(folder / "int8", max_length=512))
         onnx.warm_up()
         contenders[OURS_INT8] = partial(onnx.rank, query, documents)
-        result = Result("w6", f"W1's {sum(lengths):,} tokens without bf16 units")
+        result = Result("without_bfloat16", f"{len(lengths)} chunks, {sum(lengths):,} tokens, without bfloat16 units")
         result.seconds = interleave(contenders, rounds)
     best = min(result.median(name) for name in (ONNX, OPENVINO))
     result.targets = [
