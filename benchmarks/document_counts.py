@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jina_rerank import LocalScorer, Reranker
 
+from .long_documents import high_water_mark
 from .measuring import Result, Target
 from .shapes import save_jinabert
-from .long_documents import high_water_mark
 from .work import Texts, chunk_lengths
 
 
