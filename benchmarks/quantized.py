@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ def calibration() -> Iterator[Batch]:
         }
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the tools from a line for each weight that has no columns."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def openvino_static(graph: Path) -> Any:  # noqa: ANN401 - an OpenVINO model, which is not typed
     """A graph with static int8 by NNCF for OpenVINO, SmoothQuant included.
 
@@ -39,11 +50,13 @@ def openvino_static(graph: Path) -> Any:  # noqa: ANN401 - an OpenVINO model, wh
     import nncf
     import openvino as ov
 
-    nncf.set_log_level(logging.ERROR)
     model = ov.Core().read_model(graph)
     names = [value.get_any_name() for value in model.inputs]
     data = nncf.Dataset([{name: batch[name] for name in names} for batch in calibration()])
-    return nncf.quantize(model, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=SAMPLES)
+    with _quietly():
+        return nncf.quantize(
+            model, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=SAMPLES
+        )
 
 
 def onnx_dynamic(graph: Path, target: Path) -> Path:
@@ -55,7 +68,8 @@ def onnx_dynamic(graph: Path, target: Path) -> Path:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(graph, target, per_channel=True, weight_type=QuantType.QInt8)
+    with _quietly():
+        quantize_dynamic(graph, target, per_channel=True, weight_type=QuantType.QInt8)
     return target
 
 
@@ -87,13 +101,14 @@ def onnx_static(graph: Path, target: Path) -> Path:
 
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(graph, prepared, skip_symbolic_shape=True)
-    quantize_static(
-        prepared,
-        target,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
+    with _quietly():
+        quantize_static(
+            prepared,
+            target,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
     return target

@@ -146,7 +146,8 @@ def bert_config(layers: int, hidden: int = 384) -> transformers.BertConfig:
 
 def bge_config() -> transformers.XLMRobertaConfig:
     """The shape of bge-reranker-base: XLM-RoBERTa base."""
-    return transformers.XLMRobertaConfig(
+    return transformers.XLMRobertaConfig(  # type: ignore[call-arg] # as in bert_config
         vocab_size=VOCABULARY, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
         intermediate_size=3072, max_position_embeddings=514, type_vocab_size=1, pad_token_id=0,
+        position_embedding_type="absolute",
     )  # fmt: skip
