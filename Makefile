@@ -9,6 +9,9 @@ MANIFESTS := pyproject.toml constraints.txt models/mini/pyproject.toml $(wildcar
 PLUGINS := integrations/llama-index integrations/langchain integrations/haystack
 PAGE    := examples/browser
 MINI    := models/mini/src/jina_rerank_mini/model.safetensors
+# All benchmarks that need no GPU, but for announcement, in which DeBERTa takes most of the time.
+QUICK   := chunks families without_bfloat16 long_documents ten_documents concurrent_calls \
+	document_counts embedded_model precision
 
 # $(call need,COMMANDS,PACKAGE): one of the commands must be there. Root on Debian gets the package,
 # everybody else is told its name.
@@ -59,8 +62,8 @@ types: $(VENV)/dev.done  ## Check types, strictly
 docs: $(VENV)/dev.done  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 7 minutes
-	$(BIN)/python -m benchmarks w1 w2 w3 w4 w5 --quick --rounds 3
+bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 15 minutes
+	$(BIN)/python -m benchmarks $(QUICK) --quick --rounds 3
 	$(BIN)/jina-rerank eval examples/data/coffee --queries 70 --depth 50 --max-length 512
 
 train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes on where it was stopped

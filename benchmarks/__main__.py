@@ -14,16 +14,16 @@ CAPPED = {
 """As if the processor had no bf16 and no matrix units."""
 
 WORKLOADS = {
-    "w1": "100 chunks, beside every peer and the floor of the matrix products",
-    "w2": "long documents: 16 of 1,000 to 2,000 tokens, and one of 8,192",
-    "w3": "10 short chunks, the start of a process, and loading",
-    "w4": "32 concurrent calls beside one call of many",
-    "w5": "10 to 10,000 documents",
-    "w6": "W1 without bf16 units: float32 and int8 on a capped instruction set",
-    "w7": "the embedded model beside turbo's shape, pairs of 60 to 8,000 tokens",
+    "chunks": "100 chunks, beside every rival and the floor of the matrix products",
+    "long_documents": "long documents: 16 of 1,000 to 2,000 tokens, and one of 8,192",
+    "ten_documents": "10 short chunks, the start of a process, and loading",
+    "concurrent_calls": "32 concurrent calls beside one call of many",
+    "document_counts": "10 to 10,000 documents",
+    "without_bfloat16": "100 chunks on a capped instruction set: float32 and int8",
+    "embedded_model": "the embedded model beside turbo's shape, pairs of 60 to 8,000 tokens",
     "precision": "bfloat16 against float32 on real collections",
     "announcement": "pairs a second for the shapes of the announcement's models",
-    "families": "ms-marco-MiniLM's, Ettin's, bge's and gte's shapes beside those who run them",
+    "families": "ms-marco-MiniLM's, Ettin's, bge's and gte's shapes, beside every rival",
     "gpu": "10,000 pairs on a CUDA device beside sentence-transformers",
     "report": "write tables and plots from results/ into the documentation",
 }
@@ -46,7 +46,11 @@ def main() -> None:
         if args.here:
             run(workload, args.rounds, quick=args.quick)
             continue
-        environment = {**os.environ, **(CAPPED if workload == "w6" else {}), "HF_HUB_OFFLINE": "1"}
+        environment = {
+            **os.environ,
+            **(CAPPED if workload == "without_bfloat16" else {}),
+            "HF_HUB_OFFLINE": "1",
+        }
         command = [sys.executable, "-m", "benchmarks", workload, "--here"]
         command += [f"--rounds={args.rounds}", *(["--quick"] if args.quick else [])]
         done = subprocess.run(command, check=False, env=environment)

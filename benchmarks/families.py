@@ -1,9 +1,8 @@
-"""Rerankers of other families: our engine beside sentence-transformers, ONNX Runtime and OpenVINO.
+"""Rerankers of other families: our engine beside sentence-transformers and the other rivals.
 
-Random weights of the shapes of published models, W1's documents. All read the embedded model's
-tokens, so that their work is the same. sentence-transformers gets texts, and sorts and pads by
-itself; so do we. ONNX Runtime and OpenVINO get token ids, sorted, in batches of 32: no time of
-theirs goes into tokens.
+Random weights of the shapes of published models, the chunks of `chunks`. All read the embedded
+model's tokens, so that their work is the same. sentence-transformers gets texts, and sorts and pads
+by itself; so do we. The others are those of `rivals`.
 """
 
 from __future__ import annotations
@@ -16,26 +15,15 @@ from pathlib import Path
 import transformers
 from sentence_transformers import CrossEncoder
 
-from jina_rerank import LocalScorer, Reranker
 from jina_rerank.onnx.export import export_onnx
-from jina_rerank.scorers.device import Dtype
 
+from . import ours
 from .measuring import Contender, Result, Target, interleave
-from .peers import BATCH, onnx_runtime, openvino, run_batches
-from .shapes import VOCABULARY, bert_config, save_transformer
+from .rivals import OPENVINO_BF16, THEIRS, Rivals, of_checkpoint
+from .shapes import VOCABULARY, bert_config, bge_config, save_transformer
 from .work import Texts, chunk_lengths
 
-OURS = "jina-rerank"
-THEIRS = "sentence-transformers"
-DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
-
-
-def bge_config() -> transformers.XLMRobertaConfig:
-    """The shape of bge-reranker-base: XLM-RoBERTa base."""
-    return transformers.XLMRobertaConfig(
-        vocab_size=VOCABULARY, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
-        intermediate_size=3072, max_position_embeddings=514, type_vocab_size=1, pad_token_id=0,
-    )  # fmt: skip
+THEIR_DTYPES = ("float32", "bfloat16")
 
 
 def modernbert_config(
@@ -78,55 +66,53 @@ def measure(rounds: int, *, quick: bool) -> Result:
     for name, shape in list(SHAPES.items())[: 2 if quick else None]:
         with tempfile.TemporaryDirectory() as folder:
             saved = save_transformer(Path(folder) / "model", shape())
-            seconds = interleave(contenders(saved, lengths), rounds)
+            others = of_checkpoint(saved, export_onnx(saved, saved.parent / "onnx"), lengths)
+            seconds = interleave(others.contenders | with_texts(saved, lengths), rounds)
         for label, times in seconds.items():
             result.seconds[f"{name}: {label}"] = times
-        result.targets += targets(result, name)
+        result.figures |= others.figures(f"{name}: ")
+        result.targets += targets(result, f"{name}: ", others)
     return result
 
 
-def contenders(saved: Path, lengths: list[int]) -> dict[str, Contender]:
-    """Build the contenders that run a checkpoint.
+def with_texts(saved: Path, lengths: list[int]) -> dict[str, Contender]:
+    """Load sentence-transformers and ours.
 
     Args:
-        saved: Its folder.
+        saved: The checkpoint's folder.
         lengths: Tokens of the pairs.
     """
     query, documents = Texts().pairs(lengths)
     pairs = [(query, document) for document in documents]
     found: dict[str, Contender] = {}
-    for dtype in DTYPES:
-        ours = Reranker(LocalScorer(saved, dtype=dtype, max_length=512))
-        ours.warm_up()
-        found[f"{OURS}, {dtype}"] = partial(ours.rank, query, documents)
+    for dtype in THEIR_DTYPES:
         theirs = CrossEncoder(str(saved), device="cpu", model_kwargs={"dtype": dtype})
-        found[f"{THEIRS}, {dtype}"] = partial(theirs.predict, pairs, show_progress_bar=False)
-    graph = export_onnx(saved, saved.parent / "onnx")
-    for label, run in {
-        "ONNX Runtime, float32": onnx_runtime(graph),
-        "OpenVINO, float32": openvino(graph, "f32"),
-        "OpenVINO, bfloat16": openvino(graph, "bf16"),
-    }.items():
-        found[label] = partial(run_batches, run, lengths, BATCH, by_length=True)
-    return found
+        found[f"{THEIRS}, {dtype}, from text"] = partial(
+            theirs.predict, pairs, show_progress_bar=False
+        )
+    return found | ours.from_text(saved, query, documents)
 
 
-def targets(result: Result, name: str) -> list[Target]:
+def targets(result: Result, prefix: str, others: Rivals) -> list[Target]:
     """Compare one shape's medians with the aims.
 
     Args:
         result: With all seconds.
-        name: The shape.
+        prefix: The shape, as it stands before labels.
+        others: The runtimes.
     """
 
-    def median(label: str) -> float:
-        return result.median(f"{name}: {label}")
+    def theirs(dtype: str) -> float:
+        return result.median(f"{prefix}{THEIRS}, {dtype}, from text")
 
-    ours = min(median(f"{OURS}, {dtype}") for dtype in DTYPES)
-    theirs = min(median(f"{THEIRS}, {dtype}") for dtype in DTYPES)
-    openvino_bf16 = median("OpenVINO, bfloat16")
-    return [
-        Target(f"{name}: times as fast as {THEIRS}' better dtype", 2, theirs / ours),
-        Target(f"{name}: times as fast as its default", 4, median(f"{THEIRS}, float32") / ours),
-        Target(f"{name}: times as fast as OpenVINO bfloat16", 1, openvino_bf16 / ours),
+    # These aims are older than int8, and of the dtypes that keep a ranking as it is.
+    own = min(result.median(prefix + ours.label(dtype)) for dtype in THEIR_DTYPES)
+    better = min(theirs(dtype) for dtype in THEIR_DTYPES)
+    found = [
+        Target(f"{prefix}times as fast as {THEIRS}' better dtype", 2, better / own),
+        Target(f"{prefix}times as fast as its default", 4, theirs("float32") / own),
     ]
+    if OPENVINO_BF16 in others.contenders:
+        openvino = result.median(prefix + OPENVINO_BF16)
+        found.append(Target(f"{prefix}times as fast as OpenVINO bfloat16", 1, openvino / own))
+    return found + ours.targets(result, others.contenders, prefix)

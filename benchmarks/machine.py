@@ -12,6 +12,7 @@ import torch
 
 PACKAGES = (
     "jina-rerank", "torch", "transformers", "sentence-transformers", "onnxruntime", "openvino",
+    "nncf", "ctranslate2",
 )  # fmt: skip
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -23,11 +24,10 @@ CAPS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 def describe() -> dict[str, object]:
     """Processor, its flags that matter here, cores, versions, date and load."""
     cpu = _cpu_info()
-    flags = cpu.get("flags", "").split()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
-        "flags": [flag for flag in FLAGS if flag in flags],
+        "flags": flags(),
         "capped": {name: os.environ[name] for name in CAPS if name in os.environ},
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -35,6 +35,20 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def flags() -> list[str]:
+    """The processor's flags that matter here."""
+    found = _cpu_info().get("flags", "").split()
+    return [flag for flag in FLAGS if flag in found]
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has bfloat16 units, and libraries may use them.
+
+    Not asked of OpenVINO: it names bfloat16 even where it would emulate it.
+    """
+    return "ONEDNN_MAX_CPU_ISA" not in os.environ and bool({"avx512_bf16", "amx_bf16"} & {*flags()})
 
 
 def _cpu_info() -> dict[str, str]:

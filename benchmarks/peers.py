@@ -105,11 +105,11 @@ def onnx_runtime(model: Path) -> Callable[[Batch], object]:
     return lambda batch: session.run(None, {name: batch[name] for name in names})
 
 
-def openvino(model: Path, precision: str) -> Callable[[Batch], object]:
+def openvino(model: object, precision: str) -> Callable[[Batch], object]:
     """A graph in OpenVINO.
 
     Args:
-        model: model.onnx.
+        model: The path of model.onnx, or a model that OpenVINO has read.
         precision: "f32" or "bf16".
     """
     import openvino as ov
@@ -117,7 +117,7 @@ def openvino(model: Path, precision: str) -> Callable[[Batch], object]:
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     compiled = ov.Core().compile_model(model, "CPU", hints)
     names = [value.get_any_name() for value in compiled.inputs]
-    return lambda batch: compiled({name: batch[name] for name in names})
+    return lambda batch: list(compiled({name: batch[name] for name in names}).values())
 
 
 def run_batches(

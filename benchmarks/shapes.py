@@ -139,4 +139,15 @@ def bert_config(layers: int, hidden: int = 384) -> transformers.BertConfig:
         num_hidden_layers=layers,
         num_attention_heads=12,
         intermediate_size=4 * hidden,
+        # As in published configurations; transformers keeps it unread, CTranslate2 asks for it.
+        position_embedding_type="absolute",  # type: ignore[call-arg]
     )
+
+
+def bge_config() -> transformers.XLMRobertaConfig:
+    """The shape of bge-reranker-base: XLM-RoBERTa base."""
+    return transformers.XLMRobertaConfig(  # type: ignore[call-arg] # as in bert_config
+        vocab_size=VOCABULARY, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
+        intermediate_size=3072, max_position_embeddings=514, type_vocab_size=1, pad_token_id=0,
+        position_embedding_type="absolute",
+    )  # fmt: skip

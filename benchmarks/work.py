@@ -12,6 +12,9 @@ from jina_rerank.embedded import embedded_model_folder
 
 QUERY_TOKENS = 8
 
+MAX_LENGTH = 512
+"""Tokens of the longest pair of a query and a chunk."""
+
 
 def chunk_lengths(documents: int, *, seed: int = 1) -> list[int]:
     """Tokens of pairs as retrieval gives them: lognormal, 24 to 512, in no order.
@@ -24,7 +27,7 @@ def chunk_lengths(documents: int, *, seed: int = 1) -> list[int]:
     lengths: list[int] = []
     while len(lengths) < documents:
         length = int(math.exp(rng.gauss(4.83, 0.6)))
-        if 24 <= length <= 512:
+        if 24 <= length <= MAX_LENGTH:
             lengths.append(length)
     return lengths
 

@@ -2,15 +2,20 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from benchmarks import report
-from benchmarks.measuring import RESULTS, Result, Target, interleave
+from benchmarks import ours, report
+from benchmarks.__main__ import WORKLOADS
+from benchmarks.measuring import RESULTS, Contender, Result, Target, interleave
+from benchmarks.rivals import Rivals, require
 from benchmarks.shapes import VOCABULARY, save_jinabert
 
 from jina_rerank import LocalScorer, Reranker
 from jina_rerank.encoders import JinaBertConfig
+from jina_rerank.scorers.device import Dtype
 
 SAVED = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
 
@@ -60,3 +65,37 @@ def test_rounds_are_interleaved_and_the_first_does_not_count() -> None:
 
 def test_the_median_is_of_the_rounds() -> None:
     assert Result("x", "", seconds={"a": [3.0, 1.0, 2.0]}).median("a") == 2.0
+
+
+def test_every_benchmark_is_a_module_and_names_its_result() -> None:
+    for name in WORKLOADS:
+        assert find_spec(f"benchmarks.{name}") is not None
+    assert {name: saved["workload"] for name, saved in SAVED.items()} == {
+        name: name for name in SAVED
+    }
+    assert WORKLOADS.keys() >= SAVED.keys()
+
+
+def test_a_rival_that_is_not_installed_is_left_out_with_the_reason() -> None:
+    rivals = Rivals()
+
+    def missing() -> Contender:
+        require("not_installed_anywhere")
+        return lambda: None
+
+    rivals.add("missing", missing)
+    rivals.add("there", lambda: lambda: None)
+    assert list(rivals.contenders) == ["there"]
+    assert rivals.figures("turbo: ") == {
+        "left out: turbo: missing": "not_installed_anywhere is not installed"
+    }
+
+
+def test_our_contenders_are_the_dtypes_that_the_engine_offers(tmp_path: Path) -> None:
+    shape = {"hidden_size": 48, "num_hidden_layers": 1, "intermediate_size": 64}
+    folder = save_jinabert(tmp_path / "small", JinaBertConfig(vocab_size=VOCABULARY, **shape))
+    contenders = ours.from_text(folder, "a", ["b", "c"])
+    offered = {dtype for dtype in get_args(Dtype) if dtype != "auto"}
+    assert contenders.keys() == {ours.label(dtype) for dtype in offered}
+    for run in contenders.values():
+        run()

@@ -1,4 +1,4 @@
-"""W2: long documents, their time and what they add to memory; turbo's shape."""
+"""Long documents, their time and what they add to memory; turbo's shape."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
     if not quick:
         original = OriginalsWay(TURBO)
         contenders[FULL_BIAS] = partial(original.run, LONGEST, by_length=False)
-    result = Result("w2", f"16 documents, {sum(LONG):,} tokens; and one of 8,192")
+    result = Result("long_documents", f"16 documents, {sum(LONG):,} tokens; and one of 8,192")
     result.seconds = interleave(contenders, 1 if quick else min(rounds, 2))
     for label in ("float32", "bfloat16"):
         for name, work in (("16 documents", "LONG"), ("8,192 tokens", "LONGEST")):
@@ -64,7 +64,7 @@ def in_a_process(work: str, kind: str) -> float:
         work: The name of the lengths in this module.
         kind: A dtype, or "original".
     """
-    code = f"from benchmarks import w2; print(w2.peak({work!r}, {kind!r}))"
+    code = f"from benchmarks import long_documents as own; print(own.peak({work!r}, {kind!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 

@@ -1,4 +1,4 @@
-"""W4: 32 concurrent `arank` calls of 20 documents beside one `rank_many`, turbo's shape."""
+"""32 concurrent `arank` calls of 20 documents beside one `rank_many`, turbo's shape."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
             CONCURRENT: lambda: asyncio.run(together()),
             MANY: lambda: reranker.rank_many(calls),
         }
-        result = Result("w4", f"{len(calls)} queries with 20 documents each")
+        result = Result("concurrent_calls", f"{len(calls)} queries with 20 documents each")
         result.seconds = interleave(contenders, rounds)
     ratio = result.median(MANY) / result.median(CONCURRENT)
     result.targets = [Target("of rank_many's throughput", 0.9, ratio)]

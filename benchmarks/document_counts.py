@@ -1,4 +1,4 @@
-"""W5: pairs a second and memory from 10 to 10,000 documents, turbo's shape."""
+"""Pairs a second and memory from 10 to 10,000 documents, turbo's shape."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jina_rerank import LocalScorer, Reranker
 
+from .long_documents import high_water_mark
 from .measuring import Result, Target
 from .shapes import save_jinabert
-from .w2 import high_water_mark
 from .work import Texts, chunk_lengths
 
 
@@ -26,7 +26,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
     sizes = [10, 100, 1000] if quick else [10, 100, 1000, 10_000]
     texts = Texts()
     query, documents = texts.pairs(lengths * (max(sizes) // 100))
-    result = Result("w5", f"{sizes[0]} to {sizes[-1]:,} documents in one call")
+    result = Result("document_counts", f"{sizes[0]} to {sizes[-1]:,} documents in one call")
     rates: list[float] = []
     peaks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

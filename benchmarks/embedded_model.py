@@ -1,4 +1,4 @@
-"""W7: the embedded model beside turbo's shape, from short pairs to long ones.
+"""The embedded model beside turbo's shape, from short pairs to long ones.
 
 The embedded model has its own weights, since what a head sees, and whether it writes anything,
 depends on them; turbo's shape has random ones.
@@ -32,7 +32,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
         rounds: Rounds that count.
         quick: Up to 500 tokens.
     """
-    result = Result("w7", "the embedded model beside turbo's shape")
+    result = Result("embedded_model", "the embedded model beside turbo's shape")
     texts = Texts()
     with tempfile.TemporaryDirectory() as folder:
         turbo = save_jinabert(Path(folder) / "turbo")

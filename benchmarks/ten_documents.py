@@ -1,4 +1,4 @@
-"""W3: the top 10 of short chunks, the start of a process, and loading turbo."""
+"""The top 10 of short chunks, the start of a process, and loading turbo."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
         contenders[START] = partial(run_python, FIRST_RANKING)
         contenders[IMPORTING] = partial(run_python, "import httpx, jina_rerank")
         contenders[BARE] = partial(run_python, "import httpx")
-        result = Result("w3", f"10 chunks of 40 to 80 tokens, {sum(lengths):,} tokens")
+        result = Result("ten_documents", f"10 chunks of 40 to 80 tokens, {sum(lengths):,} tokens")
         result.seconds = interleave(contenders, rounds)
     added = result.median(IMPORTING) - result.median(BARE)
     result.figures["ms that import jina_rerank adds to import httpx"] = 1000 * added
