@@ -1,8 +1,8 @@
 """Run the tests that need no torch, in environments of their own: python scripts/light_tests.py.
 
-For interpreters and versions beside those of the main environment: the core's tests and the plugins'
-own, each from its folder as its framework's people would run it. The embedded model runs in ONNX
-Runtime there. Environments are kept in build/light and brought up to date.
+For interpreters and versions beside those of the main environment: the core's tests, and those of
+each plugin from its own folder. The embedded model runs in ONNX Runtime there. Environments are
+kept in build/light and brought up to date.
 """
 
 from __future__ import annotations

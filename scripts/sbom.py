@@ -75,9 +75,9 @@ def _component(package: Distribution) -> dict[str, Any]:
         "version": package.version,
         "purl": _purl(package),
     }
-    licence = metadata.get("License-Expression")
-    if licence is not None:
-        component["licenses"] = [{"expression": licence}]
+    licence = metadata.get_all("License-Expression")
+    if licence:
+        component["licenses"] = [{"expression": licence[0]}]
     elif names := [
         one.split(" :: ")[-1]
         for one in metadata.get_all("Classifier", [])
