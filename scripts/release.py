@@ -75,7 +75,7 @@ PLACES = [
     Place("deploy/rayservice.yaml", r'("jina-rerank\[ray\]==)[^"]+(")', "{minor}.*"),
     Place("deploy/rayservice.yaml", r"(image: jina-rerank-ray:)\S+($)", "{minor}", 2),
     # The service's /info tells its version.
-    Place("tests/server/openapi.json", r'("title": "Version",\s+"default": ")[^"]+(")'),
+    Place("tests/server/openapi.json", r'("title": "Version",\s+"default": ")\d+\.\d+\.\d+(")'),
 ]
 MODEL_PLACES = [
     Place(MODEL, r'(^version = ")[^"]+(")'),

@@ -39,14 +39,8 @@ app = typer.Typer(
     name="jina-rerank",
     help="Put the documents that answer a query first.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-app.command("eval")(evaluate)
-app.command()(distill)
-app.command()(serve)
 
 
 def _show_version(asked: bool) -> None:
@@ -193,3 +187,9 @@ def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:
             "truncated_tokens": hit.truncated_tokens,
         }
         print(json.dumps(line, ensure_ascii=False))  # noqa: T201 - the output
+
+
+# After the commands above: help lists them in this order, and most people want to rank.
+app.command("eval")(evaluate)
+app.command()(distill)
+app.command()(serve)
