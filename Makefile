@@ -2,12 +2,14 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
-BIN    := $(VENV)/bin
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+CONSTRAINTS ?= constraints.txt
 # Torch comes first and pinned, so that nothing else brings a build with gigabytes of CUDA.
-PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 MANIFESTS := pyproject.toml constraints.txt models/mini/pyproject.toml $(wildcard integrations/*/pyproject.toml)
 PLUGINS := integrations/llama-index integrations/langchain integrations/haystack
 PAGE    := examples/browser
+INTERPRETERS := $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 MINI    := models/mini/src/jina_rerank_mini/model.safetensors
 # All benchmarks that need no GPU, but for announcement, in which DeBERTa takes most of the time.
 QUICK   := chunks families without_bfloat16 long_documents ten_documents concurrent_calls \
@@ -22,10 +24,11 @@ need = @for name in $(1); do command -v $$name >/dev/null && exit 0; done; \
 	else echo "$(2) is missing: $$install"; exit 1; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-ray browser lint format types docs bench train-embedded build constraints clean
+.PHONY: help demo test test-browser test-ray test-light test-lowest test-interpreters coverage browser
+.PHONY: lint format types docs bench train-embedded build sbom release constraints clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: $(VENV)/demo.done  ## Rerank real search results on this machine, offline and without a key
 	@HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
@@ -40,12 +43,28 @@ test-browser: $(VENV)/dev.done $(PAGE)/node_modules/.done  ## Run the tests of p
 test-ray: $(VENV)/dev.done  ## Run the tests on a Ray cluster of this machine's processes
 	$(BIN)/python -m pytest tests/on_ray -m cluster
 
+test-light:  ## Run the core's and the plugins' tests that need no torch, in build/light
+	$(PYTHON) scripts/light_tests.py --constraint $(CONSTRAINTS)
+
+test-lowest:  ## Run them with the lowest versions of all dependencies
+	$(PYTHON) scripts/light_tests.py --lowest
+
+test-interpreters:  ## Run them on each newer Python that pyenv has here
+	$(PYTHON) scripts/light_tests.py --constraint $(CONSTRAINTS) $(foreach one,$(INTERPRETERS),--python $(one))
+
+coverage: $(VENV)/dev.done  ## Run all tests and measure what they run; Python 3.12 makes it cheap
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage html
+	$(BIN)/python -m coverage report
+
 browser: $(PAGE)/node_modules/.done $(PAGE)/models/.done  ## Rank in the browser itself, on port 8001
 	@$(BIN)/python $(PAGE)/serve.py
 
-lint: $(VENV)/dev.done  ## Check style, docstrings and imports
+lint: $(VENV)/dev.done  ## Check style, docstrings, imports and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/actionlint
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 
 format: $(VENV)/dev.done  ## Put the code in shape
 	$(BIN)/ruff check --fix .
@@ -74,6 +93,13 @@ train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes o
 
 build: $(VENV)/dev.done  ## Build the five wheels into dist/
 	$(BIN)/python scripts/build_wheels.py dist
+
+sbom: $(VENV)/dev.done  ## Write build/sbom.json: what the five wheels can bring, with versions and licences
+	$(BIN)/python scripts/sbom.py build/sbom.json
+
+release:  ## Set all versions, check the changelogs, commit and tag: make release VERSION=0.2.0
+	@test -n "$(VERSION)" || { echo "which one? make release VERSION=0.2.0"; exit 2; }
+	@$(PYTHON) scripts/release.py cut $(VERSION) $(if $(MODEL),--model $(MODEL))
 
 constraints: $(VENV)/dev.done  ## Write constraints.txt from what is installed
 	$(BIN)/python scripts/freeze.py > constraints.new && mv constraints.new constraints.txt

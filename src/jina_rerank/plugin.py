@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 from ._inputs import check_items, check_threshold, check_top_n, renamed_errors
@@ -32,6 +32,7 @@ __all__ = [
     "name_of_path",
     "needs_service",
     "plain_number",
+    "refuse_settings",
     "renamed_errors",
 ]
 
@@ -158,8 +159,25 @@ def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse(settings: Mapping[str, Any], backend: Backend, spec: Spec) -> NoReturn:
     raise ConfigurationError(
         f'{", ".join(settings)} only means something with backend="{backend}" and not for {spec}; '
-        "leave it out, or change the backend"
+        f'write backend="{backend}", or leave it out'
     )
+
+
+def refuse_settings(given: Iterable[str], spellings: Mapping[str, str]) -> None:
+    """Refuse settings that the official integration of Jina has under another name.
+
+    Args:
+        given: Names of settings that the plugin does not know.
+        spellings: By the official name, what to write here.
+
+    Raises:
+        ConfigurationError: One of them is an official one.
+        TypeError: One is nobody's.
+    """
+    for name in given:
+        if name in spellings:
+            raise ConfigurationError(f"{name}: {spellings[name]}")
+        raise TypeError(f"there is no setting named {name!r}")
 
 
 def check_candidates(candidates: object, kind: type[T], argument: str, remedy: str) -> list[T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -87,6 +88,9 @@ _SCORERS: Mapping[str, Callable[..., Scorer]] = {
 }
 """By kind: the scorers that are built from a name and options."""
 
+_HOSTED = re.compile(r"jina-(?:reranker|colbert)-[\w.-]+")
+"""Names of Jina's hosted rerankers: jina-reranker-v2-base-multilingual, jina-colbert-v2, …"""
+
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 """The files of weights that `encoders.files` looks for; its package needs libraries that may be
 missing where a name is read."""
@@ -141,6 +145,7 @@ def parse(model: Source) -> Spec:
             return Spec("bm25", BM25)
         if (prefix := _prefix_of(source)) is not None:
             return _prefixed(source, prefix)
+        _refuse_hosted(source)
     return Spec("onnx" if _is_export(Path(source).expanduser()) else "local", source)
 
 
@@ -369,6 +374,20 @@ def _prefixed(name: str, prefix: str) -> Spec:
     if at and not url:
         raise ConfigurationError(f"model: {name!r} lacks an address behind the @")
     return Spec(kind, asked or None, url or None)
+
+
+def _refuse_hosted(name: str) -> None:
+    """The hosted service's names look like those of folders, and the hub has none without a user.
+
+    Raises:
+        ConfigurationError: It is such a name, and no folder here.
+    """
+    if _HOSTED.fullmatch(name) and not Path(name).exists():
+        raise ConfigurationError(
+            f'model: {name} is a name of Jina\'s hosted service: write "remote:{name}" for the '
+            'service (in a plugin, backend="remote" does it as well), or a hub id such as '
+            f'"jinaai/{name}" or a folder for a model on this machine'
+        )
 
 
 def _is_export(folder: Path) -> bool:

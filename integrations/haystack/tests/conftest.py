@@ -21,6 +21,11 @@ def last_number(query, document):
     return float(document.split()[-1])
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("torch"):
+        pytest.importorskip("torch", reason="needs a model that runs in torch")
+
+
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch):
     monkeypatch.delenv("JINA_API_KEY", raising=False)

@@ -131,6 +131,7 @@ class TestWarmUp:
         pipeline.run(data)
         assert scorer.warm_ups == 1
 
+    @pytest.mark.torch
     def test_a_model_that_is_not_there_says_so(self, tmp_path):
         ranker = JinaRanker(tmp_path)
         with pytest.raises(ModelLoadError):

@@ -162,6 +162,7 @@ class TestCancelling:
 
 
 class TestSecondBest:
+    @pytest.mark.torch
     def test_a_fallback_says_so_and_is_not_emptied(self, run, server):
         server.default = Status(503)
         service = RemoteScorer(base_url=server.url, max_retries=0)

@@ -68,6 +68,7 @@ def test_the_scores_are_the_models_own(run, backend, numbered):
     assert output["meta"]["model"] == backend.model
 
 
+@pytest.mark.torch
 def test_a_device_of_haystacks_own_is_used(run):
     documents = [Document(content="Tea is steeped."), Document(content="Coffee is roasted.")]
     ranker = JinaRanker(device=ComponentDevice.from_str("cpu"), dtype="float32")
@@ -177,6 +178,7 @@ class TestNothingToRank:
             },
         }
 
+    @pytest.mark.torch
     def test_the_model_is_not_loaded(self, run):
         # Loading this one would fail.
         output = run(JinaRanker("/nowhere/at/all"), "q", [])

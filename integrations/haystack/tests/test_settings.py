@@ -92,6 +92,7 @@ class TestDefaults:
         # In Haystack's own types: a Secret, and None for its ComponentDevice.
         assert differing == {"api_key", "device"}
 
+    @pytest.mark.torch
     def test_building_one_loads_nothing(self):
         JinaRanker("/nowhere/at/all")
 
@@ -193,6 +194,7 @@ class TestSerialization:
         assert set(parameters()) == {*CHANGED, "self", "reranker"}
 
     @pytest.mark.parametrize("name", CHANGED)
+    @pytest.mark.torch
     def test_each_parameter_survives_yaml(self, name):
         ranker = JinaRanker(**with_what_it_needs(name))
         data = yaml.safe_load(yaml.safe_dump(ranker.to_dict()))
@@ -201,15 +203,18 @@ class TestSerialization:
         assert again.to_dict() == ranker.to_dict()
 
     @pytest.mark.parametrize("settings", [ALL_LOCAL, ALL_REMOTE], ids=["local", "remote"])
+    @pytest.mark.torch
     def test_all_together(self, settings):
         ranker = JinaRanker(**settings)
         again = JinaRanker.from_dict(json.loads(json.dumps(ranker.to_dict())))
         assert {name: getattr(again, name) for name in settings} == settings
 
+    @pytest.mark.torch
     def test_a_folder_becomes_a_string(self, tmp_path):
         data = JinaRanker(Path(tmp_path)).to_dict()
         assert data["init_parameters"]["model"] == str(tmp_path)
 
+    @pytest.mark.torch
     def test_from_dict_leaves_its_argument_alone(self):
         data = JinaRanker(device=ComponentDevice.from_str("cpu")).to_dict()
         before = copy.deepcopy(data)

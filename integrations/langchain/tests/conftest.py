@@ -32,6 +32,11 @@ class ListRetriever(BaseRetriever):
         return list(self.documents)
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("torch"):
+        pytest.importorskip("torch", reason="needs a model that runs in torch")
+
+
 @pytest.fixture
 def documents():
     return [

@@ -126,6 +126,7 @@ async def test_a_connection_that_the_service_has_closed_costs_no_failure(
         assert ids(await search(compressor)) == best_first(documents)
 
 
+@pytest.mark.torch
 async def test_a_fallback_answers_says_so_and_is_not_emptied_by_a_threshold(
     search, service, documents
 ):
@@ -149,6 +150,7 @@ async def test_a_fallback_answers_says_so_and_is_not_emptied_by_a_threshold(
     assert service.received == 1
 
 
+@pytest.mark.torch
 async def test_a_fallback_does_not_hide_a_key_that_is_not_accepted(search, service):
     service.default = Status(401, dialect_answers.INVALID_KEY)
     scorer = FallbackScorer(RemoteScorer(base_url=service.url), LocalScorer())

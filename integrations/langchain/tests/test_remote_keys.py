@@ -67,6 +67,7 @@ def test_no_form_of_the_compressor_shows_the_key(
         assert ENVIRONMENT_KEY not in text, name
 
 
+@pytest.mark.torch
 def test_no_form_shows_the_key_of_a_reranker_of_ones_own_and_a_deep_copy_keeps_it(
     service, documents, retriever
 ):

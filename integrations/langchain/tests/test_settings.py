@@ -165,6 +165,7 @@ def test_settings_do_not_change_under_those_who_share_the_compressor():
     assert compressor.top_n == 3
 
 
+@pytest.mark.torch
 def test_a_model_folder_may_be_a_path():
     assert JinaRerank(model=Path("models/tiny")).model == Path("models/tiny")
 
@@ -196,6 +197,7 @@ def test_no_error_shows_a_key_in_the_wrong_place(settings):
     [{}, ALL_SETTINGS, {"backend": "remote"}, ALL_REMOTE_SETTINGS],
     ids=["defaults", "all", "remote", "all remote"],
 )
+@pytest.mark.torch
 def test_settings_survive_a_dump_and_the_constructor(monkeypatch, settings):
     monkeypatch.setenv("JINA_API_KEY", KEY)
     compressor = JinaRerank(**settings)
@@ -218,6 +220,7 @@ def test_a_reranker_of_ones_own_cannot_be_written_as_json():
     assert JinaRerank(**compressor.model_dump()) == compressor
 
 
+@pytest.mark.torch
 def test_pickling_keeps_the_settings_and_the_reranker():
     for settings in (ALL_SETTINGS, ALL_REMOTE_SETTINGS):
         assert pickle.loads(pickle.dumps(JinaRerank(**settings))) == JinaRerank(**settings)
@@ -252,6 +255,7 @@ def test_a_compressor_that_has_been_used_still_pickles_and_copies(monkeypatch, b
         assert other.compress_documents(documents, "coffee") == best
 
 
+@pytest.mark.torch
 def test_a_copy_has_the_settings_it_was_given():
     compressor = JinaRerank(top_n=3, max_length=512)
     copied = compressor.model_copy(update={"top_n": 5, "dtype": "float32"})
@@ -367,6 +371,7 @@ assert not {"torch", "transformers", "tokenizers", "numpy"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
+@pytest.mark.torch
 def test_neither_import_nor_construction_nor_an_empty_call_loads_a_model():
     program = """
 import asyncio, sys

@@ -71,6 +71,11 @@ class Service(FaultServer):
         self.default = ScoredBy(score)
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("torch"):
+        pytest.importorskip("torch", reason="needs a model that runs in torch")
+
+
 @pytest.fixture(autouse=True)
 def no_key_in_the_environment(monkeypatch):
     monkeypatch.delenv("JINA_API_KEY", raising=False)

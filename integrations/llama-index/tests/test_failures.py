@@ -189,6 +189,7 @@ def with_fallback(server, *others):
 
 
 @both
+@pytest.mark.torch
 async def test_a_fallback_says_so_and_no_threshold_empties_it(
     server, numbers, embedded, events, sync
 ):

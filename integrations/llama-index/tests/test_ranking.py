@@ -233,6 +233,7 @@ async def test_nodes_without_any_text_at_all_are_an_error(backend):
         await backend.build().apostprocess_nodes(nodes, query_str="q")
 
 
+@pytest.mark.torch
 async def test_no_nodes_give_no_nodes_and_load_no_model():
     scorer = FakeScorer()
     assert await both_ways(JinaRerank(reranker=Reranker(scorer)), []) == []

@@ -49,6 +49,7 @@ def test_every_setting_has_its_place_in_these_tests():
 
 
 @pytest.mark.parametrize("settings", [OF_LOCAL, OF_REMOTE], ids=["local", "remote"])
+@pytest.mark.torch
 def test_every_setting_survives_a_round_trip(settings):
     rerank = JinaRerank(**OF_CALLS, **settings)
     defaults = {

@@ -54,6 +54,7 @@ def test_the_defaults_are_the_cores():
     assert {n: fields[n].default for n in core} == {n: p.default for n, p in core.items()}
 
 
+@pytest.mark.torch
 def test_local_settings_reach_the_model():
     rerank = JinaRerank(**LOCAL)
     assert repr(rerank._reranker) == repr(
@@ -90,6 +91,7 @@ def test_every_dialect_can_be_named(dialect):
     assert f"dialect={dialect!r}" in repr(rerank._reranker)
 
 
+@pytest.mark.torch
 def test_a_folder_may_be_a_path():
     assert JinaRerank(model=Path("models") / "mine").to_dict()["model"] == str(
         Path("models") / "mine"
@@ -141,6 +143,7 @@ def test_a_folder_may_be_a_path():
         ({"reranker": FakeScorer()}, "reranker must be a jina_rerank.Reranker, not FakeScorer"),
     ],
 )
+@pytest.mark.torch
 def test_bad_settings_fail_at_once_and_name_themselves(settings, problem):
     with pytest.raises((ConfigurationError, InputError)) as caught:
         JinaRerank(**settings)
@@ -170,6 +173,7 @@ def test_a_reranker_comes_without_other_model_settings(settings):
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.torch
 def test_nothing_is_loaded_before_it_is_needed():
     rerank = JinaRerank(model="/no/such/folder")
     nodes = [NodeWithScore(node=TextNode(text="a"))]
@@ -234,6 +238,7 @@ async def test_closing_closes_the_connections(remote, server, numbers):
     assert server.open_connections == 0
 
 
+@pytest.mark.torch
 def test_postprocessors_of_one_model_load_it_once(caplog):
     nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("tea", "coffee")]
     # A dtype that no other test here asks for, so that it is not loaded yet.

@@ -26,7 +26,6 @@ from .distill import distill
 from .documents import STANDARD_INPUT, Document, Format, read_documents
 from .evaluate import evaluate
 from .exits import exit_on_error
-from .mcp import mcp
 from .naming import MODEL_NAMES
 from .serve import serve
 from .tables import models_table, ranking_table, usable_offline
@@ -40,15 +39,8 @@ app = typer.Typer(
     name="jina-rerank",
     help="Put the documents that answer a query first.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-app.command("eval")(evaluate)
-app.command()(distill)
-app.command()(serve)
-app.command()(mcp)
 
 
 def _show_version(asked: bool) -> None:
@@ -195,3 +187,10 @@ def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:
             "truncated_tokens": hit.truncated_tokens,
         }
         print(json.dumps(line, ensure_ascii=False))  # noqa: T201 - the output
+
+
+# After the commands above: help lists them in this order, and most people want to rank.
+app.command("eval")(evaluate)
+app.command()(distill)
+app.command()(serve)
+app.command()(mcp)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from .._lines import typed_text
 from .._output import write_text, writing
 from ..errors import InputError
 from ..evaluation import (
@@ -31,6 +32,7 @@ from ..evaluation.reports import (
     write_summary,
 )
 from ..evaluation.reports.table import summary_table
+from ..evaluation.reports.words import conditions
 from ..evaluation.spelling import Speller
 from ..scorers.base import LongDocuments
 from .exits import exit_on_error
@@ -38,6 +40,7 @@ from .naming import MODEL_NAMES
 from .suite import SuiteName, evaluate_suite
 
 RUNS = "runs"
+REPORT = "report.html"
 
 
 def evaluate(  # noqa: PLR0917 - typer passes them by name
@@ -161,13 +164,25 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
             state=None if output is None else output / "state",
             progress=show,
         )
-        summary = Summary.of(evaluation)
+        summary = Summary.of(
+            evaluation,
+            {
+                "split": split,
+                "first stage": "BM25" if first_stage is None else str(first_stage),
+                "depth": str(depth),
+                "queries": "all" if queries is None else str(queries),
+                "max length": "the models' own" if max_length is None else str(max_length),
+                "long documents": long_documents or "truncate",
+            },
+        )
         if json_file is not None:
             with writing(json_file):
                 write_summary(summary, json_file)
         if output is not None:
             with writing(output):
                 write_reports(evaluation, summary, output)
+            # On standard error: what a pipe gets stays a table.
+            typer.echo(f"report: {typed_text(output / REPORT)}", err=True)
     if sys.stdout.isatty():
         Console().print(summary_table(summary))
     else:
@@ -197,7 +212,7 @@ def write_reports(evaluation: Evaluation, summary: Summary, folder: Path) -> Non
     runs.mkdir(parents=True, exist_ok=True)
     write_summary(summary, folder / "results.json")
     write_per_query(evaluation, folder / "per_query.jsonl")
-    write_text(folder / "report.md", summary_markdown(summary))
-    write_text(folder / "report.html", evaluation_html(evaluation, summary))
+    write_text(folder / "report.md", f"{summary_markdown(summary)}\n{conditions(summary)}\n")
+    write_text(folder / REPORT, evaluation_html(evaluation, summary))
     for result in evaluation.results:
         write_run(result.run, runs / f"{file_name(result.name)}.trec", result.name)

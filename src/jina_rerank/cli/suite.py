@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
+from .._lines import typed_text
 from .._output import writing
 from ..errors import ConfigurationError, InputError
 from ..evaluation.spelling import Speller
@@ -100,6 +102,7 @@ def evaluate_suite(
         result = run_rag_suite(data, embeddings, rerankers, queries=queries, candidates=candidates)
     if output is not None:
         write_suite(result, output)
+        typer.echo(f"report: {typed_text(output / f'{name}.md')}", err=True)
     _print(result)
 
 

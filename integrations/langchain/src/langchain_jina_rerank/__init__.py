@@ -7,3 +7,5 @@ model.
 from .compressor import JinaRerank
 
 __all__ = ["JinaRerank"]
+
+__version__ = "0.1.0"

@@ -34,6 +34,7 @@ from jina_rerank.plugin import (
     check_candidates,
     check_installed,
     plain_number,
+    refuse_settings,
 )
 
 from ._lease import Lease
@@ -51,6 +52,14 @@ _MODEL_SETTINGS = (
     "long_documents",
     "revision",
 )
+_OFFICIAL_SETTINGS = {
+    "jina_api_key": 'write api_key=, with backend="remote"',
+    "session": "connections are kept and reused without it; leave it out",
+    "user_agent": (
+        'leave it out; to send it, reranker=Reranker(RemoteScorer(headers={"user-agent": "…"}))'
+    ),
+}
+"""Settings of langchain-community's JinaRerank that have another name here, or none."""
 _DECIDE_THE_RERANKER = {*_MODEL_SETTINGS, "api_key", "reranker"}
 
 
@@ -283,6 +292,16 @@ class JinaRerank(BaseDocumentCompressor):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         key = type(self).model_fields["api_key"].get_default(call_default_factory=True)
         super().__setstate__({**state, "__dict__": {**state["__dict__"], "api_key": key}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_official_settings(cls, settings: object) -> object:
+        if isinstance(settings, Mapping):
+            given = [name for name in settings if name in _OFFICIAL_SETTINGS]
+            if given:
+                del settings  # error trackers read the locals of frames that raise
+                refuse_settings(given, _OFFICIAL_SETTINGS)
+        return settings
 
     @model_validator(mode="after")
     def _check_settings(self, info: ValidationInfo) -> Self:

@@ -10,7 +10,7 @@ from ..first_stage import best_first
 from .charts import difference_chart, throughput_chart
 from .elements import h, page
 from .summary import Summary
-from .words import about, certainty_table, label, legend, measures_table, p_value
+from .words import about, certainty_table, conditions, label, legend, measures_table, p_value
 
 _STYLE = Path(__file__).with_name("style.css")
 _EXAMPLES = 5
@@ -45,7 +45,7 @@ def evaluation_html(evaluation: Evaluation, summary: Summary | None = None) -> s
         _results(summary),
         _throughput(summary),
         *(_comparison(evaluation, *pair) for pair in _pairs(evaluation)),
-        h("footer", f"jina-rerank {summary.jina_rerank}, {summary.date}"),
+        h("footer", conditions(summary)),
     )
     return page(h("html", head, h("body", body), lang="en"))
 

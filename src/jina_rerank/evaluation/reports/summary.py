@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ from ..._lines import read_text
 from ..._output import write_text
 from ...errors import InputError
 from ..evaluate import Cost, Evaluation, SystemResult
+from ..machine import processor
 from ..measures import PairedTest, confidence_interval
 
 
@@ -65,6 +66,8 @@ class Summary:
         rows: One for each system; the first is the first stage.
         jina_rerank: The version that made it.
         date: The day on which it was made, in UTC.
+        settings: The options of the command that are not told otherwise, by name.
+        processor: The processor that it ran on; blank in files of older versions.
     """
 
     collection: str
@@ -78,10 +81,17 @@ class Summary:
     rows: tuple[Row, ...]
     jina_rerank: str
     date: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    processor: str = ""
 
     @classmethod
-    def of(cls, evaluation: Evaluation) -> Self:
-        """The figures of an evaluation."""
+    def of(cls, evaluation: Evaluation, settings: Mapping[str, str] | None = None) -> Self:
+        """The figures of an evaluation, which ran on this machine.
+
+        Args:
+            evaluation: The evaluation.
+            settings: Settings of its systems to show beside them, by name.
+        """
         from ... import __version__
 
         collection = evaluation.collection
@@ -97,6 +107,8 @@ class Summary:
             rows=tuple(_row(evaluation, result) for result in evaluation.results),
             jina_rerank=__version__,
             date=datetime.now(UTC).date().isoformat(),
+            settings=dict(settings or {}),
+            processor=processor(),
         )
 
     @classmethod

@@ -90,6 +90,17 @@ def about(summary: Summary) -> str:
     return text
 
 
+def conditions(summary: Summary) -> str:
+    """The settings and the processor of an evaluation, and the version that made it."""
+    settings = ", ".join(f"{name} {value}" for name, value in summary.settings.items())
+    parts = [
+        f"Settings: {settings}" if settings else "",
+        f"Processor: {summary.processor}" if summary.processor else "",
+        f"jina-rerank {summary.jina_rerank}, {summary.date}",
+    ]
+    return ". ".join(filter(None, parts)) + "."
+
+
 def legend(summary: Summary) -> str:
     """What the columns mean."""
     return (

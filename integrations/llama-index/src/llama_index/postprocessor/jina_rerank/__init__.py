@@ -3,3 +3,5 @@
 from .base import JinaRerank, RerankedNode
 
 __all__ = ["JinaRerank", "RerankedNode"]
+
+__version__ = "0.1.0"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from os import PathLike
-from typing import Any
+from typing import Any, NoReturn, TypedDict, Unpack
 
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, SecretStr
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -29,10 +29,22 @@ from jina_rerank.plugin import (
     check_top_n,
     name_of_path,
     plain_number,
+    refuse_settings,
     renamed_errors,
 )
 
 dispatcher = get_dispatcher(__name__)
+
+
+class _OfficialSettings(TypedDict, total=False):
+    """Settings of llama-index-postprocessor-jinaai-rerank that have another name here."""
+
+    api_url: NoReturn
+
+
+_OFFICIAL_SETTINGS = {
+    "api_url": 'write base_url="https://…", backend="remote", as base_url may end with /v1/rerank'
+}
 
 
 class RerankedNode(NodeWithScore):
@@ -130,14 +142,15 @@ class JinaRerank(BaseNodePostprocessor):
 
     def __init__(
         self,
-        *,
-        model: str | PathLike[str] | None = None,
+        # In the order of the official integration's, which may be given without their names.
         top_n: int | None = None,
+        model: str | PathLike[str] | None = None,
+        base_url: str | None = None,
+        api_key: str | SecretStr | None = None,
+        *,
         threshold: float | None = None,
         metadata_mode: MetadataMode = MetadataMode.EMBED,
         backend: Backend = "local",
-        api_key: str | SecretStr | None = None,
-        base_url: str | None = None,
         dialect: DialectName = "jina",
         timeout: float = 30.0,
         max_retries: int = 2,
@@ -148,9 +161,11 @@ class JinaRerank(BaseNodePostprocessor):
         revision: str | None = None,
         reranker: Reranker | None = None,
         callback_manager: CallbackManager | None = None,
+        **official: Unpack[_OfficialSettings],
     ) -> None:
         # At once, and over the argument: error trackers read the locals of frames that raise.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        refuse_settings(list(official), _OFFICIAL_SETTINGS)
         settings = {
             "model": name_of_path(model),
             "backend": backend,

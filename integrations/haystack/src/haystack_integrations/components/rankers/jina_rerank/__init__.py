@@ -13,3 +13,5 @@ from ._documents import RankerOutput
 from .ranker import JinaRanker
 
 __all__ = ["JinaRanker", "RankerOutput"]
+
+__version__ = "0.1.0"

@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, Self
 
 from haystack import Document, component, default_from_dict, default_to_dict
+from haystack.core.errors import DeserializationError
 from haystack.utils import ComponentDevice, Secret
 
 from jina_rerank import AuthenticationError, ConfigurationError, Reranker
@@ -34,6 +35,10 @@ from ._documents import RankerOutput, answer, read_documents, tag_span
 
 KEY_FROM_ENVIRONMENT = Secret.from_env_var(list(KEY_VARIABLES), strict=False)
 """What `RemoteScorer` looks for by itself, so it is left to it."""
+
+
+_OFFICIAL = "haystack_integrations.components.rankers.jina."
+"""Where jina-haystack's ranker is."""
 
 
 @component
@@ -87,13 +92,14 @@ class JinaRanker:
     def __init__(
         self,
         model: str | PathLike[str] | None = None,
-        *,
+        # In the order of the official integration's, which may be given without their names.
+        api_key: Secret | None = KEY_FROM_ENVIRONMENT,
         top_k: int | None = 10,
         score_threshold: float | None = None,
+        *,
         meta_fields_to_embed: list[str] | None = None,
         embedding_separator: str = "\n",
         backend: Backend = "local",
-        api_key: Secret | None = KEY_FROM_ENVIRONMENT,
         base_url: str | None = None,
         dialect: DialectName = "jina",
         timeout: float = 30.0,
@@ -170,6 +176,12 @@ class JinaRanker:
         Raises:
             DeserializationError: `data` describes something else.
         """
+        if str(data.get("type")).startswith(_OFFICIAL):
+            raise DeserializationError(
+                "this is the JinaRanker of jina-haystack: write type: "
+                "haystack_integrations.components.rankers.jina_rerank.ranker.JinaRanker, and add "
+                "backend: remote to its init_parameters; the others keep their names"
+            )
         return default_from_dict(cls, data)
 
     def warm_up(self) -> None:
