@@ -1,4 +1,4 @@
-"""What a result was measured on."""
+"""The machine that a result was measured on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def describe() -> dict[str, object]:
 
 
 def _cpu_info() -> dict[str, str]:
-    """What Linux says of the first processor; elsewhere nothing."""
+    """Linux's description of the first processor; empty on other systems."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return {}

@@ -36,7 +36,7 @@ CORE_TESTS = [
     "scorers/test_cache_use.py",
     "scorers/test_fallback.py",
 ]
-"""Of the folder tests: what needs neither torch nor a model's weights."""
+"""The files below tests that need neither torch nor a model's weights."""
 
 
 def main() -> None:

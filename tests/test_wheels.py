@@ -123,7 +123,7 @@ def create_environment(folder: Path, wheels: Path, *requirements: str) -> Path:
 
 
 def run(python: Path, script: str) -> str:
-    """What a script prints, which is nothing on standard error; a warning would end it."""
+    """The output of a script, which has nothing on standard error; a warning would end it."""
     return run_command([str(python), "-c", script], cwd=python.parent)
 
 

@@ -25,7 +25,7 @@ from .scorers.service.secrets import ApiKey
 Kind = Literal[
     "embedded", "local", "onnx", "cross-encoder", "remote", "sagemaker", "bi-encoder", "bm25"
 ]
-"""What a name means: one kind for each scorer, and two that need a collection."""
+"""Kinds of names: one kind for each scorer, and two that need a collection."""
 
 PREFIXES: Mapping[str, str] = {
     "cross-encoder": "cross-encoder:NAME",
@@ -70,7 +70,7 @@ missing where a name is read."""
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a model's name means. Nothing is loaded or asked.
+    """Meaning of a model's name. Nothing is loaded or asked.
 
     Attributes:
         kind: What runs it.
@@ -94,7 +94,7 @@ class Spec:
 
     @property
     def runs_here(self) -> bool:
-        """Whether the model is computed in this process."""
+        """Tell whether the model is computed in this process."""
         return self.kind not in {"remote", "sagemaker"}
 
 
@@ -265,7 +265,7 @@ def name_of_path(model: Source) -> str | None:
 
 
 def _prefix_of(name: str) -> str | None:
-    """What stands before the first colon, or None where the colon is part of a path."""
+    """The prefix before the first colon, or None where the colon is part of a path."""
     prefix, colon, _ = name.partition(":")
     # One letter is a drive of Windows.
     is_path = len(prefix) == 1 or name.startswith((".", "~")) or "/" in prefix or "\\" in prefix
@@ -311,7 +311,7 @@ def _refuse_hosted(name: str) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder holds an ONNX graph and no weights for torch."""
+    """Tell whether a folder holds an ONNX graph and no weights for torch."""
     return (folder / "model.onnx").is_file() and not any(
         (folder / name).is_file() for name in _WEIGHTS
     )

@@ -1,4 +1,4 @@
-"""What a step of a distillation is made of."""
+"""The parts of a distillation's step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def objective_of(
 
 
 def lengths(settings: ListSettings, step: int, *, decay_from: int) -> set[int]:
-    """Of a step's pairs."""
+    """The lengths of a step's pairs."""
     passages = ["coffee " * 300, "tea " * 300, "milk"]
     lists = [CandidateList("drinks", "coffee", [0, 1, 2], [True, False, False])]
     prepared = Prepared(passages, lists, {"teacher": [[1.0, 0.5, 0.0]]})
@@ -63,7 +63,7 @@ ANSWERED = {
 
 
 def queries_of(objective: ListObjective) -> set[str]:
-    """What 40 steps ask."""
+    """Requests of 40 steps."""
     tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
     asked = set()
     for step in range(40):

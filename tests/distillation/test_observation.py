@@ -1,4 +1,4 @@
-"""What is observed of an encoder, beside transformers' BERT read text by text."""
+"""Observations of an encoder, beside transformers' BERT read text by text."""
 
 from __future__ import annotations
 

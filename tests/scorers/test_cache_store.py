@@ -172,7 +172,7 @@ def test_fork(tmp_path: Path) -> None:
 
 
 def is_open(path: Path) -> bool:
-    """Whether this process has it open."""
+    """Tell whether this process has it open."""
     inode = path.stat().st_ino
     for descriptor in range(3, 256):
         with contextlib.suppress(OSError):

@@ -29,7 +29,7 @@ from ..evaluation.systems import Bm25System, RerankerSystem, parts_of
 from ..scorers.base import LongDocuments
 
 SuiteName: TypeAlias = Literal["beir", "loco", "llamaindex-rag"]
-"""What `--suite` takes."""
+"""Values of `--suite`."""
 
 
 def evaluate_suite(

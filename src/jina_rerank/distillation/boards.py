@@ -14,7 +14,7 @@ WriteFigures = Callable[[int, Mapping[str, float]], None]
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[WriteFigures | None]:
-    """What writes figures for TensorBoard; None without it, since the log holds them too.
+    """Writer of figures for TensorBoard; None without it, since the log holds them too.
 
     Args:
         folder: Where TensorBoard is to look.

@@ -1,4 +1,4 @@
-"""What a recipe may say: a wrong number or two fields that do not go together are told at once."""
+"""Checks of a recipe: wrong numbers and fields that do not go together are told at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STUDENTS = ("convert", "checkpoint", "shape")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a number may be.
+    """Range of a number.
 
     Attributes:
         allows: Whether this one will do; NaN never does.
@@ -178,7 +178,7 @@ def _check_ranges(recipe: Recipe) -> None:
 
 
 def _tables(recipe: Recipe) -> Iterator[tuple[str, Any, dict[str, Range]]]:
-    """How errors call a table, the table, and the ranges of its fields."""
+    """A table's name in errors, the table, and the ranges of its fields."""
     for where, ranges in RANGES.items():
         if where == "teacher":
             yield from ((f"teacher {one.name}", one, ranges) for one in recipe.teacher)

@@ -56,35 +56,35 @@ from .widening import (
 from .words import words_of
 
 REACH = 10.0
-"""What a product of 1 adds to an element of the state, in standard deviations of the others: far
-above their noise, and so little that the norm behind hardly gets longer."""
+"""The amount that a product of 1 adds to an element of the state, in standard deviations of the
+others: far above their noise, and so little that the norm behind hardly gets longer."""
 
 SMALLNESS = 0.2
 """By what q and p are multiplied: they are about 1, and so what is missing of their product is one
 or two hundredths. With less of them there would be little beside what rounding takes."""
 
 STEEPNESS = 20.0
-"""What a product of 1 makes of the logit: cosines in a list of candidates differ by tenths."""
+"""The logit of a product of 1: cosines in a list of candidates differ by tenths."""
 
 MIDDLE = 0.3
 """The product whose logit is 0: cosines of a question and its answer are above it mostly."""
 
 SHARED = 0.05
-"""What all words of the query, found in the passage, count beside a product of 1. What is found is
+"""Weight of all the query's words, found in the passage, beside a product of 1. What is found is
 noisy: the student of all-MiniLM-L6-v2 ranks best with so little, before it is taught to rank."""
 
 WINDOW = 256
-"""How far a head sees, in pairs of more than 512 tokens. Sentence encoders are trained on texts no
+"""Reach of a head, in pairs of more than 512 tokens. Sentence encoders are trained on texts no
 longer than that; attention in long ones would take most of the time."""
 
 FEWEST_HEADS = 3
-"""Of the model: one for each text, and one for the words."""
+"""The fewest heads of a model: one for each text, and one for the words."""
 
 EXAMPLE_TOKENS = 128
 """Where examples are cut when the encoder is watched."""
 
 LOUDNESS = 4.0
-"""How much larger what is gathered is than it was, so that what else [CLS] holds is drowned."""
+"""Factor by which what is gathered grows, so that what else [CLS] holds is drowned."""
 
 
 def convert_to_compare(
@@ -104,7 +104,7 @@ def convert_to_compare(
         slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
         intermediate_size: How many units of each feed-forward to keep, those without which the
             others do worst on the examples; None for all.
-        seed: Of what is random.
+        seed: Seed of what is random.
 
     Returns:
         As `convert_bert`. The model has a head more than the encoder, and a layer.
@@ -223,7 +223,7 @@ def directions_of(vectors: Tensor, count: int) -> Tensor:
 
 
 def room(config: JinaBertConfig) -> int:
-    """How many directions of each vector are gathered: all heads but that for the words, halved.
+    """Number of gathered directions of each vector: all heads but that for the words, halved.
 
     By 192 of 384 directions, found on other texts, all-MiniLM-L6-v2's mean vectors rank as by all;
     by 128 they do not.
@@ -241,10 +241,10 @@ def comparing(
     """The last layer, the pooler and the classifier.
 
     Args:
-        config: Of the model.
+        config: The model's configuration.
         queries: Mean vectors that the encoder gives, shape (texts, the encoder's hidden).
         passages: The same.
-        generator: Of what is random: all that neither gathers nor multiplies.
+        generator: Source of what is random: all that neither gathers nor multiplies.
 
     Returns:
         Part of a state dict.
@@ -302,7 +302,7 @@ def _gathering(
     """Attention that brings [CLS] both vectors, one behind the other.
 
     Args:
-        config: Of the model.
+        config: The model's configuration.
         layer: Its name.
         directions: See `directions_of`.
         longer: How much longer queries' vectors are than passages': the norm behind can bring only

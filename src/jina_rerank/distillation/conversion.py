@@ -30,7 +30,7 @@ from ..encoders.tokenizer import open_tokenizer
 from ..errors import InputError, ModelLoadError
 
 SUM = 40.0
-"""What the bias of a norm over its gain sums to at least, so that rounding its output to bf16
+"""The least sum of a norm's bias over its gain, so that rounding its output to bf16
 changes the constant that is made of it by less than bf16 can tell."""
 
 GATES: dict[str, FeedForward] = {"gelu": "geglu", "relu": "reglu"}
@@ -42,7 +42,7 @@ class BertEncoder:
 
     Attributes:
         folder: Where.
-        config: Of its config.json.
+        config: Fields of its config.json.
         weights: By transformers' names, without a prefix; float32.
     """
 
@@ -79,9 +79,9 @@ class BertEncoder:
 
         Args:
             slopes: See `convert_bert`.
-            units: Of each feed-forward; None for all.
+            units: Units of each feed-forward; None for all.
             wider: By how many heads, which then look for themselves, see `widening`.
-            feed_forward: Of which kind; None for a gated one with the encoder's activation.
+            feed_forward: Kind of feed-forward; None for a gated one with the encoder's activation.
 
         Raises:
             ModelLoadError: There are fewer units, or `config.json` lacks a field.
@@ -131,7 +131,7 @@ def convert_bert(
         layers: Which of the encoder's layers to keep, counted from 0, in this order; None for all.
         intermediate_size: How many units of each feed-forward to keep, those with the largest
             weights; None for all.
-        seed: Of the classifier.
+        seed: Seed of the classifier.
 
     Returns:
         The model, float32, on the CPU, in training mode; and the tokenizer, with token types 0 for
@@ -155,7 +155,7 @@ def convert_bert(
 
 @contextmanager
 def converting(source: Path) -> Iterator[None]:
-    """What a folder lacks, or has too much of, is said of the folder."""
+    """Name the folder in errors about what it lacks or has too much of."""
     try:
         yield
     except KeyError as error:

@@ -72,7 +72,7 @@ def with_fewer_queries(source: Source, count: int, seed: int) -> Source:
     Args:
         source: Left as it is.
         count: How many, at least 1.
-        seed: Of which ones.
+        seed: Seed of the choice.
     """
     chosen = list(source.queries)
     if len(chosen) > count:

@@ -37,17 +37,17 @@ QUERY_TOKENS = 64
 """Where queries are cut."""
 
 PAIRS = 24
-"""How many are read at a time."""
+"""Number of pairs that are read at a time."""
 
 QUERIES_COUNT = 4.0
-"""How much a query's token counts beside a passage's, and [CLS]: queries are short and as many."""
+"""Weight of a query's token beside a passage's, and [CLS]: queries are short and as many."""
 
 MEANS_COUNT = 0.3
-"""How much the mean over a text counts beside its tokens, of which it takes the place in what
+"""Weight of the mean over a text beside its tokens, of which it takes the place in what
 compares. At 1 and with 500 pairs the means of other texts became worse."""
 
 RIDGE = 1e-3
-"""How much staying what they are counts for weights, as a part of the inputs' mean square."""
+"""Weight of leaving the weights as they are, as a part of the inputs' mean square."""
 
 FAINT = 0.1
 """A norm's gain that is smaller, as a part of the median, hides what the product gives, and that
@@ -77,7 +77,7 @@ def fit_layers(
         original: The encoder, on the model's device.
         examples: Queries and passages.
         units: How many units each feed-forward keeps; None for all.
-        seed: Of where passages are cut.
+        seed: Seed of the places where passages are cut.
     """
     pairs = _pairs(tokenizer, examples, original.longest, seed)
     batches = [
@@ -184,7 +184,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Product:
-    """What is fitted, and where.
+    """Something to fit, and its place.
 
     Attributes:
         half: Which of `wanted` it is to give.

@@ -31,7 +31,7 @@ GROUP_TOKENS = 2048
 """About how many tokens attend at a time."""
 
 HIDDEN = -1e4
-"""What is added to the score of a key that is padding or out of reach. Finite, so that bf16
+"""The amount added to the score of a key that is padding or out of reach. Finite, so that bf16
 arithmetic stays finite too."""
 
 
@@ -107,7 +107,7 @@ class TrainingBatch:
 
     @property
     def tokens(self) -> int:
-        """How many rows hold a token."""
+        """The number of rows that hold a token."""
         return sum(self.lengths)
 
 
@@ -124,7 +124,7 @@ def _grouped(lengths: Sequence[int]) -> list[tuple[list[int], int]]:
 
 
 def hidden_states(model: JinaBert, batch: TrainingBatch, *, whole: bool = True) -> list[Tensor]:
-    """What each layer gives.
+    """Outputs of each layer.
 
     Args:
         model: In any dtype; the bias is rounded to it, in bfloat16 to 1/512 of itself.
@@ -170,12 +170,12 @@ def bias_of(model: JinaBert, layer: int) -> Bias:
 def attended(
     layer: Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
 ) -> Tensor:
-    """What the heads of a layer bring every token.
+    """Outputs of a layer's heads for every token.
 
     Args:
-        layer: Of the model.
+        layer: A layer of the model.
         batch: What is read.
-        biases: Of each of its groups, see `attention_biases`.
+        biases: Biases of each of its groups, see `attention_biases`.
         hidden: What the layer below gives, shape (rows, hidden).
 
     Returns:
@@ -191,7 +191,7 @@ def attended(
 def _first_tokens(
     layer: Layer, batch: TrainingBatch, biases: Sequence[Tensor], hidden: Tensor
 ) -> Tensor:
-    """What a layer makes of the first tokens, shape (sequences, hidden)."""
+    """A layer's output for the first tokens, shape (sequences, hidden)."""
     first = torch.cat([group.rows[:, 0] for group in batch.groups])
     counts = [len(group.rows) for group in batch.groups]
     # Filled up with any row, see the module.
@@ -217,7 +217,7 @@ def attention_biases(bias: Bias, batch: TrainingBatch, dtype: torch.dtype) -> li
     Args:
         bias: On the batch's device.
         batch: What is read.
-        dtype: Of the result.
+        dtype: Data type of the result.
 
     Returns:
         One for each group, shape (count, heads, length, length).

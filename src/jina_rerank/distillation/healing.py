@@ -34,7 +34,7 @@ class Healing:
         tokenizer: The original's, as `convert_bert` gives it.
         texts: Plain text.
         tokens_per_step: About how many tokens a step takes.
-        seed: Of the choice of texts.
+        seed: Seed of the choice of texts.
         device: The student's.
     """
 

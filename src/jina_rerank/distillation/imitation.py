@@ -1,4 +1,4 @@
-"""What a converted encoder knows, kept in pairs: each text's states are to be as if it stood alone.
+"""Keep in pairs what a converted encoder knows: each text's states are to be as if it stood alone.
 
 An encoder of sentences gives near vectors to a question and its answer, and has learned that from
 far more pairs than a student will see. The student begins by reading the two texts of a pair apart,
@@ -48,10 +48,10 @@ class Original:
         self.longest = int(config.max_position_embeddings)
 
     def states(self, batch: TrainingBatch) -> list[Tensor]:
-        """What it gives after each of `layers`, for the same tokens.
+        """The states after each of `layers`, for the same tokens.
 
         Args:
-            batch: Of sequences no longer than `longest`.
+            batch: A batch of sequences no longer than `longest`.
 
         Returns:
             Shape (tokens, hidden) each, float32.
@@ -85,7 +85,7 @@ class Original:
     def _rows(
         self, batch: TrainingBatch, given_of: Callable[[Sequence[Tensor]], list[Tensor]]
     ) -> list[Tensor]:
-        """What it gives group by group, chosen of the states of its layers, for all tokens."""
+        """Outputs group by group, chosen of the states of its layers, for all tokens."""
         states: list[Tensor] = []
         for group in batch.groups:
             every = self._bert(
@@ -116,12 +116,12 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What the original makes of texts by themselves.
+    """The original's states for texts by themselves.
 
     Attributes:
         states: After each layer, shape (tokens, hidden).
-        means: Of the last states, which is how sentence encoders tell what a text means; shape
-            (texts, hidden).
+        means: Means of the last states, by which sentence encoders tell what a text means;
+            shape (texts, hidden).
     """
 
     states: Sequence[Tensor]
@@ -165,7 +165,7 @@ class Apart:
         Args:
             pairs: As the tokenizer of `convert_bert` makes them: [CLS] query [SEP] passage [SEP],
                 of type 0 to the first [SEP] and of type 1 after it.
-            rows: Of the pairs' own batch.
+            rows: Rows of the pairs' own batch.
             longest: Tokens of a text with its special tokens; longer ones are left out.
             device: Where the tensors go.
 
@@ -213,7 +213,7 @@ class Apart:
 
 
 def distance(states: Sequence[Tensor], apart: Apart, alone: Read) -> Tensor:
-    """How far a student's states are from those of the texts by themselves.
+    """Distance of a student's states from those of the texts by themselves.
 
     Of each layer, and of the last one's mean over a text, the squared distance as a part of the
     original's variance; the mean over layers and the mean vectors' are added. A vector that is

@@ -1,4 +1,4 @@
-"""What a student's logits for the passages of a query cost.
+"""Losses of a student's logits for the passages of a query.
 
 All take lists: `logits` of shape (queries, passages) and what they are compared with, of the same
 shape, and give a mean over the queries. A passage that is not there, where lists are of different
@@ -22,7 +22,7 @@ def listwise_kl(logits: Tensor, teacher: Tensor, mask: Tensor, temperature: floa
         logits: The student's.
         teacher: The teacher's scores.
         mask: What is there.
-        temperature: Of the teacher: the lower, the more the first counts.
+        temperature: Temperature of the teacher: the lower, the more the first counts.
     """
     wanted = torch.softmax((teacher / temperature).masked_fill(~mask, -torch.inf), dim=-1)
     given = torch.log_softmax(logits.masked_fill(~mask, -torch.inf), dim=-1)

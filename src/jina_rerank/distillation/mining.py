@@ -51,7 +51,7 @@ def mine(
         near: Negatives drawn from BM25's best 15.
         far: Negatives drawn from the rest of its best 100.
         strange: Negatives drawn from the whole source.
-        seed: Of what is drawn.
+        seed: Seed of what is drawn.
     """
     index = Bm25Index({str(place): text for place, text in enumerate(source.passages)})
     for query, answers in source.queries.items():

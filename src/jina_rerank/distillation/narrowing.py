@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 AT_A_TIME = 64
-"""How many inputs are left out before the others are fitted anew."""
+"""Number of inputs that are left out before the others are fitted anew."""
 
 
 def narrowed(

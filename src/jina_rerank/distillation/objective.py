@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ListSettings:
-    """How lists are drawn and what they cost.
+    """Settings of how lists are drawn and what they cost.
 
     Attributes:
         kl: Weight of `listwise_kl`, against the teacher.
@@ -38,7 +38,8 @@ class ListSettings:
         pointwise: Weight of `pointwise`, against the labels.
         imitation: Weight of `imitation.distance`, for a student that compares: how far it is from
             what its original gives for query and passage, each by itself.
-        temperature: Of the teacher in `kl`, whose scores have mean 0 and deviation 1 over a list.
+        temperature: Temperature of the teacher in `kl`, whose scores have mean 0 and deviation 1
+            over a list.
         passages: How many of a list are used at a time, the first answer among them.
         tokens_per_step: About how many.
         longest_query: In tokens.
@@ -49,7 +50,7 @@ class ListSettings:
             many: titles such as "Notes" are no questions. None keeps all. The consistency filter
             of Promptagator (Dai et al., arXiv:2209.11755) and E5 (Wang et al., arXiv:2212.03533).
         blank: How often a list has a blank passage, which answers nothing.
-        seed: Of what is drawn.
+        seed: Seed of what is drawn.
     """
 
     kl: float = 0.5

@@ -1,4 +1,4 @@
-"""What a BERT encoder does on texts: what its weights alone do not say."""
+"""Observe a BERT encoder on texts, for what its weights alone do not say."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ MADE_FROM = b"made_from"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a student learns from.
+    """Data that a student learns from.
 
     Attributes:
         passages: All texts.
@@ -55,7 +55,7 @@ def prepare_lists(
     Args:
         sources: Queries and passages.
         folder: Where the Parquet files are.
-        seed: Of what is drawn.
+        seed: Seed of what is drawn.
         progress: Show a bar on standard error.
 
     Raises:

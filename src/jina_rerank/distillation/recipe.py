@@ -41,7 +41,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True, slots=True)
 class StudentRecipe:
-    """What the student starts as; exactly one of `convert`, `checkpoint` and `shape`.
+    """The student's beginning; exactly one of `convert`, `checkpoint` and `shape`.
 
     Attributes:
         convert: A BERT encoder's folder, see `convert_bert`.
@@ -52,7 +52,7 @@ class StudentRecipe:
         checkpoint: A JinaBERT's folder or hub id.
         shape: Fields of `JinaBertConfig`; the weights are random.
         tokenizer: A `tokenizer.json`, for a student by `shape`.
-        seed: Of what is random.
+        seed: Seed of what is random.
     """
 
     convert: str | None = None
@@ -67,7 +67,7 @@ class StudentRecipe:
 
 @dataclass(frozen=True, slots=True)
 class HealingRecipe:
-    """How long a converted student learns the original's hidden states; see `Healing`.
+    """Settings by which a converted student learns the original's hidden states; see `Healing`.
 
     Attributes:
         steps: How many.
@@ -86,14 +86,14 @@ class HealingRecipe:
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe:
-    """What is trained on.
+    """Training data.
 
     Attributes:
         pairs: Files, or patterns such as `pairs/*.jsonl`; see `read_pairs`.
         queries: How many queries of each source at most, drawn at random; None for all. Teachers
             are asked for all of them, and a step takes a few. Passages stay.
         weights: How often lists of a source are drawn, where it is not 1.
-        seed: Of the queries and of the negatives.
+        seed: Seed of the choice of queries and of negatives.
     """
 
     pairs: tuple[str, ...]
@@ -127,7 +127,7 @@ class TeacherRecipe:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRecipe:
-    """What is evaluated on whenever the state is saved.
+    """Collection for the evaluation whenever the state is saved.
 
     Attributes:
         collections: Folders in BEIR layout, none of which may be trained on.
@@ -142,7 +142,7 @@ class EvaluationRecipe:
 
 @dataclass(frozen=True, slots=True)
 class CardRecipe:
-    """What the model card says that cannot be measured.
+    """Texts of the model card, which cannot be measured.
 
     Attributes:
         name: The model's.

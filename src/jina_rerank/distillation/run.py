@@ -49,7 +49,7 @@ from .widening import learned
 logger = logging.getLogger(__name__)
 
 EXAMPLES = 1536
-"""How many pairs an encoder is watched on, and fitted to, whose student is to compare."""
+"""Number of pairs to watch an encoder on, and to fit it to, if its student compares."""
 
 Figures = dict[str, dict[str, float]]
 """nDCG@10 by collection and system."""
@@ -225,7 +225,7 @@ def _learned(student: StudentRecipe, model: JinaBert) -> Mapping[str, Tensor] | 
 
 
 def _layers_of(student: StudentRecipe) -> str | None:
-    """What decides which model a conversion gives and is not seen in the shape of its weights."""
+    """Settings that decide a conversion's result and are not seen in its weights' shapes."""
     return None if student.layers is None else f"layers {list(student.layers)}"
 
 

@@ -1,4 +1,4 @@
-"""What is learned in the two stages of a distillation: healing, and then ranking."""
+"""The two stages of a distillation: healing, and then ranking."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stages:
     device: str
 
     def healing(self) -> Objective[Any] | None:
-        """What comes first, for a converted student: what its original knows.
+        """The first stage, for a converted student: what its original knows.
 
         A student that compares learns it in pairs, on the lists of the second stage, of which
         nothing else is learned yet.
@@ -56,7 +56,7 @@ class Stages:
         )
 
     def ranking(self) -> ListObjective:
-        """What comes then.
+        """The second stage.
 
         Raises:
             InputError: No list is left to learn from.

@@ -185,7 +185,7 @@ def mix(
     Args:
         scores: By teacher.
         weights: By teacher; without one all is 0.
-        length: Of the list.
+        length: Length of the list.
     """
     total = np.zeros(length, dtype=np.float32)
     for name, weight in weights.items():

@@ -40,10 +40,10 @@ LOG = "log.jsonl"
 
 
 class Objective(Protocol[S]):
-    """What is to be learned."""
+    """The objective of a training."""
 
     def shares(self, step: int, parts: int) -> Sequence[S]:
-        """What a step trains on, in about equal parts: a function of the arguments alone.
+        """Batches of a step, in about equal parts: a function of the arguments alone.
 
         Args:
             step: Counted from 0.
@@ -58,7 +58,7 @@ class Objective(Protocol[S]):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train.
+    """Settings of a training.
 
     Attributes:
         steps: How many. A run may be continued with another number.
@@ -296,7 +296,7 @@ class Trainer(Generic[S]):
 
 
 def _step_of(line: bytes) -> float:
-    """Of a line of the log; beyond all for half a line, which a run that was killed leaves."""
+    """The step of a log line; beyond all for half a line, which a killed run leaves."""
     try:
         return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):

@@ -58,21 +58,21 @@ SMALLEST_HEAD = 8
 """Elements of a head: the channels fill as many, and two of each head make way for them."""
 
 LEVEL = 0.5
-"""What a channel holds where what it says is true: about as much as any other element."""
+"""The value of a channel where what it says is true: about as much as any other element."""
 
 APART = 14.0
-"""How much less a head's score of a token of the other text is. A thousand such tokens together
-weigh a thousandth of one of the own text."""
+"""The amount by which a head scores a token of the other text lower. A thousand such tokens
+together weigh a thousandth of one of the own text."""
 
 CODE = 0.5
-"""What each element of a word's code holds, or less it."""
+"""Absolute value of each element of a word's code."""
 
 SAME, NONE = 40.0, 32.0
 """The score of the same word in the other text, and that of [CLS], which stands for none. Of 26
 elements of a code all but two must be the same to come near it: of two words five in a million."""
 
 SURE = 4.0
-"""How much more the channel of [CLS] counts than others: layer norms make it smaller."""
+"""Weight of the channel of [CLS] beside others: layer norms make it smaller."""
 
 
 def widened(
@@ -89,7 +89,7 @@ def widened(
         config: The wider one's.
         observed: What the encoder does on texts.
         words: With codes of as many elements as `code_elements` says.
-        generator: Of where new heads look.
+        generator: Source of where new heads look.
 
     Returns:
         Part of a JinaBERT's state dict: all but layers on top, pooler and classifier.
@@ -319,7 +319,7 @@ def _matching(state: State, config: JinaBertConfig, start: int) -> State:
 
 
 def code_elements(config: JinaBertConfig) -> int:
-    """How many elements of a word's state hold its code: all new ones but the channels.
+    """Number of elements of a word's state that hold its code: all new ones but the channels.
 
     Args:
         config: A widened encoder's.

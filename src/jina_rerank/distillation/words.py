@@ -1,4 +1,4 @@
-"""What a student that compares is told of the words: which are the same, and what each is worth.
+"""Words, for a student that compares: which are the same, and what each is worth.
 
 It is what BM25 goes by: forms of a word with one stem are one word, the rarer the more it says, and
 what is in every English text says nothing.
@@ -18,7 +18,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 PIECE = "##"
-"""What WordPiece puts in front of a token that goes on with a word."""
+"""The mark that WordPiece puts in front of a token that goes on with a word."""
 
 ENDING = 2
 """Letters of a piece that is most often an ending, or one of many pieces of a name."""
@@ -26,11 +26,11 @@ ENDING = 2
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What is known of the tokens of a vocabulary.
+    """Facts about the tokens of a vocabulary.
 
     Attributes:
         worth: Inverse document frequency of each, from 0 to 1, shape (vocabulary,).
-        codes: Of each a row of 1 and -1, the same for forms of a word and otherwise random, shape
+        codes: A row of 1 and -1 for each, the same for forms of a word and otherwise random, shape
             (vocabulary, elements).
         start: The number of [CLS].
     """
@@ -52,9 +52,9 @@ def words_of(
     Args:
         passages: In which words are counted.
         tokenizer: Theirs; it has [CLS].
-        size: Of the vocabulary.
-        elements: Of a code.
-        generator: Of the codes.
+        size: Size of the vocabulary.
+        elements: Elements of a code.
+        generator: Source of the codes.
     """
     vocabulary = tokenizer.get_vocab()
     stem = Stemmer("english").stemWord

@@ -94,7 +94,7 @@ class FusedLayer(Block[Tensor]):
     """A layer with fused kernels.
 
     Args:
-        layer: Of the model.
+        layer: A layer of the model.
         architecture: The model's.
         heads: Which heads attend, in this order.
 
@@ -255,7 +255,7 @@ def _in_float32(layer: Layer, architecture: Architecture) -> Layer:
 
 
 def _rows(head_size: int, heads: Sequence[int]) -> Tensor:
-    """Of what is projected, those that belong to some heads."""
+    """Rows of the projections that belong to some heads."""
     return torch.cat([torch.arange(head * head_size, (head + 1) * head_size) for head in heads])
 
 
@@ -303,7 +303,7 @@ class FusedProduct:
 
 @cache
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Whether this torch has the kernels for a dtype on this processor, and they are right."""
+    """Tell whether this torch has the kernels for a dtype on this processor, and they are right."""
     x = torch.linspace(-3, 3, 64 * 32, dtype=torch.float32).view(64, 32).to(dtype)
     weight = torch.linspace(-0.5, 0.5, 32 * 32, dtype=torch.float32).view(32, 32).to(dtype)
     plain = F.linear(x, weight)

@@ -91,7 +91,7 @@ class PairTokenizer:
         return [array("i", encoding.ids) for encoding in encodings]
 
     def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for.
+        """The beginning of each text that its first tokens stand for.
 
         A character of several tokens is there as a whole or not at all. A text that is not blank
         keeps its first visible token, even if more come before or with it.

@@ -49,7 +49,7 @@ class BiEncoderSystem:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
         return self._name
 
     @property

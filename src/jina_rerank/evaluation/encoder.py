@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 INSTALL_ENCODERS = 'pip install "jina-rerank[cross-encoder]"'
 
 KEPT = 100_000
-"""How many vectors are kept: 150 MB of them at 384 dimensions."""
+"""The number of vectors that are kept: 150 MB of them at 384 dimensions."""
 
 
 def load_encoder(

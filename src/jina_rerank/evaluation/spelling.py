@@ -1,4 +1,4 @@
-"""How systems are spelled on the command line."""
+"""Names of systems on the command line."""
 
 from __future__ import annotations
 

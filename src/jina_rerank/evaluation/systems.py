@@ -1,4 +1,4 @@
-"""What can be evaluated: anything that scores the candidates of queries."""
+"""Systems that can be evaluated: anything that scores the candidates of queries."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class System(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it; no two systems of an evaluation have the same."""
+        """The name in reports; no two systems of an evaluation have the same."""
         ...
 
     @property
@@ -76,7 +76,7 @@ class System(Protocol):
         """Score the candidates of several queries.
 
         Args:
-            candidates: Of each query, so that the pairs of all of them can share batches.
+            candidates: Candidates of each query; the pairs of all of them can share batches.
 
         Returns:
             One answer for each query, in the same order.
@@ -119,7 +119,7 @@ class Bm25System:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
         return self._name
 
     def warm_up(self) -> None:
@@ -154,12 +154,12 @@ class RerankerSystem:
 
     @property
     def reranker(self) -> Reranker:
-        """What scores."""
+        """The reranker that scores."""
         return self._reranker
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
         return self._name
 
     @property

@@ -1,4 +1,4 @@
-"""What runs the pairs: a loaded cross-encoder, as the scoring steps and the worker see it."""
+"""A loaded cross-encoder, as the scoring steps and the worker see it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PairModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a job gets for what it wanted.
+    """Result of a job.
 
     Attributes:
         logits: One for each pair, in order.
@@ -61,5 +61,5 @@ class Wanted:
 
     @property
     def tokens(self) -> int:
-        """How many there are in all pairs."""
+        """Number of tokens in all pairs."""
         return sum(len(pair) for pair in self.pairs)

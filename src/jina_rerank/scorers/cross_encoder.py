@@ -202,7 +202,7 @@ def _padding_id(encoder: CrossEncoder) -> int | None:
 
 
 def _positions(encoder: CrossEncoder) -> int:
-    """How many positions the model has a vector for.
+    """Number of positions that the model has a vector for.
 
     The RoBERTa family starts counting after the padding id, so two of its 514 are unused.
     """

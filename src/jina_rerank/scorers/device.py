@@ -61,7 +61,7 @@ def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
 
 
 def _computes_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster here, and not emulated.
+    """Tell whether bfloat16 is faster here, and not emulated.
 
     On a CPU with AMX, or an AMD with AVX-512 BF16. Intel's AVX-512 BF16 alone is not enough: it
     was slower than float32. Both are measured in docs/performance.md.

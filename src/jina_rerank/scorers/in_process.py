@@ -1,4 +1,4 @@
-"""What all scorers that run a model in this process share: load once, run on the owner thread."""
+"""Base of all scorers that run a model in this process: load once, run on the owner thread."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class InProcessScorer(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """What its scores depend on: see `CacheableScorer`.
+        """Everything that its scores depend on: see `CacheableScorer`.
 
         The package's version, which model, and the settings as given. A folder is told by where
         it is and by the sizes and times of its files, so a model that is trained anew in the same
@@ -119,10 +119,10 @@ class InProcessScorer(ABC):
 
     @abstractmethod
     def _key(self) -> Hashable:
-        """What tells this scorer's model from all others in the process."""
+        """The key that tells this scorer's model from all others in the process."""
 
     def _source_key(self) -> Hashable:
-        """What tells this scorer's source from all others, whatever name is shown.
+        """The key that tells this scorer's source from all others, whatever name is shown.
 
         A string is a hub id where there is no such folder; a path is always a folder.
         """
@@ -176,7 +176,7 @@ class InProcessScorer(ABC):
         return await asyncio.wrap_future(self._submit(model, requests, on_scored))
 
     async def abeginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for, without blocking the event loop.
+        """The beginnings that texts' first tokens stand for, without blocking the event loop.
 
         Args:
             texts: Any.

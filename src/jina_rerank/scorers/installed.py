@@ -25,7 +25,7 @@ def check_installed(packages: tuple[str, ...], who: str, install: str) -> None:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package can be imported, by the name under which it is."""
+    """Tell whether a package can be imported, by the name under which it is."""
     try:
         return importlib.util.find_spec(package) is not None
     except ValueError:  # it was imported by somebody who left no specification

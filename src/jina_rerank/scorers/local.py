@@ -137,7 +137,7 @@ class LocalScorer(InProcessScorer):
 
 
 def _engine(model: EncoderModel, device: str, dtype: torch.dtype) -> tuple[Forward, int]:
-    """What runs the model where it is, and how many tokens to give it at once."""
+    """The engine that runs the model where it is, and the tokens to give it at once."""
     import torch
 
     if device == "cpu":

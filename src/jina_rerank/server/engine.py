@@ -1,4 +1,4 @@
-"""What all dialects share: models by name, who may ask, how much at a time, and for how long."""
+"""The engine under all dialects: models by name, who may ask, how much at a time, how long."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether requests should come here: the models are loaded and nobody wants it to end."""
+        """Tell whether to send requests here: the models are loaded and nobody wants it to end."""
         return self._warm and not self._draining
 
     @property
     def draining(self) -> bool:
-        """Whether the process is about to end: what comes is still answered."""
+        """Tell whether the process is about to end: what comes is still answered."""
         return self._draining
 
     @property
@@ -147,7 +147,7 @@ class Engine:
         self._warm = True
 
     async def hangs(self) -> bool:
-        """Whether a model has computed nothing for `Settings.deadline`, although it has to.
+        """Tell whether a model has computed nothing for `Settings.deadline`, although it has to.
 
         Raises:
             RerankError: A model does not compute at all.
@@ -240,7 +240,7 @@ class Engine:
         tokens: int,
         top_n: int | None = None,
     ) -> list[Ranking]:
-        """What `compute` answers, within the limits of queue and deadline, and counted."""
+        """The result of `compute`, within the limits of queue and deadline, and counted."""
         note = request.state
         note.model, note.documents, note.estimated_tokens = model.name, documents, tokens
         with self.queue.place(tokens), traced(model.name, documents, top_n) as ranked:
@@ -304,7 +304,7 @@ class Engine:
 
 
 def find_models(settings: Settings) -> list[ServedModel]:
-    """What the settings name. Nothing is loaded yet."""
+    """The models that the settings name. Nothing is loaded yet."""
     served = []
     for entry in settings.models:
         name, model = split_served(entry)

@@ -1,4 +1,4 @@
-"""Whether the models of a process still compute."""
+"""Watchdog: finds out whether the models of a process still compute."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Pulse:
         self._beat = 0.0
 
     async def hangs(self) -> bool:
-        """Whether a model hangs; it answers soon, and remembers what it waits for.
+        """Tell whether a model hangs; it answers soon, and remembers what it waits for.
 
         Raises:
             RerankError: A model does not compute at all.

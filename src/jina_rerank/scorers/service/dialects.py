@@ -25,7 +25,7 @@ class ContractError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What goes into each request beside the query and the documents.
+    """Parameters of each request beside the query and the documents.
 
     Attributes:
         model: The service's name for the model, or None.
@@ -41,12 +41,12 @@ class Parameters:
 
 
 class Dialect(ABC):
-    """How one kind of service is asked and how it answers.
+    """Requests and answers of one kind of service.
 
     Attributes:
         name: What it is called here.
         base_url: Where the service is unless said otherwise, or None.
-        path: Of the endpoint, in segments.
+        path: Path of the endpoint, in segments.
         default_model: The model to ask for, or None.
         max_documents: The most documents in one request.
         unsupported: The names of the `Parameters` that the service cannot be told.
@@ -72,7 +72,7 @@ class Dialect(ABC):
         """
 
     def is_too_large(self, reply: Reply) -> bool:
-        """Whether a reply means that fewer documents at a time might do."""
+        """Tell whether a reply means that fewer documents at a time might do."""
         # 413: too many bytes. 504: it took too long, "try with smaller inputs".
         return reply.status in {413, 504}
 

@@ -36,7 +36,7 @@ PATHS = {
 """Where rankings are asked for, with the operation's id in OpenAPI."""
 
 DECIMALS = 8
-"""Of a score, as in the hosted service's answers."""
+"""Decimals of a score, as in the hosted service's answers."""
 
 
 class Text(BaseModel):
@@ -48,7 +48,7 @@ class Text(BaseModel):
 
 
 class RerankRequest(BaseModel):
-    """What is asked. Fields that are not known here are ignored."""
+    """A request. Fields that are not known here are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -63,7 +63,7 @@ class RerankRequest(BaseModel):
 
 
 class RerankUsage(BaseModel):
-    """What it cost."""
+    """Cost of a request."""
 
     total_tokens: int = Field(
         description="Tokens computed: the query counts once for each document."
