@@ -22,24 +22,23 @@ ENTRY = re.compile(r"^ +(\w+)(?: \([^)]*\))?: (Of)\b", re.MULTILINE)
 def problems(text: str) -> Iterator[tuple[int, str]]:
     """Lines of a module with a docstring that begins badly, with what is wrong."""
     for node in ast.walk(ast.parse(text)):
-        for docstring in _docstrings(node):
-            value = docstring.value
-            assert isinstance(value, ast.Constant)
-            if found := FIRST.match(value.value):
-                yield docstring.lineno, f'a docstring begins with "{found[1]}"'
-            for entry in ENTRY.finditer(value.value):
-                line = docstring.lineno + value.value.count("\n", 0, entry.start(1))
+        for first, docstring in _docstrings(node):
+            if found := FIRST.match(docstring):
+                yield first, f'a docstring begins with "{found[1]}"'
+            for entry in ENTRY.finditer(docstring):
+                line = first + docstring.count("\n", 0, entry.start(1))
                 yield line, f'{entry[1]} is described by "{entry[2]} …"'
 
 
-def _docstrings(node: ast.AST) -> Iterator[ast.Expr]:
-    """Strings on their own: those of modules, classes and functions, and below assignments."""
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        for i, statement in enumerate(node.body):
-            follows = i == 0 or isinstance(node.body[i - 1], ast.Assign | ast.AnnAssign)
-            is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-            if follows and is_text and isinstance(statement.value.value, str):
-                yield statement
+def _docstrings(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Strings on their own, with their lines: of modules, classes, functions and assignments."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    for i, statement in enumerate(node.body):
+        documents = i == 0 or isinstance(node.body[i - 1], ast.Assign | ast.AnnAssign)
+        match statement:
+            case ast.Expr(value=ast.Constant(value=str(text))) if documents:
+                yield statement.lineno, text
 
 
 def main(files: list[str]) -> None:

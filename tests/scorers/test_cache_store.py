@@ -116,7 +116,7 @@ def test_writing_ahead_is_waited_for_while_another_reads(
     path = tmp_path / "scores"
     with (
         contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
-        contextlib.closing(sqlite3.connect(path, 0, isolation_level=None)) as ours,
+        contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as ours,
     ):
         other.execute("CREATE TABLE scores (key)")
         other.execute("BEGIN")
