@@ -63,6 +63,7 @@ browser: $(PAGE)/node_modules/.done $(PAGE)/models/.done  ## Rank in the browser
 lint: $(VENV)/dev.done  ## Check style, docstrings, imports and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/check_docstrings.py
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 

@@ -59,7 +59,7 @@ def run_shell(example: Example) -> None:
 
 
 def requirements_of(commands: str) -> Iterable[str]:
-    """What lines of `pip install` name, without the options."""
+    """List what lines of `pip install` name, without the options."""
     for line in commands.splitlines():
         pip, install, *rest = shlex.split(line)
         assert (pip, install) == ("pip", "install"), line

@@ -1,1 +1,1 @@
-"""What is measured: speed and memory (`python -m benchmarks`), quality, storage, remote faults."""
+"""Measurements: speed and memory (`python -m benchmarks`), quality, storage, remote faults."""

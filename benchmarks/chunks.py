@@ -82,7 +82,7 @@ def measure(rounds: int, *, quick: bool) -> Result:
 
 
 def targets(result: Result) -> list[Target]:
-    """What was aimed at before there was int8.
+    """List the targets that were set before there was int8.
 
     Args:
         result: With all seconds.

@@ -70,7 +70,7 @@ def in_a_process(work: str, kind: str) -> float:
 
 
 def peak(work: str, kind: str) -> float:
-    """What `in_a_process` runs there.
+    """The function that `in_a_process` runs there.
 
     Args:
         work: As there.

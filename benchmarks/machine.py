@@ -1,4 +1,4 @@
-"""What a result was measured on."""
+"""The machine that a result was measured on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def flags() -> list[str]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor has bfloat16 units, and libraries may use them.
+    """Tell whether the processor has bfloat16 units, and libraries may use them.
 
     Not asked of OpenVINO: it names bfloat16 even where it would emulate it.
     """
@@ -52,7 +52,7 @@ def has_bfloat16() -> bool:
 
 
 def _cpu_info() -> dict[str, str]:
-    """What Linux says of the first processor; elsewhere nothing."""
+    """Linux's description of the first processor; empty on other systems."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return {}

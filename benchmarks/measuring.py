@@ -34,7 +34,7 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether the target was reached."""
+        """Tell whether the target was reached."""
         return self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Result:
     targets: list[Target] = field(default_factory=list)
 
     def median(self, contender: str) -> float:
-        """Of the rounds, in seconds."""
+        """Median of the rounds, in seconds."""
         return statistics.median(self.seconds[contender])
 
     def finish(self, *, keep: bool) -> None:

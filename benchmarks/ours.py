@@ -47,7 +47,7 @@ def from_text(
 
 
 def targets(result: Result, rivals: Iterable[str], prefix: str = "") -> list[Target]:
-    """What is wanted of our fastest beside the fastest rival, and of int8 beside our others.
+    """List the targets of our fastest beside the fastest rival, and of int8 beside our others.
 
     Args:
         result: With all seconds.

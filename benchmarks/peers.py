@@ -1,4 +1,4 @@
-"""How others run a cross-encoder, each at its best sensible settings."""
+"""Other libraries that run a cross-encoder, each at its best sensible settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients notice when a replica on Ray Serve is killed under load.
+"""Measure what clients notice when a replica on Ray Serve is killed under load.
 
     python -m benchmarks.ray_faults [--seconds 30] [--clients 8] [--documents 20]
 
@@ -36,7 +36,7 @@ Job = tuple[str, list[str]]
 
 @dataclass
 class Seen:
-    """What clients saw: when an answer came and how long it took, and the errors."""
+    """Observations of clients: when an answer came and how long it took, and the errors."""
 
     answers: list[tuple[float, float]] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)

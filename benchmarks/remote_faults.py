@@ -1,4 +1,4 @@
-"""What callers get, and after how long, when a rerank service fails: ours beside other clients.
+"""Measure what callers get, and when, if a rerank service fails: ours beside other clients.
 
     python -m benchmarks.remote_faults
 
@@ -166,7 +166,7 @@ CLIENTS: dict[str, Callable[[str], Rank]] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the server does.
+    """The server's behaviour.
 
     Attributes:
         first: To the first requests, one each.
@@ -235,7 +235,7 @@ def _spoil_best(payload: Payload) -> Payload:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ended.
+    """Outcome of a call.
 
     Attributes:
         what: In words, as Markdown; for an error its type, a line break and its message.
@@ -269,7 +269,7 @@ def call(pipe: Connection, client: str, warm_url: str, url: str, calls: int) -> 
 
 
 def describe(hits: Hits) -> str:
-    """Whether a ranking is the right one, and what is wrong with it."""
+    """Tell whether a ranking is the right one, and what is wrong with it."""
     if hits == RIGHT:
         return "right ranking"
     indices = [index for index, _ in hits]
@@ -354,7 +354,7 @@ class Trial:
 
 
 def cell(outcome: Outcome | None, *, with_memory: bool) -> str:
-    """What the table says of one trial."""
+    """The table's entry for one trial."""
     # A call that went on while others were measured may have ended later, before it was looked at.
     if outcome is None or outcome.seconds > LIMIT:
         return f"still waiting after {LIMIT:.0f} s"

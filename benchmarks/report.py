@@ -110,7 +110,7 @@ def table(result: Saved) -> str:
 
 
 def targets(result: Saved) -> str:
-    """What was aimed at and what was reached."""
+    """Targets, and the figures that were reached."""
     rows = ["| target | wanted | measured | |", "|---|---|---|---|"]
     for target in result["targets"]:
         bound = "at least" if target["at_least"] else "at most"

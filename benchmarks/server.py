@@ -1,4 +1,4 @@
-"""What the service costs beside the engine in it, and what it does when there is too much.
+"""Measure the service's cost beside its engine, and its behaviour under overload.
 
     python -m benchmarks.server [--rounds 5] [--seconds 10] [--warm-up 60] [--overload 60]
 
@@ -81,7 +81,7 @@ class Server:
 
     @property
     def memory(self) -> float:
-        """What it holds resident, in MB."""
+        """Resident memory in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found

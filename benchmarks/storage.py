@@ -1,4 +1,4 @@
-"""What storing a model more compactly does to its rankings.
+"""Measure what storing a model more compactly does to its rankings.
 
     python -m benchmarks.storage CHECKPOINT [PACKED] [--collection FOLDER] [--queries N]
 

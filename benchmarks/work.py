@@ -21,7 +21,7 @@ def chunk_lengths(documents: int, *, seed: int = 1) -> list[int]:
 
     Args:
         documents: How many.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
     """
     rng = random.Random(seed)
     lengths: list[int] = []

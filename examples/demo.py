@@ -1,4 +1,4 @@
-"""What `make demo` shows: a retriever's results before and after reranking, side by side."""
+"""Demonstration, `make demo`: a retriever's results before and after reranking, side by side."""
 
 from __future__ import annotations
 

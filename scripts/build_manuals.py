@@ -135,7 +135,7 @@ class Page:
         name: The manual's subject and the file.
         title: Its heading.
         sections: In their order.
-        subject: Of the questions that are its headings; None where it is no FAQ.
+        subject: Subject of the questions that are its headings; None where it is no FAQ.
     """
 
     name: str
@@ -215,7 +215,7 @@ def pages(manual: Manual, folder: Path, *, faqs: bool) -> Iterator[Page]:
 
 
 def is_question(section: Section) -> bool:
-    """Whether its heading can be asked, and its body says something."""
+    """Tell whether its heading can be asked, and its body says something."""
     shortest, longest = QUESTION_WORDS
     words = len(section.heading.split())
     return (

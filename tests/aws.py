@@ -1,4 +1,4 @@
-"""What tests of a SageMaker endpoint share: AWS's answers, and calls of a scorer."""
+"""Helpers for tests of a SageMaker endpoint: AWS's answers, and calls of a scorer."""
 
 import os
 import subprocess

@@ -161,7 +161,7 @@ def write_splade(folder: Path) -> Path:
 
 
 def bpe_tokenizer() -> Tokenizer:
-    """Of turbo's and tiny's kind: lower-casing BPE, `<s> a </s></s> b </s>`, all types 0."""
+    """A tokenizer like turbo's: lower-casing BPE, `<s> a </s></s> b </s>`, all types 0."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -181,7 +181,7 @@ def bpe_tokenizer() -> Tokenizer:
 
 
 def wordpiece_tokenizer() -> Tokenizer:
-    """Of base's kind: WordPiece, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
+    """A tokenizer of base's kind: WordPiece, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -78,7 +78,7 @@ class Visit:
 
     Args:
         browser: Where.
-        address: Of the page.
+        address: Address of the page.
         ready: An expression that holds when its scripts have run.
         options: For the browser's context, such as `color_scheme`.
 
@@ -117,7 +117,7 @@ class Visit:
 
     @property
     def violations(self) -> list[str]:
-        """What its policy had the browser refuse."""
+        """Violations of the page's policy, which the browser refused."""
         return self.page.evaluate("window.violations")
 
     @property
@@ -162,5 +162,5 @@ class Visit:
         return self.ranking(model).evaluate_all("items => items.map((i) => +i.dataset.index)")
 
     def say(self, role: str) -> str:
-        """What the page's status or alert says."""
+        """Text of the page's status or alert."""
         return self.page.get_by_role(role).inner_text()

@@ -20,7 +20,7 @@ SIZES = {
 
 
 def unigram_tokenizer() -> Tokenizer:
-    """Of DeBERTa-v2's kind: sentencepiece unigram, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
+    """A tokenizer of DeBERTa-v2's kind: sentencepiece unigram, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -124,7 +124,7 @@ def llama_without_padding(folder: Path) -> None:
 
 
 def plain_tokenizer() -> Tokenizer:
-    """Of GPT-2's kind: nothing is put around the texts of a pair, or between them."""
+    """A tokenizer of GPT-2's kind: nothing is put around the texts of a pair, or between them."""
     tokenizer = bpe_tokenizer()
     tokenizer.post_processor = processors.ByteLevel()
     return tokenizer

@@ -1,4 +1,4 @@
-"""What rerank services answer, in four dialects: results, and the bodies of their errors.
+"""Answers of rerank services, in four dialects: results, and the bodies of their errors.
 
 Everything here is a pure function of the request, so a test can work out the answer by itself.
 """
@@ -21,12 +21,12 @@ HTML = "<!DOCTYPE html><html><head><title>{status}</title></head><body>cloudflar
 
 @dataclass(frozen=True)
 class Shape:
-    """How a right answer looks where services differ.
+    """Shape of a right answer where services differ.
 
     Args:
         document: How results carry their document: in this shape whatever was asked for; None
             follows the request, and echoes a string as a string and an object as an object.
-        order: Of the results: by score, in no order, or as the documents were given.
+        order: Order of the results: by score, in no order, or as the documents were given.
         drop: Keys to leave out, at the top level (of each element of `data` for SageMaker).
         extra: Keys to add there, or to replace.
         result_extra: Keys to add to every result.

@@ -54,7 +54,7 @@ class LoopbackHub:
             handler.wfile.write(content)
 
     def _about(self, parts: list[str]) -> tuple[int, str, bytes]:
-        """What there is of a model: its commit and its files, none of which is in a folder."""
+        """A model on the hub: its commit and its files, none of which is in a folder."""
         folder = self.root.joinpath(*parts[:2])
         if not folder.is_dir():
             return 401, "RepoNotFound", b""

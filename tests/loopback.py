@@ -149,7 +149,7 @@ class Exchange:
 
 
 class Fault(Protocol):
-    """What one request gets."""
+    """The answer or failure that one request gets."""
 
     async def answer(self, exchange: Exchange) -> None: ...
 
@@ -224,27 +224,27 @@ class LoopbackServer:
 
     @property
     def received(self) -> int:
-        """How many requests arrived."""
+        """The number of requests that arrived."""
         return self._read(lambda: self._received)
 
     @property
     def connections(self) -> int:
-        """How many connections were ever accepted."""
+        """The number of connections that were ever accepted."""
         return self._read(lambda: self._accepted - self._accepted_before_reset)
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open now."""
+        """The number of connections that are open now."""
         return self._read(lambda: len(self._open))
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being answered now."""
+        """The number of requests that are being answered now."""
         return self._read(lambda: self._in_flight)
 
     @property
     def most_in_flight(self) -> int:
-        """How many were, at most, at the same time, those that are refused for it included."""
+        """The most that were at the same time, those that are refused for it included."""
         return self._read(lambda: self._most_in_flight)
 
     def script(self, *faults: Fault) -> None:

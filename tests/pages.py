@@ -1,4 +1,4 @@
-"""What a page of the documentation shows as output, compared with what its code gives.
+"""Compare the output that a page of the documentation shows with what its code gives.
 
 A comment `<!--- output -->` stands before what the block of code above printed: a fenced block, or
 anything up to `<!--- end of output -->`. A block of text that begins with `POST /path` or with
@@ -57,7 +57,7 @@ def check_same(shown: str, given: str, varies: str | None = None) -> None:
 
 
 def is_near(shown: str, given: str) -> bool:
-    """Whether two numbers differ in nothing but what machines may differ in.
+    """Tell whether two numbers differ in nothing but what machines may differ in.
 
     Whole numbers are equal, but for points in time. Of a number between 0 and 1 the logits are
     near; of any other with a fraction it is itself.

@@ -56,7 +56,7 @@ def is_ready(url: str) -> bool:
 
 
 def arrived(url: str) -> float:
-    """How many rankings are being made or are done."""
+    """The number of rankings that are being made or are done."""
     text = httpx.get(f"{url}/metrics").text
     counts = re.findall(
         r'^(?:jina_rerank_queued_requests|jina_rerank_rank_seconds_count\{model="small"\}) (\S+)$',

@@ -60,11 +60,11 @@ class LiveService:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended by itself."""
+        """Tell whether it has ended by itself."""
         return not self._thread.is_alive()
 
     def terminate(self) -> None:
-        """What SIGTERM does."""
+        """Do as SIGTERM does."""
         self._server.handle_exit(signal.SIGTERM, None)
 
     def join(self) -> None:

@@ -27,7 +27,7 @@ class SoakServer:
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open now."""
+        """The number of connections that are open now."""
         self._pipe.send("count")
         count: int = self._pipe.recv()
         return count
@@ -76,7 +76,7 @@ def no_old_garbage() -> Iterator[None]:
 
 
 def seconds_without_a_core(*threads: threading.Thread) -> float:
-    """How long these threads of this process have been ready to run while others had the cores.
+    """Time that threads of this process were ready to run while others had the cores.
 
     Linux tells it; elsewhere it is 0.
     """

@@ -1,4 +1,4 @@
-"""What the command takes for a document, whatever its file is: nothing lost, nothing that was not
+"""Documents that the command reads, whatever the file: nothing lost, nothing that was not
 meant."""
 
 import codecs

@@ -1,4 +1,4 @@
-"""What the command tells of itself: its commands, its version, and completion for a shell."""
+"""The command's help: its commands, its version, and completion for a shell."""
 
 from __future__ import annotations
 

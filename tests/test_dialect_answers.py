@@ -1,4 +1,4 @@
-"""What the fault server answers when it answers right."""
+"""Right answers of the fault server."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""What pages show: every figure in a block is compared with the code, and the comparison works."""
+"""Pages' figures: every figure in a block is compared with the code, and the comparison works."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
-    """What transformers scores in float64, of the same weights."""
+    """Scores of transformers in float64, of the same weights."""
     model = write_reranker(tmp_path_factory.mktemp("again"), "bert")
     tokenizer = Tokenizer.from_file(str(bert / "tokenizer.json"))
     scores = []

@@ -157,7 +157,7 @@ def create_by_container_file(folder: Path, wheels: Path) -> Path:
 
 
 def run(python: Path, script: str) -> str:
-    """What a script prints, which is nothing on standard error; a warning would end it."""
+    """The output of a script, which has nothing on standard error; a warning would end it."""
     return run_command([str(python), "-c", script], cwd=python.parent)
 
 

@@ -18,7 +18,7 @@ def write_word_vectors(folder: Path, vocabulary: Sequence[str]) -> Path:
 
 
 def cosine(vocabulary: Sequence[str], first: str, second: str) -> float:
-    """What it must say of two texts."""
+    """The cosine that it must give two texts."""
     bags = [re.findall(r"\w+", text.lower()) for text in (first, second)]
     a, b = ([float(bag.count(word)) for word in vocabulary] for bag in bags)
     return sum(map(float.__mul__, a, b)) / (math.hypot(*a) * math.hypot(*b))

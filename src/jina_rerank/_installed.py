@@ -38,7 +38,7 @@ def install_command(extra: str) -> str:
 
 
 def check_installed(packages: tuple[str, ...], who: str, extra: str) -> None:
-    """Nothing, if all of them are there.
+    """See that packages are installed.
 
     Args:
         packages: The names by which they are imported.
@@ -54,7 +54,7 @@ def check_installed(packages: tuple[str, ...], who: str, extra: str) -> None:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package can be imported, by the name under which it is."""
+    """Tell whether a package can be imported, by the name under which it is."""
     try:
         return importlib.util.find_spec(package) is not None
     except ValueError:  # it was imported by somebody who left no specification

@@ -13,7 +13,7 @@ LOCK = "lock"
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What is written in this block goes to `path` or below.
+    """A block in which files are written to `path` or below.
 
     Raises:
         InputError: Something cannot be written: no rights, no room, a file in a folder's place.

@@ -87,7 +87,7 @@ def _said_of(name: str) -> Iterator[None]:
 
 
 def _is_known(name: str, file: str, revision: str | None) -> bool:
-    """Whether the cache has the file, or has noted that there is none on the hub."""
+    """Tell whether the cache has the file, or has noted that there is none on the hub."""
     from huggingface_hub import try_to_load_from_cache
 
     return try_to_load_from_cache(name, file, revision=revision) is not None

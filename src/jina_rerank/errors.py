@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 LimitKind = Literal["requests", "tokens", "concurrency", "ip"]
-"""What there was too much of: requests a minute, tokens a minute, requests at the same time, or
+"""The limit that was exceeded: requests a minute, tokens a minute, requests at the same time, or
 requests from one address."""
 
 

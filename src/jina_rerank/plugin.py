@@ -39,7 +39,7 @@ __all__ = [
 T = TypeVar("T")
 
 Backend = Literal["local", "remote"]
-"""What a plugin's `model` is: `"local"`, a name as everywhere; `"remote"`, a service's own name."""
+"""The meaning of `model`: `"local"`, a name as everywhere; `"remote"`, a service's own name."""
 
 _DEFAULTS: Mapping[str, Any] = {
     "dtype": "auto",
@@ -132,7 +132,7 @@ def check_installed(reranker: Reranker) -> Reranker:
 
 
 def needs_service(backend: Backend, model: Source) -> bool:
-    """Whether a plugin's model is asked for at a rerank service, which may want a key.
+    """Tell whether a plugin's model is asked for at a rerank service, which may want a key.
 
     Raises:
         ConfigurationError: The name cannot be read.

@@ -1,4 +1,4 @@
-"""What a call to the reranker answers: frozen values, safe to share and to pickle."""
+"""Results of a call to the reranker: frozen values, safe to share and to pickle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What scoring one query cost, over all its documents and not only those returned.
+    """Cost of scoring one query, over all its documents and not only those returned.
 
     Attributes:
         documents: How many documents were scored.

@@ -52,7 +52,7 @@ class Reranker:
 
     @property
     def scorer(self) -> Scorer:
-        """What does the scoring."""
+        """The scorer."""
         return self._scorer
 
     @property

@@ -73,7 +73,7 @@ def address(models: Path) -> Iterator[str]:
 
 
 def rank(seen: Visit, model: str, query: str, documents: list[str]) -> list[dict]:
-    """What the page shows, best first."""
+    """The ranking that the page shows, best first."""
     seen.page.get_by_label("Model").select_option(model)
     seen.page.get_by_label("Query").fill(query)
     seen.page.get_by_label("Documents").fill("\n".join(documents))

@@ -1,4 +1,4 @@
-"""What goes into the playground and out of it: links, files, keys, refusals."""
+"""The playground's state: links, files, keys, refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recipe may not say, each with the field that errors name."""
+"""Mistakes in recipes, each with the field that errors name."""
 
 from __future__ import annotations
 

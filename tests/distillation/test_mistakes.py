@@ -1,4 +1,4 @@
-"""What people give `jina-rerank distill` by mistake, and what machines do to it."""
+"""Mistakes of people with `jina-rerank distill`, and failures of machines."""
 
 from __future__ import annotations
 

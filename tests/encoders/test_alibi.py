@@ -16,7 +16,7 @@ PAPER = {
 
 
 def bias_of(window: int | None) -> Bias:
-    """Of turbo's heads, in its first layer."""
+    """Slopes of turbo's heads, in its first layer."""
     architecture = JinaBertConfig(attention_window=window).architecture()
     bias = Bias.of(architecture, 0, torch.device("cpu"))
     assert bias is not None

@@ -1,4 +1,4 @@
-"""What is loaded, and what is refused by name of file and tensor."""
+"""Checkpoints that are loaded, and those refused by name of file and tensor."""
 
 import json
 import pickle

@@ -38,7 +38,7 @@ def test_the_logits_are_the_model_s(
 
 
 def test_it_is_compiled_once_for_all_lengths() -> None:
-    """What torch would compile; after eight times it would refuse."""
+    """The function that torch would compile; after eight times it would refuse."""
     compiled: list[torch.fx.GraphModule] = []
 
     def backend(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> Callable[..., object]:

@@ -91,7 +91,7 @@ def test_bfloat16_is_as_close_to_float32_as_the_model_s_own() -> None:
 
 
 def calm_model() -> JinaBert:
-    """Of turbo's shape, with weights about as large as a trained model's: in larger ones a
+    """A model of turbo's shape, with weights about as large as a trained model's: in larger ones a
     rounding error grows from layer to layer until the logits have nothing in common."""
     model = random_model(**TURBO_SMALL)
     for parameter in model.bert.encoder.parameters():

@@ -37,7 +37,7 @@ def test_activations_are_rounded_to_the_nearest_of_255_values(rows: list[list[fl
 
 
 def bound(x: Tensor, weight: Tensor) -> Tensor:
-    """How far a product may be off where each factor is off by half a step of its row."""
+    """Bound the error of a product where each factor is off by half a step of its row."""
     step = x.abs().amax(1, keepdim=True) / 127, weight.abs().amax(1, keepdim=True) / 127
     by_x = step[0] / 2 * weight.abs().sum(1)
     by_weight = x.abs().sum(1, keepdim=True) * step[1].T / 2

@@ -27,7 +27,7 @@ COFFEE = Path(__file__).parents[2] / "examples" / "data" / "coffee"
 
 
 def hashed(text: str, dimensions: int) -> np.ndarray:
-    """How often each word occurs, words counted together whose checksums collide."""
+    """Counts of words; words whose checksums collide are counted together."""
     vector = np.full(dimensions, 1e-3)
     for word in text.lower().split():
         vector[zlib.crc32(word.encode()) % dimensions] += 1

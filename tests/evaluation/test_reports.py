@@ -42,7 +42,7 @@ def make(collection: Collection = COLLECTION, name: str = "fake") -> Evaluation:
 
 
 class Page(HTMLParser):
-    """What a browser would see: elements, attributes, and the text outside of the style."""
+    """A page as a browser sees it: elements, attributes, and the text outside of the style."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ def score(model: Path, table: pa.Table) -> list[float]:
 
 
 def read(folder: Path) -> pa.Table:
-    """What was written, by another reader than Ray's."""
+    """The rows that were written, by another reader than Ray's."""
     return pq.read_table(folder).sort_by("id")
 
 

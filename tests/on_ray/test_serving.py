@@ -87,7 +87,7 @@ class Service:
         )
 
     def update(self, **args: object) -> None:
-        """What `serve deploy` does with a file in which settings have changed."""
+        """Do as `serve deploy` does with a file in which settings have changed."""
         self.config["applications"][0]["args"] |= args
         _get_global_client().deploy_apps(ServeDeploySchema(**self.config))
 

@@ -83,7 +83,7 @@ def test_closing_waits_for_the_thread() -> None:
 
 
 DOCUMENTS = [f"panda {i} " + "bear " * (i % 20) for i in range(CHARACTERS_PER_WINDOW // 50)]
-"""Of some three windows."""
+"""Documents of some three windows."""
 
 
 def test_windows_are_as_good_as_one(small_checkpoint: Path) -> None:

@@ -68,7 +68,7 @@ def score(scorer: BiEncoderScorer, query: str, documents: Sequence[str]) -> list
 
 
 def cosines(folder: Path, query: str, documents: Sequence[str]) -> list[float]:
-    """What the library gives for texts that already hold their prompts."""
+    """Embed with the library for texts that already hold their prompts."""
     library = SentenceTransformer(str(folder), device="cpu")
     own, *others = library.encode(
         [query, *documents], prompt="", batch_size=1, normalize_embeddings=True

@@ -66,7 +66,7 @@ def test_answers_are_those_of_the_scorer_and_no_pair_is_computed_twice(way, on_d
 
 
 def contents(response: ScoreResponse) -> dict[str, object]:
-    """What must be the same with a cache as without, where nothing is asked of no documents."""
+    """Fields that must be the same with a cache as without, if there are documents."""
     columns = (response.scores, response.logits, response.tokens, response.truncated_tokens)
     if not response.scores:
         return {}

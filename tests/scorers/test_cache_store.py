@@ -116,7 +116,7 @@ def test_writing_ahead_is_waited_for_while_another_reads(
     path = tmp_path / "scores"
     with (
         contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
-        contextlib.closing(sqlite3.connect(path, 0, isolation_level=None)) as ours,
+        contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as ours,
     ):
         other.execute("CREATE TABLE scores (key)")
         other.execute("BEGIN")
@@ -172,7 +172,7 @@ def test_fork(tmp_path: Path) -> None:
 
 
 def is_open(path: Path) -> bool:
-    """Whether this process has it open."""
+    """Tell whether this process has it open."""
     inode = path.stat().st_ino
     for descriptor in range(3, 256):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What does not fit: cut, chunked or refused, and always reported."""
+"""Documents that do not fit are cut, chunked or refused, and always reported."""
 
 import logging
 from array import array

@@ -1,4 +1,4 @@
-"""How far a call has come is told in tokens, early, and right from the beginning."""
+"""A call's progress is told in tokens, early, and right from the beginning."""
 
 import random
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What clients hear of a service that cannot answer, each in its own dialect."""
+"""Errors that clients get from a service that cannot answer, each in its own dialect."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "vllm": ("/score", {"text_1": QUERY, "text_2": DOCUMENTS}),
     "jina": ("/rerank", {"query": QUERY, "documents": DOCUMENTS}),
 }
-"""What our client does not ask."""
+"""Requests that our client does not send."""
 
 every_dialect = pytest.mark.parametrize("dialect", [*REQUESTS, *OTHERS])
 

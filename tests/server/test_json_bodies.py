@@ -15,7 +15,7 @@ from serving import LiveService
 JSON = {"content-type": "application/json"}
 
 CUT = "cut \ud83d"
-"""What JavaScript makes of an emoji by `"cut 😀".slice(0, 5)`."""
+"""The half of an emoji that JavaScript's `"cut 😀".slice(0, 5)` leaves."""
 
 
 def to_jina(query: str, documents: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is too much is refused before it costs anything, and what is hostile does no harm."""
+"""Too much is refused before it costs anything, and hostile requests do no harm."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ TESTS = Path(__file__).parent.parent
 
 
 def describe() -> str:
-    """What the service says of itself, without its version."""
+    """The service's description of itself, without its version."""
     described = create_app(Engine(Settings())).openapi()
     del described["info"]["version"]
     return json.dumps(described, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What operators see: readiness, numbers, logs; and an end at which nothing is lost."""
+"""Readiness, metrics and logs, for operators; and an end at which nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Amazon SageMaker asks of a container, over a socket."""
+"""Amazon SageMaker's requests to a container, over a socket."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def attributes(span: Span) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def collected(small_checkpoint: Path) -> Iterator[Collector]:
-    """What came of two requests, one good and one bad, of a service that has ended."""
+    """Traces of two requests, one good and one bad, of a service that has ended."""
     with Collector() as collector:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": "search"}
         with serving("--model", f"small={small_checkpoint}", **variables) as (process, url):

@@ -1,4 +1,4 @@
-"""What users of jina-haystack wrote, and what happens to it here."""
+"""Code of jina-haystack's users is accepted, or refused with the new spelling."""
 
 import pytest
 from haystack import Document

@@ -1,4 +1,4 @@
-"""What a service can do to a ranker, and a ranker to a service."""
+"""A ranker and its service: requests, answers, failures."""
 
 import asyncio
 import socket

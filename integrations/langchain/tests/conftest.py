@@ -1,4 +1,4 @@
-"""What the tests of this plugin share: documents, a retriever, a service, and two backends."""
+"""Fixtures of this plugin's tests: documents, a retriever, a service, and two backends."""
 
 import asyncio
 import json

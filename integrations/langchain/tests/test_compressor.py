@@ -1,4 +1,4 @@
-"""What comes back from `compress_documents` and `acompress_documents`."""
+"""Results of `compress_documents` and `acompress_documents`."""
 
 import copy
 import inspect

@@ -1,4 +1,4 @@
-"""What users of langchain-community's JinaRerank wrote, and what they are told to write here."""
+"""Settings of langchain-community's JinaRerank are refused with the new spelling."""
 
 import json
 

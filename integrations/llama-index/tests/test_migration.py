@@ -1,4 +1,4 @@
-"""What users of llama-index-postprocessor-jinaai-rerank wrote, and what happens to it here."""
+"""Code of llama-index-postprocessor-jinaai-rerank's users is accepted or refused."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ NOTEBOOK = Path(__file__).parents[1] / "examples" / "jina_rerank.ipynb"
 
 
 def run_cells(path):
-    """What each cell of code shows, which is the value of its last expression."""
+    """The value of each code cell's last expression, which a notebook shows."""
     namespace, shown = {}, []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code":

@@ -1,4 +1,4 @@
-"""What happens to nodes: order, scores, text, and that nothing is changed or lost."""
+"""Ranked nodes: order, scores, text, and that nothing is changed or lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_it_is_a_node_postprocessor():
 
 
 async def both_ways(rerank, nodes, query="tea or coffee?"):
-    """What the sync and the async call return, which is the same."""
+    """The result of the sync and the async call, which is the same."""
     found = rerank.postprocess_nodes(nodes, query_str=query)
     again = await rerank.apostprocess_nodes(nodes, query_str=query)
     assert [n.node for n in again] == [n.node for n in found]

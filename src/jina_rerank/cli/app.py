@@ -26,6 +26,7 @@ from .distill import distill
 from .documents import STANDARD_INPUT, Document, Format, read_documents
 from .evaluate import evaluate
 from .exits import exit_on_error
+from .mcp import mcp
 from .naming import MODEL_NAMES
 from .serve import serve
 from .tables import models_table, ranking_table, usable_offline

@@ -64,8 +64,8 @@ def read_documents(
 
     Args:
         files: Text in UTF-8; what ends in `.gz` is unpacked. `-` is standard input.
-        input_format: Of all files; None takes it from each name, and from the content where the
-            name does not tell.
+        input_format: Format of all files; None takes it from each name, and from the content where
+            the name does not tell.
         column: The column or key that holds the text.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a command ends that cannot do what was asked."""
+"""Exit statuses of commands that cannot do what was asked."""
 
 from __future__ import annotations
 

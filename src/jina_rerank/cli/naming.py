@@ -1,4 +1,4 @@
-"""How models are named, for help."""
+"""Names of models, as help describes them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 CLOSED_PIPE = 141
-"""What shells say of a program whose reader has gone, 128 and the number of SIGPIPE."""
+"""Exit status when the reader of a pipe has gone: 128 and the number of SIGPIPE."""
 
 LOST_OUTPUT = 2
 """As where a file cannot be written."""

@@ -30,7 +30,7 @@ from ..scorers.base import LongDocuments
 from ..spec import BM25, NEED_COLLECTION, parse
 
 SuiteName: TypeAlias = Literal["beir", "loco", "llamaindex-rag"]
-"""What `--suite` takes."""
+"""Values of `--suite`."""
 
 
 def evaluate_suite(

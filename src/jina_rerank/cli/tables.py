@@ -1,4 +1,4 @@
-"""What a person sees on a terminal."""
+"""Tables for a terminal."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ _REMEDIES = (
     ),
     (r"set key_file or keys, or allow_anonymous if", "pass --key-file, or --allow-anonymous if"),
 )
-"""What a remedy in Python is in a shell."""
+"""A remedy in Python, rewritten for a shell."""
 
 
 def shell_words(error: RerankError) -> str:

@@ -89,7 +89,7 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
 
 
 def windows(q: Tensor, k: Tensor, bias: Bias) -> list[int]:
-    """How far each head must look: to its reach, or less.
+    """Distance that each head must look: its reach, or less.
 
     The weight of a key is exp(score - slope * distance), and no score exceeds the length of the
     query vector times that of the longest key, over the root of the head size. The query's own
@@ -104,7 +104,7 @@ def windows(q: Tensor, k: Tensor, bias: Bias) -> list[int]:
     Args:
         q: Shape (heads, length, head size); so is `k`.
         k: The keys.
-        bias: Of the heads.
+        bias: The heads' bias.
 
     Returns:
         The largest distance that counts, one for each head, multiples of `WINDOW_STEP`.

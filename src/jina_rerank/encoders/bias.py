@@ -86,7 +86,7 @@ class Bias:
         return lengths <= (2 * self.reaches if self.has_slopes else self.reaches + 1)
 
     def adds_nothing(self, length: int) -> bool:
-        """Whether nothing is added in a sequence of so many tokens."""
+        """Tell whether nothing is added in a sequence of so many tokens."""
         return not self.has_slopes and bool(self.sees_whole(length).all())
 
     def of_first(self, length: int) -> Tensor:

@@ -138,7 +138,7 @@ def save_tokenizer(tokenizer: Tokenizer, max_length: int, folder: Path) -> None:
 
 
 def tokenizer_options(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
-    """What transformers' `PreTrainedTokenizerFast` must be told beside tokenizer.json.
+    """Settings that transformers' `PreTrainedTokenizerFast` needs beside tokenizer.json.
 
     Args:
         tokenizer: With BERT's or RoBERTa's padding token, whichever it has.

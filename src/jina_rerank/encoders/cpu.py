@@ -67,7 +67,7 @@ class CpuEngine:
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens keep all threads busy."""
+        """The number of tokens that keep all threads busy."""
         return 2 * SHARE_TOKENS * self._threads
 
     def __call__(

@@ -104,7 +104,7 @@ class _Batch:
         self._length_of = F.pad(lengths.repeat_interleave(lengths), (0, rows)).to(device)
 
     def score_mod(self, bias: Bias) -> Callable[..., Tensor]:
-        """What is added to the scores, computed where they are."""
+        """The bias added to the scores, computed where they are."""
         whole = bias.sees_whole(self._length_of[:, None])
 
         def with_bias(
@@ -119,7 +119,7 @@ class _Batch:
 
 
 def filling(tokens: int) -> int:
-    """How many rows make a batch one of whole blocks.
+    """Number of rows that make a batch one of whole blocks.
 
     At least two blocks: torch would compile a size of one anew.
     """

@@ -101,7 +101,7 @@ class FusedLayer(Block[Tensor]):
     """A layer with fused kernels.
 
     Args:
-        layer: Of the model.
+        layer: A layer of the model.
         architecture: The model's.
         heads: Which heads attend, in this order.
         products: Lay out its weights.
@@ -178,5 +178,5 @@ class FusedLayer(Block[Tensor]):
 
 
 def _rows(head_size: int, heads: Sequence[int]) -> Tensor:
-    """Of what is projected, those that belong to some heads."""
+    """Rows of the projections that belong to some heads."""
     return torch.cat([torch.arange(head * head_size, (head + 1) * head_size) for head in heads])

@@ -27,7 +27,7 @@ PLAIN_BATCH_TOKENS = 4096
 """The same for the model's own layers, which attend to one length at a time."""
 
 TOLERANCE = 0.04
-"""How far from the model's own layers an encoder's output may be, relative to its length. In
+"""Largest distance of an encoder's output from that of the model's own layers, by its length. In
 bfloat16 it was 0.01 away on a CPU; with a bias that is wrong by a factor of 2, 0.07 to 0.13."""
 
 

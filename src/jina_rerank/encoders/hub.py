@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 from ..errors import ModelLoadError, ModelNotFoundError
 
 CONNECT_SECONDS = 10.0
-"""How long the hub may take to answer at all."""
+"""Longest wait for the hub to answer at all."""
 
 
 class HubModel:

@@ -148,7 +148,7 @@ class PartlyInt8Product(Int8Product):
 
 @cache
 def can_multiply_int8() -> bool:
-    """Whether this torch has the kernel, and this processor sums products up exactly.
+    """Tell whether this torch has the kernel, and this processor sums products up exactly.
 
     Processors without VNNI add pairs of products in 16 bits, where large ones overflow.
     """

@@ -1,4 +1,4 @@
-"""What this processor computes fast, found out and not assumed."""
+"""The processor's fast arithmetic, found out and not assumed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether products in bfloat16 are faster than in float32 on this CPU.
+    """Tell whether products in bfloat16 are faster than in float32 on this CPU.
 
     They are with AMX, and on an AMD with AVX-512 BF16. Intel's AVX-512 BF16 alone is not enough:
     it was slower than float32. Both are measured in docs/performance.md.

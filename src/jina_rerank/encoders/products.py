@@ -121,7 +121,7 @@ class FusedProduct:
 
 @cache
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Whether this torch has the kernels for a dtype on this processor, and they are right."""
+    """Tell whether this torch has the kernels for a dtype on this processor, and they are right."""
     x = torch.linspace(-3, 3, 64 * 32, dtype=torch.float32).view(64, 32).to(dtype)
     weight = torch.linspace(-0.5, 0.5, 32 * 32, dtype=torch.float32).view(32, 32).to(dtype)
     plain = F.linear(x, weight)

@@ -208,7 +208,7 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
 
 def _first(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> int:
-    """How many of a text's tokens to keep; see `PairTokenizer.encode_first`.
+    """Count the tokens of a text to keep; see `PairTokenizer.encode_first`.
 
     Args:
         text: What was tokenized.

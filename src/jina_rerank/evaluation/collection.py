@@ -30,7 +30,7 @@ class Collection:
 
     @property
     def judgements(self) -> int:
-        """How many pairs of query and document are judged."""
+        """The number of judged pairs of query and document."""
         return sum(map(len, self.qrels.values()))
 
     @property

@@ -37,7 +37,7 @@ WINDOW = 16
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What scoring cost.
+    """Cost of scoring.
 
     Attributes:
         pairs: How many pairs of query and document were scored.
@@ -66,7 +66,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class SystemResult:
-    """How one system did.
+    """Result of one system.
 
     Attributes:
         name: The system's name.
@@ -83,7 +83,7 @@ class SystemResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How several systems did on one collection.
+    """Results of several systems on one collection.
 
     Attributes:
         collection: What they were evaluated on.
@@ -106,7 +106,7 @@ class Evaluation:
 
     @property
     def pairs(self) -> int:
-        """How many candidates there are over all queries."""
+        """The number of candidates over all queries."""
         return sum(map(len, self.first_stage.run.values()))
 
     def result(self, name: str) -> SystemResult:
@@ -122,7 +122,7 @@ class Evaluation:
         raise InputError("name", f"{name!r} was not evaluated, but {names}")
 
     def compare(self, first: str, second: str, measure: str | None = None) -> PairedTest:
-        """How the second system differs from the first; see `paired_test`.
+        """Difference of the second system from the first; see `paired_test`.
 
         Args:
             first: A system's name.

@@ -28,7 +28,7 @@ def best_first(scores: Mapping[str, float]) -> list[str]:
 
 
 def bm25(collection: Collection, depth: int = 100, *, ignore_identical_ids: bool = False) -> Run:
-    """What BM25 finds for each query; see `Bm25Index`.
+    """Documents that BM25 finds for each query; see `Bm25Index`.
 
     Args:
         collection: Its documents are searched for its queries.
@@ -162,7 +162,7 @@ def check_identifiers(identifiers: Iterable[str], path: Path) -> None:
     """See that these can stand in a run in TREC's format.
 
     Args:
-        identifiers: Of queries and documents.
+        identifiers: Identifiers of queries and documents.
         path: Where the run is to go, for the error.
 
     Raises:

@@ -27,7 +27,7 @@ _CHUNK = 1_000_000
 
 @dataclass(frozen=True)
 class Measured:
-    """What measures say of a run.
+    """Values of measures for a run.
 
     Attributes:
         per_query: Values by measure and query id, for every query of the judgements.
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """How the second of two systems differs from the first over the same queries.
+    """Difference of the second of two systems from the first over the same queries.
 
     Attributes:
         difference: Mean of second minus first.
@@ -137,7 +137,7 @@ def confidence_interval(
     Args:
         values: One value for each query, at least one. A single one is its own interval.
         level: How much of the distribution to cover, between 0 and 1.
-        seed: Of the random numbers; the same seed gives the same interval.
+        seed: Seed of the random numbers; the same seed gives the same interval.
 
     Raises:
         InputError: There are no values, or `level` is not between 0 and 1.
@@ -163,7 +163,7 @@ def confidence_interval(
 
 
 def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> PairedTest:
-    """Whether two systems differ: Fisher's paired randomization test, two-sided.
+    """Test whether two systems differ: Fisher's paired randomization test, two-sided.
 
     For each query the two values are exchanged or not, by a coin. The p-value is the share of
     10,000 such trials whose mean difference is at least the one that was measured, the measured
@@ -174,7 +174,7 @@ def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 
     Args:
         first: One value for each query, at least one.
         second: The same queries in the same order.
-        seed: Of the random numbers; the same seed gives the same p-value.
+        seed: Seed of the random numbers; the same seed gives the same p-value.
 
     Raises:
         InputError: There are no values, or not as many of both.

@@ -167,7 +167,7 @@ def _source_texts(folder: Path) -> list[str]:
 
 
 def _between(texts: list[str], contexts: Sequence[str]) -> list[str]:
-    """What the contexts leave of the texts, in chunks; nothing if one of them is not there."""
+    """The texts without the contexts, in chunks; empty if a context is not there."""
     covered: list[list[tuple[int, int]]] = [[] for _ in texts]
     for context in contexts:
         words = re.compile(r"\s+".join(map(re.escape, context.split())))
@@ -360,5 +360,5 @@ class _VectorStore:
         await self._client.close()
 
     def retriever(self, top_k: int) -> BaseRetriever:
-        """What finds this many passages by the cosine of their vectors."""
+        """A retriever that finds this many passages by the cosine of their vectors."""
         return self._index.as_retriever(similarity_top_k=top_k)

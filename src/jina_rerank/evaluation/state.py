@@ -1,4 +1,4 @@
-"""What an evaluation has finished, kept in a file, so that one that was broken off goes on."""
+"""Finished parts of an evaluation, kept in a file, so that one that was broken off goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What is known of a system so far.
+    """A system's results so far.
 
     Attributes:
         scores: By query id.

@@ -69,7 +69,7 @@ class Nodes:
         return names
 
     def has(self, name: str) -> bool:
-        """Whether there is a weight of that name."""
+        """Tell whether there is a weight of that name."""
         return name in self._weights
 
     def linear(self, value: str, name: str) -> str:

@@ -112,7 +112,7 @@ def rerank_dataset(
 
 
 def _identify(scorer: Scorer) -> str:
-    """What tells a model from all others."""
+    """Fields that tell a model from all others."""
     if not isinstance(scorer, CacheableScorer):
         return repr(scorer)
     if '"weights": null' in scorer.fingerprint:

@@ -1,4 +1,4 @@
-"""What Ray is told, which adds the replica and gives it to Prometheus."""
+"""Metrics for Ray, which adds the replica and gives them to Prometheus."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from ..errors import ConfigurationError
 
 UNFINISHED = "_unfinished-"
-"""How names of parts begin that are being written: what begins so is not read as data."""
+"""Prefix of parts that are being written: a name with it is not read as data."""
 
 MANIFEST = "_rerank.json"
-"""What the parts in a folder were made of, and how."""
+"""File that tells what the parts in a folder were made of, and how."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Columns:
 
     @property
     def error(self) -> str:
-        """What is added beside it: why a row has no score."""
+        """The column beside it: why a row has no score."""
         return f"{self.score}_error"
 
     def extend(self, schema: pa.Schema) -> pa.Schema:
@@ -67,7 +67,7 @@ class Columns:
         return schema.append(pa.field(self.score, scores)).append(pa.field(self.error, pa.string()))
 
     def has_lists(self, schema: pa.Schema) -> bool:
-        """Whether a row has several documents."""
+        """Tell whether a row has several documents."""
         kind = schema.field(self.document).type
         return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(
             kind.value_type

@@ -22,7 +22,7 @@ from .metrics import ReplicaMetrics
 logger = logging.getLogger(__name__)
 
 NAME = "reranker"
-"""What Ray calls the deployment; a Serve config file changes its options under this name."""
+"""Name of the deployment at Ray; a Serve config file changes its options under this name."""
 
 RAYS_OWN = {
     "host": "http_options say where the proxies listen",
@@ -140,11 +140,11 @@ class Replica:
         self._engine.metrics = ReplicaMetrics(self._engine.queue)
 
     def find_models(self, settings: Settings) -> list[ServedModel]:
-        """What is served here."""
+        """The models that are served here."""
         return find_models(settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """What answers requests, in the event loop of this replica."""
+        """The application that answers requests, in the event loop of this replica."""
         return create_app(self._engine)
 
     async def check_health(self) -> None:

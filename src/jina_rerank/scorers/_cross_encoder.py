@@ -110,7 +110,7 @@ class CrossEncoderPairs:
 
 
 def _renders(encoder: CrossEncoder) -> bool:
-    """Whether there is more around the texts than the tokenizer's template for pairs."""
+    """Tell whether there is more around the texts than the tokenizer's template for pairs."""
     return "message" in encoder.modalities or bool(
         encoder.prompts.get(encoder.default_prompt_name or "")
     )

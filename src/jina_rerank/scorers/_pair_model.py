@@ -1,4 +1,4 @@
-"""What runs the pairs: a loaded cross-encoder, as the scoring steps and the worker see it."""
+"""A loaded cross-encoder, as the scoring steps and the worker see it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PairReader(Protocol):
         ...
 
     def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """Of each text as much as its first tokens stand for."""
+        """As much of each text as its first tokens stand for."""
         ...
 
     def documents(
@@ -52,7 +52,7 @@ class PairReader(Protocol):
 
 
 def facts_of(checkpoint: Checkpoint, dtype: str) -> ModelFacts:
-    """What a checkpoint of a family of ours is, computed in a dtype."""
+    """Describe a checkpoint of a family of ours, computed in a dtype."""
     architecture = checkpoint.architecture
     limited = [window for window in architecture.windows if window is not None]
     return ModelFacts(
@@ -89,7 +89,7 @@ class PairModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a job gets for what it wanted.
+    """Result of a job.
 
     Attributes:
         logits: One for each pair, in order.
@@ -109,5 +109,5 @@ class Wanted:
 
     @property
     def tokens(self) -> int:
-        """How many there are in all pairs."""
+        """Number of tokens in all pairs."""
         return sum(len(pair) for pair in self.pairs)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHARACTERS_PER_WINDOW = 500_000
-"""How much text is tokenized at a time: while its pairs are scored, and no further ahead, so is the
-next. What a call holds in memory beside its documents depends on this and not on their number."""
+"""Amount of text that is tokenized at a time: while its pairs are scored, and no further ahead, so
+is the next. The memory of a call, beside its documents, depends on this and not on their number."""
 
 LEAST_ROOM = 8
 """Tokens that a query and a document have together at the least, beside a model's template."""
@@ -58,7 +58,7 @@ class _Window:
         places: The number of the request and the document's in it.
         tokens: How many each document has, whole.
         rooms: How many of them fit beside the query.
-        pairs: Of all documents.
+        pairs: Pairs of all documents.
         parts_of: Which of the pairs are each document's.
     """
 

@@ -1,4 +1,4 @@
-"""How far a call on this machine has come, in tokens, while some texts are not tokenized yet."""
+"""Progress of a call on this machine, in tokens, while some texts are not tokenized yet."""
 
 from __future__ import annotations
 

@@ -141,6 +141,6 @@ def _join(before: TokenPair, after: TokenPair, kind: int, document: TokenIds) ->
 
 
 def _shared(one: TokenIds, other: TokenIds) -> int:
-    """How many first tokens are the same."""
+    """Count the first tokens that are the same."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -27,7 +27,7 @@ VALUE_BYTES = 28
 _ENTRY_BYTES = KEY_BYTES + VALUE_BYTES
 
 BUSY_SECONDS = 2.0
-"""How long to wait for another process that writes to the file."""
+"""Longest wait for another process that writes to the file."""
 
 REST_SECONDS = 60.0
 """After a failure the store is left alone for this long, so that calls do not wait each time."""

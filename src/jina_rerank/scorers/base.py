@@ -10,13 +10,13 @@ from ..errors import InputError
 from ..ranking import Timings, Usage
 
 LongDocuments = Literal["truncate", "chunk", "error"]
-"""What a scorer does with a document that does not fit: read its beginning, read it all in windows
+"""A scorer's way with a document that does not fit: read its beginning, read it all in windows
 and take the best one's score, or refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a call has come, in the tokens that it takes to compute; time goes by these.
+    """Progress of a call, in the tokens that it takes to compute; time goes by these.
 
     Attributes:
         tokens: How many have been computed.
@@ -117,7 +117,7 @@ class ScoreResponse:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a loaded model is.
+    """Description of a loaded model.
 
     Attributes:
         max_tokens: Longest pair that is read, in tokens.
@@ -202,5 +202,5 @@ class CacheableScorer(Scorer, Protocol):
 
     @property
     def listwise(self) -> bool:
-        """Whether a document's score depends on the documents that are scored with it."""
+        """Tell whether a document's score depends on the documents that are scored with it."""
         ...

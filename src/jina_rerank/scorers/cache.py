@@ -20,7 +20,7 @@ from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
 from .service.parts import put_last
 
 _NUMBERS = struct.Struct("<ddiii")
-"""What is kept of a pair: score, logit, tokens, truncated tokens, truncated tokens of the query.
+"""Fields kept of a pair: score, logit, tokens, truncated tokens, truncated tokens of the query.
 NaN is no logit, and a negative count is none."""
 assert _NUMBERS.size == VALUE_BYTES
 
@@ -237,7 +237,7 @@ class CachedScorer:
                 call.answers.append(_answer(values, len(places), response))
 
     def _is_comparable(self, response: ScoreResponse, documents: int) -> bool:
-        """Whether what it has scored can stand beside scores from the cache."""
+        """Tell whether what it has scored can stand beside scores from the cache."""
         columns = (response.scores, response.logits, response.tokens, response.truncated_tokens)
         return (
             (response.degraded is None or bool(response.unscored))
@@ -249,14 +249,14 @@ class CachedScorer:
 
 @dataclass(slots=True)
 class _Call:
-    """What happens to the requests of one call.
+    """Plan for the requests of one call.
 
     Attributes:
         requests: All of them.
         fingerprint: The scorer's, when the keys were made.
-        keys: Of each request, each document's.
+        keys: Keys of each document of each request.
         known: The numbers of those that are known.
-        places: Of each request, the documents that the scorer is asked for.
+        places: Places of the documents that the scorer is asked for, of each request.
         lacking: The requests to the scorer, one for each entry of `places` that is not empty.
         answers: The answer to each request.
         again: Requests that must be asked for as a whole.
@@ -275,7 +275,7 @@ class _Call:
 
     @property
     def shortened(self) -> bool:
-        """Whether a request to the scorer has fewer documents than it had."""
+        """Tell whether a request to the scorer has fewer documents than it had."""
         return any(
             0 < len(places) < len(keys) for places, keys in zip(self.places, self.keys, strict=True)
         )

@@ -98,7 +98,7 @@ def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
 
 
 def _computes_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster here, and not emulated."""
+    """Tell whether bfloat16 is faster here, and not emulated."""
     import torch
 
     from ..encoders.processor import has_fast_bfloat16

@@ -33,8 +33,8 @@ OUTAGES: tuple[type[RerankError], ...] = (
     ResponseError,
     ServerError,
 )
-"""What passes by itself. A missing key, an empty account or a wrong setting does not, and going
-on in spite of it would hide it for months."""
+"""Failures that pass by themselves. A missing key, an empty account or a wrong setting does not,
+and going on in spite of it would hide it for months."""
 
 LONGEST_REST = 300.0
 """Seconds: the most that a failed scorer is left alone because a service asks for it. One call to
@@ -235,7 +235,7 @@ class FallbackScorer:
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    """Of the first scorer: until when it is left alone, in `time.monotonic`'s seconds, and why."""
+    """The time until which the first scorer is left alone, by `time.monotonic`, and why."""
 
     until: float
     reason: str
@@ -260,7 +260,7 @@ class _Turn:
 
     @property
     def failure(self) -> RerankError:
-        """What to raise when nobody has answered: the last scorer's error."""
+        """The error to raise when nobody has answered: the last scorer's."""
         assert self._failure is not None
         return self._failure
 

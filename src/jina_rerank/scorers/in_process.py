@@ -66,7 +66,7 @@ class InProcessScorer(SharedModelScorer[PairModel]):
 
     @property
     def facts(self) -> ModelFacts | None:
-        """What the loaded model is, and None before it is loaded.
+        """Description of the loaded model; None before it is loaded.
 
         `max_tokens` is this scorer's, which may be lower than the model's own.
         """

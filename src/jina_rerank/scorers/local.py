@@ -144,7 +144,7 @@ class LocalScorer(InProcessScorer):
 def _engine(
     model: EncoderModel, device: str, dtype: torch.dtype, *, int8: bool
 ) -> tuple[Forward, int]:
-    """What runs the model where it is, and how many tokens to give it at once."""
+    """Choose the engine for a model, and how many tokens to give it at once."""
     import torch
 
     if device == "cpu":

@@ -142,7 +142,7 @@ class RemoteScorer(ServiceScorer):
 
     @property
     def fingerprint(self) -> str:
-        """What decides the scores; see `CacheableScorer`."""
+        """Everything that decides the scores; see `CacheableScorer`."""
         parts = self._parameters
         return json.dumps(
             [
@@ -159,7 +159,7 @@ class RemoteScorer(ServiceScorer):
 
     @property
     def listwise(self) -> bool:
-        """Whether the model reads documents together; see `LISTWISE_MODELS`."""
+        """Tell whether the model reads documents together; see `LISTWISE_MODELS`."""
         return self._parameters.model in LISTWISE_MODELS
 
     def _check_key(self) -> None:

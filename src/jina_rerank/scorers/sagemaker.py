@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .service.session import Session
 
 RequestForm = Literal["object", "list"]
-"""What `data` is in a request. `"object"`: Jina's containers of v1, v2 and colbert. `"list"`:
+"""Form of `data` in a request. `"object"`: Jina's containers of v1, v2 and colbert. `"list"`:
 those of jina-reranker-m0 and later, which take a list of such objects; it holds one."""
 
 _ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")  # botocore's own model of the service
@@ -146,7 +146,7 @@ class SageMakerScorer(ServiceScorer):
 
     @property
     def fingerprint(self) -> str:
-        """What decides the scores; see `CacheableScorer`.
+        """Everything that decides the scores; see `CacheableScorer`.
 
         It names the endpoint and its region. It does not name the account: that would have to be
         asked for. What is behind an endpoint can be changed without changing its name, too.
@@ -160,7 +160,7 @@ class SageMakerScorer(ServiceScorer):
 
     @property
     def listwise(self) -> bool:
-        """Whether the model reads documents together, by the name given as `model`."""
+        """Tell whether the model reads documents together, by the name given as `model`."""
         return self._model in LISTWISE_MODELS
 
     def _region(self) -> str | None:

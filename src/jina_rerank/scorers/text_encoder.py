@@ -37,7 +37,7 @@ class Encoder(ABC, Generic[VectorT]):
     """A loaded model that embeds a text once, as long as its vector is kept.
 
     Args:
-        library: Of sentence-transformers.
+        library: Model of sentence-transformers.
         name: What errors call it.
         prompts: What it reads before each text.
         device: Where it runs.

@@ -39,7 +39,7 @@ def worker_for(device: str) -> Worker:
 
 
 def batches_computed() -> int:
-    """How many batches all workers of this process have computed."""
+    """The number of batches that all workers of this process have computed."""
     with _workers_lock:
         return sum(worker.batches for worker in _workers.values())
 
@@ -193,7 +193,7 @@ def _compute(jobs: Sequence[_Job]) -> None:
 
 
 class _Job:
-    """What the worker sees of a job.
+    """A job, as the worker sees it.
 
     Attributes:
         wanted: The pairs it waits for; None before it starts and when it has ended.

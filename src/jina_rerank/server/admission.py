@@ -23,7 +23,7 @@ LONGEST_WAIT = 60.0
 
 
 def estimate_tokens(query: str, documents: Sequence[str], max_length: int) -> int:
-    """How many tokens the model will read, all pairs together, without tokenizing them."""
+    """Estimate the tokens that the model will read in all pairs, without tokenizing them."""
     beside = _bytes(query) / BYTES_PER_TOKEN + SPECIAL_TOKENS
     return sum(
         min(max_length, math.ceil(beside + _bytes(text) / BYTES_PER_TOKEN)) for text in documents
@@ -85,7 +85,7 @@ class Queue:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """How fast work gets done while there is any, lately; None before the first."""
+        """Recent speed of the work while there is any; None before the first."""
         return self._done / self._busy if self._done and self._busy else None
 
     def _wait_for(self, tokens: int) -> float:

@@ -39,7 +39,7 @@ AnswerRefusal = Callable[[Refused, Request], Response]
 
 @dataclass(frozen=True, slots=True)
 class RankJob:
-    """What every dialect asks for, whatever its words.
+    """A request of any dialect, whatever its words.
 
     Attributes:
         model: A served name; None is the first that is served.
@@ -138,7 +138,7 @@ class ReadRequest(Request):
         self.value = value
 
     async def body(self) -> bytes:
-        """What stands for the body: its bytes are not kept."""
+        """Stand-in for the body, whose bytes are not kept."""
         # Not empty, so that json is asked.
         return b"{}"
 
@@ -154,7 +154,7 @@ def stack_of(error: BaseException) -> list[str]:
 
 
 def as_refusal(error: Exception) -> Refused:
-    """What an error of any kind means to a client."""
+    """Meaning of an error of any kind for a client."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, RequestValidationError):

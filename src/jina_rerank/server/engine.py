@@ -1,4 +1,4 @@
-"""What all dialects share: models by name, who may ask, how much at a time, and for how long."""
+"""The engine under all dialects: models by name, who may ask, how much at a time, how long."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ServedModel:
 
     @property
     def facts(self) -> ModelFacts | None:
-        """What the model is; None before it is loaded, and where a service has it."""
+        """Description of the model; None before it is loaded, and where a service has it."""
         scorer = self.reranker.scorer
         return scorer.facts if isinstance(scorer, InProcessScorer) else None
 
@@ -113,12 +113,12 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether requests should come here: the models are loaded and nobody wants it to end."""
+        """Tell whether to send requests here: the models are loaded and nobody wants it to end."""
         return self._warm and not self._draining
 
     @property
     def draining(self) -> bool:
-        """Whether the process is about to end: what comes is still answered."""
+        """Tell whether the process is about to end: what comes is still answered."""
         return self._draining
 
     @property
@@ -156,7 +156,7 @@ class Engine:
         self._warm = True
 
     async def hangs(self) -> bool:
-        """Whether a model has computed nothing for `Settings.deadline`, although it has to.
+        """Tell whether a model has computed nothing for `Settings.deadline`, although it has to.
 
         Raises:
             RerankError: A model does not compute at all.
@@ -298,7 +298,7 @@ class Engine:
 
 
 def find_models(settings: Settings) -> list[ServedModel]:
-    """What the settings name. Nothing is loaded yet."""
+    """The models that the settings name. Nothing is loaded yet."""
     served = []
     for entry in settings.models:
         name, model = split_served(entry)

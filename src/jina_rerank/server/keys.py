@@ -45,7 +45,7 @@ class Keys:
 
     @property
     def required(self) -> bool:
-        """Whether a key is needed."""
+        """Tell whether a key is needed."""
         return self._file is not None or bool(self._fixed)
 
     def name_of(self, authorization: str | None) -> str | None:
@@ -101,7 +101,7 @@ class Keys:
 
 
 def _state_of(file: Path) -> object:
-    """What changes when the file does; None where there is none."""
+    """A value that changes when the file does; None where there is no file."""
     try:
         state = os.stat(file)  # noqa: PTH116 - a third of the time of Path.stat, at every request
     except OSError:

@@ -27,7 +27,7 @@ SURROGATE = (
     "unexpected end of hex escape",
     "invalid unicode code point",
 )
-"""How pydantic_core's errors begin when a text holds half a character: the second half alone, the
+"""Beginnings of pydantic_core's errors about half a character: the second half alone, the
 first half alone, and either of them as bytes instead of an escape."""
 
 _ESCAPES = re.compile(
@@ -77,7 +77,7 @@ def _check_media_type(headers: Headers) -> None:
 
 
 def parse_json(body: bytes) -> object:
-    """What a body's JSON says; a byte order mark before it is left out.
+    """The value of a body's JSON; a byte order mark before it is left out.
 
     A lone surrogate, which JavaScript sends for an emoji that was cut in two, stays in its text:
     whoever uses that text refuses it by its name.

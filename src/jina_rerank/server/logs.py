@@ -35,7 +35,7 @@ FIELDS = (
     "message_of_error",
     "stack",
 )
-"""What a line may have beside its message."""
+"""Fields that a line may have beside its message."""
 
 
 PROBES = frozenset({"/live", "/ready", "/health", "/metrics", "/ping"})

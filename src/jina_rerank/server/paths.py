@@ -1,4 +1,4 @@
-"""What is done to paths and methods before anything is routed: prefixes, slashes, HEAD and CORS."""
+"""Changes of paths and methods before anything is routed: prefixes, slashes, HEAD and CORS."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _without_slash(path: str) -> str:
 
 
 def _is_routed(scope: Scope, path: str) -> bool:
-    """Whether some route answers that path and method."""
+    """Tell whether some route answers that path and method."""
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     asked = {**scope, "path": path, "method": method}
     routes: list[BaseRoute] = scope["app"].router.routes

@@ -1,4 +1,4 @@
-"""Whether the models of a process still compute."""
+"""Watchdog: finds out whether the models of a process still compute."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Pulse:
         self._beat = 0.0
 
     async def hangs(self) -> bool:
-        """Whether a model hangs; it answers soon, and remembers what it waits for.
+        """Tell whether a model hangs; it answers soon, and remembers what it waits for.
 
         Raises:
             RerankError: A model does not compute at all.
@@ -74,6 +74,6 @@ class Pulse:
 
 
 def _is_there(model: Reranker) -> bool:
-    """Whether it is loaded: one that is not cannot hang, and a check is not to load it again."""
+    """Tell whether a model is loaded: an unloaded one cannot hang, and no check loads it."""
     scorer = model.scorer
     return not isinstance(scorer, InProcessScorer) or scorer.facts is not None

@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to end: a service whose models cannot be loaded is of no use."""
+        """Tell whether to end: a service whose models cannot be loaded is of no use."""
         return await super().on_tick(counter) or self._engine.failure is not None
 
 

@@ -1,4 +1,4 @@
-"""What a service is told: flags over environment over a file over defaults."""
+"""Settings of a service: flags over environment over a file over defaults."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Settings:
 
     @property
     def has_keys(self) -> bool:
-        """Whether clients need a key."""
+        """Tell whether clients need a key."""
         return self.key_file is not None or bool(self.keys)
 
     @classmethod

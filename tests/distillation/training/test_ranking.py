@@ -1,4 +1,4 @@
-"""What a step of a distillation is made of."""
+"""The parts of a distillation's step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ANSWERED = {
 
 
 def queries_of(objective: RankingObjective) -> set[str]:
-    """What 40 steps ask."""
+    """List what 40 steps ask."""
     tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
     asked = set()
     for step in range(40):

@@ -35,7 +35,7 @@ EXPECTED = [score("q", text) for text in DOCUMENTS]
 
 
 def until(condition, seconds: float = 5.0) -> bool:
-    """Whether something comes true before long."""
+    """Tell whether something comes true before long."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -45,7 +45,7 @@ def until(condition, seconds: float = 5.0) -> bool:
 
 
 def tasks() -> int:
-    """How many tasks the I/O thread has, this question aside."""
+    """The number of tasks that the I/O thread has, this question aside."""
 
     async def count() -> int:
         return len(asyncio.all_tasks()) - 1

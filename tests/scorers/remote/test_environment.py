@@ -46,7 +46,7 @@ def rank(server, connect):
 
 
 def everything_about_failure(act: Callable[..., object], **arguments: object) -> str:
-    """What can be read from the error and its frames, of which the test's own is none."""
+    """Texts of the error and its frames, without the test's own."""
     with pytest.raises(RerankError) as caught:
         act(**arguments)
     error = caught.value

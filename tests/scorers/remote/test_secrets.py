@@ -35,7 +35,7 @@ HEADER = "gateway-secret-0987654321"
 
 
 def everything_about(error: BaseException) -> str:
-    """What an error tracker would collect: each frame's locals, and all errors behind it."""
+    """Data that an error tracker would collect: each frame's locals, and all errors behind it."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     return "".join(shown.format()) + repr(error.__dict__)
 

@@ -138,7 +138,7 @@ async def soak(seed: int) -> tuple[float, float]:
 
 
 async def count_tasks() -> int:
-    """How many tasks the I/O thread has, this question aside."""
+    """The number of tasks that the I/O thread has, this question aside."""
 
     async def count() -> int:
         return len(asyncio.all_tasks()) - 1

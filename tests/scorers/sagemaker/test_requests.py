@@ -1,4 +1,4 @@
-"""What goes to an endpoint and what a scorer makes of its right answers."""
+"""Requests to an endpoint, and a scorer's results from its right answers."""
 
 import asyncio
 

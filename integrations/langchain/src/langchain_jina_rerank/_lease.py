@@ -25,12 +25,12 @@ class Lease:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not been let go."""
+        """Tell whether it has not been let go."""
         return self._reranker is not None
 
     @property
     def reranker(self) -> Reranker:
-        """What is held.
+        """The reranker that is held.
 
         Raises:
             ConfigurationError: It has been let go.

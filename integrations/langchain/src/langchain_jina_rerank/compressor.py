@@ -68,14 +68,14 @@ _PLAIN = BeforeValidator(plain_number)
 
 
 class _Request(TypedDict):
-    """What a trace shows as the input of a `JinaRerank` run."""
+    """Input of a `JinaRerank` run, as a trace shows it."""
 
     query: str
     documents: Sequence[Document]
 
 
 class _Answer(TypedDict):
-    """What a trace shows as its output."""
+    """Output of a `JinaRerank` run, as a trace shows it."""
 
     documents: list[Document]
     model: str

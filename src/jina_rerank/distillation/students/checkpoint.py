@@ -19,7 +19,7 @@ class CheckpointStudent(StudentSettings):
 
     Attributes:
         checkpoint: Its folder or hub id.
-        seed: Of what is random; a student from a checkpoint has nothing that is.
+        seed: Not used: nothing in a student from a checkpoint is random.
     """
 
     checkpoint: str

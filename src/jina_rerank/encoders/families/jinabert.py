@@ -17,7 +17,7 @@ FeedForward = Literal["geglu", "reglu", "original"]
 Quantization = Literal["int8_rows"]
 
 MODEL_TYPE = "jina_bert_reranker"
-"""What our own checkpoints call themselves. Jina's say `bert`, by which transformers loads a plain
+"""The model type of our own checkpoints. Jina's say `bert`, by which transformers loads a plain
 BERT with a random feed-forward."""
 
 
@@ -76,7 +76,7 @@ class JinaBertConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_file` reads back, with the fields by which it tells a JinaBERT."""
+        """The config.json that `from_file` reads back, with the fields that tell a JinaBERT."""
         kind = {
             "architectures": ["JinaBertForSequenceClassification"],
             "model_type": MODEL_TYPE,

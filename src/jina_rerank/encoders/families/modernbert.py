@@ -19,7 +19,7 @@ OLD_THETAS = {"full_attention": "global_rope_theta", "sliding_attention": "local
 """Names of the same before transformers 5."""
 
 POOLINGS: dict[str, Pooling] = {"cls": "first", "mean": "mean"}
-"""How config.json and sentence-transformers call the ways of pooling that can be computed."""
+"""Names of the ways of pooling, in config.json and in sentence-transformers."""
 
 QUERY_KEY_VALUE = {"query": 0, "key": 1, "value": 2}
 

@@ -1,4 +1,4 @@
-"""What people and programs read of an evaluation."""
+"""Reports of an evaluation, for people and programs."""
 
 from .html import evaluation_html
 from .markdown import collections_markdown, summary_markdown

@@ -161,5 +161,5 @@ def _top(evaluation: Evaluation, query: str, result: SystemResult) -> Element:
 
 
 def _wide(content: Element) -> Element:
-    """What may be wider than a phone, scrolled sideways by itself."""
+    """An element that may be wider than a phone, scrolled sideways by itself."""
     return h("div", content, class_="wide")

@@ -113,7 +113,7 @@ class Summary:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """The summary that `to_dict` wrote.
 
         Raises:
             KeyError: A part is missing.

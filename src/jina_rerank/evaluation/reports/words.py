@@ -1,4 +1,4 @@
-"""How figures and measures are written, in a terminal, in Markdown and in HTML alike."""
+"""Figures and measures in words, for a terminal, Markdown and HTML alike."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .summary import Figure, Summary
 ABSENT = "–"  # noqa: RUF001 - a dash for what there is none of
 
 _LABELS = {"RR": "MRR", "AP": "MAP", "Success": "hit rate", "R": "recall"}
-"""What the means are called outside of ir-measures."""
+"""Names of the means outside of ir-measures."""
 
 
 def label(measure: str) -> str:
-    """What a measure's mean is called: `RR@10` is MRR@10."""
+    """The name of a measure's mean: `RR@10` is MRR@10."""
     name, at, depth = measure.partition("@")
     return f"{_LABELS.get(name, name)}{at}{depth}"
 
@@ -77,7 +77,7 @@ def _cost(cost: Cost | None) -> list[str]:
 
 
 def about(summary: Summary) -> str:
-    """What was evaluated on what."""
+    """One sentence about the collection and the candidates."""
     text = (
         f"{summary.collection}: {summary.queries:,} queries, {summary.documents:,} documents, "
         f"{summary.judgements:,} judgements; each system orders the first stage's best "
@@ -102,7 +102,7 @@ def conditions(summary: Summary) -> str:
 
 
 def legend(summary: Summary) -> str:
-    """What the columns mean."""
+    """The meaning of the columns."""
     return (
         "95%: bootstrap confidence interval over queries. won/lost: queries with a higher or a "
         f"lower {summary.measures[0]} than the first stage. p: paired randomization test against "

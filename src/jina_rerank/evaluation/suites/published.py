@@ -71,7 +71,7 @@ def published_models(suite: str) -> list[str]:
 
 
 def published_percent(suite: str, measure: str, system: str) -> float | None:
-    """What was published of a system, or None.
+    """Published figures of a system, or None.
 
     Args:
         suite: The suite's name.

@@ -25,12 +25,12 @@ Figures = Mapping[str, Mapping[str, float]]
 """Means over queries, by measure and system."""
 
 RAG_TOP_N = 5
-"""How many passages a reranker keeps in the suite that `run_rag_suite` measures."""
+"""The number of passages that a reranker keeps in the suite that `run_rag_suite` measures."""
 
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What came out of a suite.
+    """Result of a suite.
 
     Attributes:
         suite: The suite.

@@ -1,1 +1,1 @@
-"""What the scorers that ask a service share: splitting, retrying, pacing, and errors with types."""
+"""Common parts of scorers that ask a service: splitting, retrying, pacing, typed errors."""

@@ -134,7 +134,7 @@ class BotoTransport:
         return outcome
 
     def _attempt(self, act: Callable[[SageMakerRuntimeClient], Reply]) -> Reply | RerankError:
-        """What `act` returns, or a reply or an error in place of what boto3 raised."""
+        """The result of `act`, or a reply or an error in place of what boto3 raised."""
         secrets: Secrets | None = None
         try:
             # Asked each time: temporary credentials are renewed here, as signing would do next.
@@ -229,7 +229,7 @@ def _read(stream: StreamingBody, most: int, abandoned: threading.Event) -> bytes
 
 
 def _start_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """What `work` will return; cancelling it leaves the thread alone."""
+    """The future result of `work`; cancelling it leaves the thread alone."""
     future: Future[T] = Future()
     # From here on it cannot be cancelled itself, so that the thread can always deliver.
     future.set_running_or_notify_cancel()

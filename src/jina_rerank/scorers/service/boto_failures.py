@@ -133,7 +133,7 @@ def read_boto_failure(
     read_timeout: float,
     has_credentials: bool,
 ) -> Reply | RerankError:
-    """What an exception stands for: the container's own reply, or an error.
+    """Meaning of an exception: the container's own reply, or an error.
 
     Args:
         error: Raised by boto3; nothing of it is attached to what is returned, since its traceback

@@ -28,7 +28,7 @@ class ContractError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What goes into each request beside the query and the documents.
+    """Parameters of each request beside the query and the documents.
 
     Attributes:
         model: The service's name for the model, or None.
@@ -44,12 +44,12 @@ class Parameters:
 
 
 class Dialect(ABC):
-    """How one kind of service is asked and how it answers.
+    """Requests and answers of one kind of service.
 
     Attributes:
         name: What it is called here.
         base_url: Where the service is unless said otherwise, or None.
-        path: Of the endpoint, in segments.
+        path: Path of the endpoint, in segments.
         key_variables: Environment variables where a key is looked for that was not given.
         default_model: The model to ask for, or None.
         needs_model: Whether a request must name one.
@@ -79,7 +79,7 @@ class Dialect(ABC):
         """
 
     def parameters_for(self, request: ScoreRequest, own: Parameters) -> Parameters:
-        """What goes into the parts of a request: its options, and for the rest the scorer's own.
+        """Find what goes into the parts of a request: its options, then the scorer's own.
 
         Args:
             request: Whose options go first.
@@ -104,7 +104,7 @@ class Dialect(ABC):
         return InputError(f"{request.name}{option}", problem)
 
     def is_too_large(self, reply: Reply) -> bool:
-        """Whether a reply means that fewer documents at a time might do."""
+        """Tell whether a reply means that fewer documents at a time might do."""
         # 413: too many bytes. 504: it took too long, "try with smaller inputs".
         return reply.status in {413, 504}
 

@@ -55,7 +55,7 @@ class Proxy:
 
     @property
     def is_socks(self) -> bool:
-        """Whether it speaks SOCKS 5."""
+        """Tell whether it speaks SOCKS 5."""
         return self.scheme.startswith("socks5")
 
     @property
@@ -73,7 +73,7 @@ class Proxy:
         return unquote(parts.username or ""), unquote(parts.password or "")
 
     def problem(self) -> str | None:
-        """What is wrong with it and what to do, without quoting it, or None."""
+        """The problem and its remedy, without quoting the proxy, or None."""
         if self.scheme.startswith("socks") and not self.is_socks:
             return (
                 "names a SOCKS proxy without saying that it speaks SOCKS 5, the only version that "
@@ -216,7 +216,7 @@ def _holds_certificates(folder: Path) -> bool:
 
 
 def _is_excepted(url: str) -> bool:
-    """Whether NO_PROXY names the host of a URL."""
+    """Tell whether NO_PROXY names the host of a URL."""
     parts = urlsplit(url)
     host, port = (parts.hostname or "").rstrip("."), _port_of(parts)
     entries = re.split(r"[,\s]+", getproxies().get("no", ""))
@@ -226,7 +226,7 @@ def _is_excepted(url: str) -> bool:
 
 
 def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY names a host: by name, pattern, address or network."""
+    """Tell whether an entry of NO_PROXY names a host: by name, pattern, address or network."""
     wanted, separator, rest = entry.rpartition("://")
     if separator and wanted.lower() not in {"all", scheme}:
         return False

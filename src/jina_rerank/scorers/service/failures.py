@@ -49,7 +49,7 @@ _REQUEST_ID_IN_TEXT = re.compile(r"\[RID: (\w+)")
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What an error body says."""
+    """Parts of an error body."""
 
     message: str = ""
     code: str | None = None

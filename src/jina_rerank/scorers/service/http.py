@@ -216,7 +216,7 @@ class HttpTransport:
 
 
 class _Progress:
-    """How far httpcore has come with a request, so that it is cancelled where it can bear it.
+    """Progress of httpcore with a request, so that it is cancelled where it can bear it.
 
     There are places where httpcore 1.0 has assigned a connection and not yet noted that it is in
     use, or no longer needs it and has not noted that. Cancelled there, it never uses the connection

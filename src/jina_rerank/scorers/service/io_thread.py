@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 CLOSING_SECONDS = 0.5
-"""How long closing may take when the interpreter goes."""
+"""Longest time for closing when the interpreter ends."""
 
 
 class IoThread:

@@ -1,4 +1,4 @@
-"""How many requests may be on their way at the same time, learned from the service's answers."""
+"""Adaptive concurrency: the requests on their way at a time, learned from the answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pace:
 
     @property
     def size(self) -> int:
-        """How many requests may be on their way now."""
+        """The number of requests that may be on their way now."""
         return int(self._slots.total_tokens)
 
     @asynccontextmanager

@@ -22,7 +22,7 @@ class Part:
     Attributes:
         request: Which request of the call, from 0.
         start: The index of the first document within that request.
-        query: Of that request.
+        query: Query of that request.
         documents: The documents, at least one.
     """
 
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartScores:
-    """What the service answered to a part.
+    """The service's answer to a part.
 
     Attributes:
         scores: One for each document, in the part's order.

@@ -80,7 +80,7 @@ def budget_for(service: str) -> RetryBudget:
 async def with_retries(
     attempt: Callable[[], Awaitable[T]], *, max_retries: int, deadline: float, budget: RetryBudget
 ) -> T:
-    """What `attempt` returns, tried again after failures that may pass.
+    """Call `attempt` until it returns, again after failures that may pass.
 
     The waits are random between nothing and a bound that doubles ("full jitter"), unless the
     service names its own. A wait that would outlive the deadline is not begun.
@@ -88,7 +88,7 @@ async def with_retries(
     Args:
         attempt: Sends the request once.
         max_retries: How many more times, at most.
-        deadline: Of the whole call, in `time.monotonic`'s seconds.
+        deadline: Deadline of the whole call, in `time.monotonic`'s seconds.
         budget: Where each retry is paid from.
 
     Raises:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ServiceScorer(ABC):
-    """What all scorers that ask a service share: one way of working, called from anywhere.
+    """Base of all scorers that ask a service: one way of working, called from anywhere.
 
     Args:
         model: The name to show.

@@ -39,7 +39,7 @@ class ApiKey:
         return self._value
 
     def problem(self) -> str | None:
-        """What is wrong with it, without quoting it, or None."""
+        """The problem with the key, without quoting it, or None."""
         if not isinstance(self._value, str):
             return f"must be a string, not {type(self._value).__name__}"
         if not self._value:
@@ -106,7 +106,7 @@ class Secrets:
 
     @property
     def has_key(self) -> bool:
-        """Whether there is a key to send."""
+        """Tell whether there is a key to send."""
         return self._key is not None
 
     def headers(self) -> dict[str, str]:
@@ -183,7 +183,7 @@ class Secrets:
 
 
 def _problem_of(headers: object) -> RerankError | None:
-    """What is wrong with headers, without quoting a value, or None."""
+    """The problem with headers, without quoting a value, or None."""
     if headers is None:
         return None
     if not isinstance(headers, Mapping):

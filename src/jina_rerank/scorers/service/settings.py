@@ -1,4 +1,4 @@
-"""How much goes into one request and how a call behaves: numbers that were checked."""
+"""Sizes of requests and limits of a call: numbers that were checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PartLimits:
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """How a call behaves.
+    """Limits of a call.
 
     Attributes:
         timeout: The deadline of a whole call in seconds, whatever happens within.

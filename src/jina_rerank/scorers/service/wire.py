@@ -1,4 +1,4 @@
-"""What goes over the wire and comes back, whatever carries it."""
+"""Requests and replies on the wire, whatever carries them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the dialects' errors have in common, whatever their words."""
+"""The common part of the dialects' errors, whatever their words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from ..refusals import InvalidRequest, Refused
 
 FORM = "as "
-"""How the tags begin that tell apart the forms in which a value may be sent."""
+"""Prefixes of the tags that tell apart the forms in which a value may be sent."""
 
 
 def documented(error: type[BaseModel] | UnionType) -> dict[int | str, dict[str, Any]]:

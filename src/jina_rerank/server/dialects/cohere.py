@@ -22,7 +22,7 @@ from ..refusals import InvalidRequest, Refused, TooLong, UnknownModel
 from ._errors import documented, error_response
 
 DOCUMENTS_PER_SEARCH_UNIT = 100
-"""How Cohere counts: one query with up to so many documents is one unit."""
+"""Cohere's unit: one query with up to so many documents."""
 
 
 class CohereRerankRequest(BaseModel):
@@ -70,19 +70,19 @@ class CohereApiVersion(BaseModel):
 
 
 class CohereBilledUnits(BaseModel):
-    """What Cohere would count; nothing is billed here."""
+    """Units as Cohere counts them; nothing is billed here."""
 
     search_units: int
 
 
 class CohereTokens(BaseModel):
-    """How many tokens the model read, each document's with the query and special tokens."""
+    """Number of tokens that the model read, each document's with the query and special tokens."""
 
     input_tokens: int
 
 
 class CohereMeta(BaseModel):
-    """What the ranking cost, and what is not as the request had it."""
+    """Cost of the ranking, and what is not as the request had it."""
 
     api_version: CohereApiVersion = CohereApiVersion()
     billed_units: CohereBilledUnits

@@ -40,7 +40,7 @@ PATHS = {
 """Where rankings are asked for, with the operation's id in OpenAPI."""
 
 DECIMALS = 8
-"""Of a score, as in the hosted service's answers."""
+"""Decimals of a score, as in the hosted service's answers."""
 
 
 EXAMPLES: list[JsonValue] = [
@@ -79,7 +79,7 @@ class Document(BaseModel):
 
 
 class RerankRequest(BaseModel):
-    """What is asked. Fields that are not known here are ignored."""
+    """A request. Fields that are not known here are ignored."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": EXAMPLES})
 
@@ -112,7 +112,7 @@ class RerankRequest(BaseModel):
 
 
 class RerankUsage(BaseModel):
-    """What it cost."""
+    """Cost of a request."""
 
     total_tokens: int = Field(
         description="Tokens computed: the query counts once for each document."
@@ -314,7 +314,7 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
 
 
 def _texts(body: RerankRequest) -> list[str]:
-    """What is read of each document."""
+    """Find the text that is read of each document."""
     fields = body.rank_fields or ["text"]
     texts = []
     for i, document in enumerate(body.documents):

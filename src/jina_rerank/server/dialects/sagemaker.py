@@ -1,4 +1,4 @@
-"""What Amazon SageMaker asks a container, in the words of Jina's: `/ping` and `/invocations`.
+"""Amazon SageMaker's requests to a container, in the words of Jina's: `/ping` and `/invocations`.
 
 The body is that of Jina's containers on the marketplace: `data` is an object for v1, v2 and
 colbert, and a list of such objects for m0 and later; the answer's `data` is a list either way.

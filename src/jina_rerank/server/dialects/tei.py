@@ -38,7 +38,7 @@ from .jina import JinaError, RerankRequest, RerankResponse, rank_as_jina
 from .jina import refusal as refusal_as_jina
 
 LITELLM = "litellm/"
-"""How LiteLLM begins to say who it is."""
+"""Beginning of LiteLLM's user agent."""
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 

@@ -80,7 +80,7 @@ class VllmScore(BaseModel):
 
 
 class VllmUsage(BaseModel):
-    """How many tokens the model read, each document's with its query and special tokens."""
+    """Number of tokens that the model read, each document's with its query and special tokens."""
 
     prompt_tokens: int
     total_tokens: int
@@ -109,7 +109,7 @@ class VllmScoreResponse(BaseModel):
 
 
 class VllmErrorInfo(BaseModel):
-    """What is wrong, as OpenAI's clients read it.
+    """An error, as OpenAI's clients read it.
 
     Attributes:
         message: What is wrong and what to do about it.

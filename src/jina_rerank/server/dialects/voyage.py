@@ -22,7 +22,7 @@ from ..refusals import InvalidRequest, Refused, TooLong
 from ._errors import documented, error_response
 
 NAMES = {"long_documents": "truncation", "top_n": "top_k"}
-"""What errors call the engine's options."""
+"""Names that errors give the engine's options."""
 
 
 class VoyageRerankRequest(BaseModel):
@@ -67,7 +67,7 @@ class VoyageResult(BaseModel):
 
 
 class VoyageUsage(BaseModel):
-    """How many tokens the model read, each document's with the query and special tokens."""
+    """Count the tokens that the model read, each document's with the query and special tokens."""
 
     total_tokens: int
 

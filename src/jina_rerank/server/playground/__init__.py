@@ -26,7 +26,7 @@ MEDIA_TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-"""Of what the folder `static` holds; anything else in it is not served."""
+"""Media types of the files in `static`; anything else in it is not served."""
 
 HEADERS = {
     "content-security-policy": (
@@ -41,7 +41,7 @@ HEADERS = {
 
 
 class PlaygroundRequest(BaseModel):
-    """What the page asks for: one model's ranking."""
+    """A request of the page: one model's ranking."""
 
     model_config = ConfigDict(strict=True)
 

@@ -83,7 +83,7 @@ def states_of(model: JinaBert, tokenizer: Tokenizer, query: str, passage: str) -
 
 
 def alone(folder, tokenizer: Tokenizer, text: str) -> list[Tensor]:
-    """What BERT gives a text's tokens after each layer, but for [CLS]."""
+    """BERT's states of a text's tokens after each layer, without [CLS]."""
     bert = BertModel.from_pretrained(folder).eval()
     with torch.no_grad():
         given = bert(torch.tensor([tokenizer.encode(text).ids]), output_hidden_states=True)
@@ -223,7 +223,7 @@ def test_logits_rise_with_the_cosine(tmp_path):
 
 
 def gathered(model: JinaBert) -> tuple[Tensor, tuple[float, float]]:
-    """What the last layer's values read of passages, and how long queries' vectors are to be."""
+    """The last layer's values for passages, and the length that queries' vectors must have."""
     attention = model.bert.encoder.layer[-1].attention
     read = attention.self.value.weight[:, :HIDDEN].detach()
     written = attention.output.dense.weight.detach()

@@ -20,7 +20,7 @@ def with_constant(inputs: Tensor) -> Tensor:
 def fitted(
     inputs: Tensor, outputs: Tensor, keep: int | None = None, counts: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What is kept, and what it gives instead of the outputs."""
+    """The inputs that are kept, and the outputs that they give."""
     rows = with_constant(inputs)
     counts = torch.ones(outputs.shape[1], dtype=torch.float64) if counts is None else counts
     products = rows.T @ rows

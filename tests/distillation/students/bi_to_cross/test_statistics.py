@@ -1,4 +1,4 @@
-"""What is statistics of an encoder, beside transformers' BERT read text by text."""
+"""Statistics of an encoder, beside transformers' BERT read text by text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a student is told of the words, worked out by hand."""
+"""A student's facts about words, worked out by hand."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def encoder_layers(
     Args:
         bert: The encoder's weights.
         config: The wider one's.
-        statistics: Of the encoder's, over texts.
+        statistics: Statistics of the encoder over texts.
         words: With codes of as many elements as `code_elements` says.
         generator: Source of where new heads look.
 

@@ -26,7 +26,7 @@ class PairMatching:
 
     Args:
         reference: The encoder, on the student's device.
-        weight: Of this loss beside the ranking losses.
+        weight: Weight of this loss beside the ranking losses.
     """
 
     def __init__(self, reference: ReferenceEncoder, weight: float) -> None:

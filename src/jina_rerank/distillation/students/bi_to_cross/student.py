@@ -34,7 +34,7 @@ class BiToCrossStudent(StudentSettings):
             least make up for; None for all.
         matching: A stage before ranking in which it learns the encoder's hidden states; None for
             none.
-        matching_weight: Of the same beside the ranking losses.
+        matching_weight: Weight of the matching loss beside the ranking losses.
         seed: Seed of what is random.
     """
 

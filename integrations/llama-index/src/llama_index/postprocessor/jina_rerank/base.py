@@ -48,7 +48,7 @@ _OFFICIAL_SETTINGS = {
 
 
 class RerankedNode(NodeWithScore):
-    """What `JinaRerank` returns: the node with its relevance, and what else is known of it.
+    """Result of `JinaRerank`: a node with its relevance, and what else is known of it.
 
     Attributes:
         node: The very node that came in.

@@ -12,7 +12,7 @@ from jina_rerank.plugin import check_candidates
 
 
 class RankerOutput(TypedDict):
-    """What a run answers.
+    """Result of a run.
 
     Attributes:
         documents: Copies of the documents that remain, best first, with their new scores.

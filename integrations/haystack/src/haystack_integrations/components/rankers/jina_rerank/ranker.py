@@ -34,7 +34,7 @@ from jina_rerank.plugin import (
 from ._documents import RankerOutput, answer, read_documents, tag_span
 
 KEY_FROM_ENVIRONMENT = Secret.from_env_var(list(KEY_VARIABLES), strict=False)
-"""What `RemoteScorer` looks for by itself, so it is left to it."""
+"""The key that `RemoteScorer` looks for by itself, so it is left to it."""
 
 
 _OFFICIAL = "haystack_integrations.components.rankers.jina."
@@ -352,7 +352,7 @@ class JinaRanker:
         }
 
     def _open(self) -> Reranker:
-        """What does the ranking, built now if need be, its model not loaded yet."""
+        """The reranker, built now if need be; its model is not loaded yet."""
         if self.reranker is not None:
             return self.reranker
         # Two threads may both build one, which costs little: they share the model, and the
