@@ -20,7 +20,7 @@ SIZES = {
 
 
 def unigram_tokenizer() -> Tokenizer:
-    """A tokenizer of DeBERTa-v2's kind: sentencepiece unigram, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
+    """A tokenizer of DeBERTa-v2's kind: sentencepiece unigram, `[CLS] a [SEP] b [SEP]`."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
