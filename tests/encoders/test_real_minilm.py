@@ -18,7 +18,8 @@ from transformers import BertForSequenceClassification
 from jina_rerank import LocalScorer, Reranker
 from jina_rerank.encoders import EncoderModel, PairTokenizer
 from jina_rerank.encoders.attention import PackedAttention
-from jina_rerank.encoders.fused import FusedEncoder, can_fuse
+from jina_rerank.encoders.fused import FusedEncoder
+from jina_rerank.encoders.products import can_fuse
 from jina_rerank.encoders.sequences import Sequences
 
 pytestmark = pytest.mark.real_weights
