@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import get_args
 
 from jina_rerank import LocalScorer, Reranker
+from jina_rerank.encoders.int8 import can_multiply_int8
 from jina_rerank.scorers.device import Dtype
 
 from .measuring import Contender, Result, Target
 from .work import MAX_LENGTH
 
 OURS = "jina-rerank"
-DTYPES: tuple[Dtype, ...] = tuple(dtype for dtype in get_args(Dtype) if dtype != "auto")
-"""Whatever the engine offers; `int8` takes part as soon as it is among them."""
+DTYPES: tuple[Dtype, ...] = tuple(
+    dtype
+    for dtype in get_args(Dtype)
+    if dtype != "auto" and (dtype != "int8" or can_multiply_int8())
+)
+"""All that the engine computes in on this processor."""
 
 
 def label(dtype: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from serving import LiveService, until
 
 from jina_rerank import LocalScorer, RemoteScorer, Reranker
+from jina_rerank.encoders.int8 import can_multiply_int8
 from jina_rerank.server import ServedModel
 from jina_rerank.testing import FakeScorer
 
@@ -100,6 +101,17 @@ def test_the_list_of_models_says_what_each_can_do(service: LiveService) -> None:
     assert (first["family"], first["window"]) == ("JinaBERT", None)
     assert first["dtype"] in {"float32", "bfloat16"}
     assert first["runs_here"] is True
+
+
+@pytest.mark.skipif(not can_multiply_int8(), reason="no exact 8-bit products on this processor")
+def test_a_service_computes_in_the_dtype_of_its_settings(
+    small_checkpoint: Path, service: LiveService
+) -> None:
+    models = (str(small_checkpoint), f"far=remote:first@{service.url}")
+    with LiveService(models=models, dtype="int8") as live:
+        until(lambda: live.engine.ready)
+        here, far = httpx.get(f"{live.url}/v1/models").json()["data"]
+    assert (here["dtype"], far["dtype"]) == ("int8", None)
 
 
 def test_what_is_not_known_of_a_model_is_null(service: LiveService) -> None:

@@ -72,6 +72,7 @@ def test_a_port_that_is_taken_ends_it(small_checkpoint: Path) -> None:
         (("--host", "0.0.0.0"), "loopback"),
         (("--port", "70000"), "port"),
         (("--deadline", "0"), "deadline"),
+        (("--dtype", "float16"), "dtype must be one of"),
         (("--config", "/absent.toml"), "absent"),
         (("--key-file", "/absent"), "absent"),
         (("--model", "a", "--model", "a"), "same name"),

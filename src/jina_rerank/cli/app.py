@@ -21,6 +21,7 @@ from ..plugin import renamed_errors
 from ..ranking import Ranking
 from ..reranker import Reranker
 from ..scorers.base import LongDocuments
+from ..scorers.device import Dtype
 from ..spec import scorer_of
 from .distill import distill
 from .documents import STANDARD_INPUT, Document, Format, read_documents
@@ -94,6 +95,9 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     column: Annotated[
         str, typer.Option(help="Column of a CSV, or key of a JSON line, that holds the text.")
     ] = "text",
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Arithmetic of a model in torch; default: auto.")
+    ] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Longest pair in tokens; default: 8192, or the model's own.")
     ] = None,
@@ -113,7 +117,11 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     with exit_on_error():
         documents = read_documents(files or [STANDARD_INPUT], input_format, typed_text(column))
         scorer = scorer_of(
-            model, max_length=max_length, long_documents=long_documents, revision=revision
+            model,
+            dtype=dtype,
+            max_length=max_length,
+            long_documents=long_documents,
+            revision=revision,
         )
         naming = renamed_errors(partial(_name_document, documents))
         with Reranker(scorer) as reranker, naming:

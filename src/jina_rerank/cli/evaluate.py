@@ -35,6 +35,7 @@ from ..evaluation.reports.table import summary_table
 from ..evaluation.reports.words import conditions
 from ..evaluation.spelling import Speller
 from ..scorers.base import LongDocuments
+from ..scorers.device import Dtype
 from .exits import exit_on_error
 from .naming import MODEL_NAMES
 from .suite import SuiteName, evaluate_suite
@@ -91,6 +92,9 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         LongDocuments | None,
         typer.Option(help="What these do with a document that does not fit; default: truncate."),
     ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Arithmetic of rerankers in torch; default: auto.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A folder for reports and runs; resumes from it."),
@@ -127,6 +131,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
                 measure=measures,
                 ignore_identical_ids=ignore_identical_ids,
                 json=json_file,
+                dtype=dtype,
             )
             evaluate_suite(
                 suite,
@@ -148,7 +153,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         judged = load_collection(collection, split=split)
         if queries is not None:
             judged = judged.take(queries)
-        systems = Speller(judged.documents, max_length, long_documents).build_all(names)
+        systems = Speller(judged.documents, max_length, long_documents, dtype).build_all(names)
         if first_stage is None:
             found = bm25(judged, depth, ignore_identical_ids=ignore_identical_ids)
         else:
@@ -173,6 +178,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
                 "queries": "all" if queries is None else str(queries),
                 "max length": "the models' own" if max_length is None else str(max_length),
                 "long documents": long_documents or "truncate",
+                "dtype": dtype or "auto",
             },
         )
         if json_file is not None:

@@ -66,6 +66,9 @@ def serve(  # noqa: PLR0917 - typer passes them by name
             "--allow-anonymous/--require-keys", help="Listen beyond the loopback without keys."
         ),
     ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16 or int8, for models in torch.")
+    ] = None,
     max_length: Annotated[int | None, typer.Option(help="Longest pair in tokens.")] = None,
     max_body_bytes: Annotated[int | None, typer.Option(help="Largest body of a request.")] = None,
     max_documents: Annotated[int | None, typer.Option(help="Most documents in a request.")] = None,
@@ -114,6 +117,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "cors_origins": cors_origin or None,
         "key_file": key_file,
         "allow_anonymous": allow_anonymous,
+        "dtype": dtype,
         "max_length": max_length,
         "max_body_bytes": max_body_bytes,
         "max_documents": max_documents,

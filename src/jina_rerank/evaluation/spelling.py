@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ..errors import ConfigurationError
 from ..reranker import Reranker
 from ..scorers.base import LongDocuments
-from ..spec import collection_scorer_of, has_option, parse
+from ..scorers.device import Dtype
+from ..spec import EMBEDDING, Spec, collection_scorer_of, has_option, parse
 from .systems import (
     FIRST_STAGE,
     FirstStageSystem,
@@ -32,11 +33,13 @@ class Speller:
         max_length: Longest pair in tokens of models on this machine, and longest text of those that
             embed it. None is each one's default.
         long_documents: What they do with longer ones; None likewise.
+        dtype: Arithmetic of rerankers in torch; None likewise.
     """
 
     documents: Mapping[str, str]
     max_length: int | None = None
     long_documents: LongDocuments | None = None
+    dtype: Dtype | None = None
 
     def build(self, spelled: str) -> System | MixedSystem:
         """The system, not loaded yet; its name is as it was spelled.
@@ -85,6 +88,7 @@ class Speller:
             self.documents.values(),
             max_length=self.max_length if cuts else None,
             long_documents=self.long_documents if cuts else None,
+            dtype=self.dtype if _is_reranker_in_torch(spec) else None,
         )
         return RerankerSystem(Reranker(scorer), name=spelled)
 
@@ -103,6 +107,10 @@ class Speller:
         return MixedSystem(
             spelled, self._single(match["first"]), self._single(match["second"]), share
         )
+
+
+def _is_reranker_in_torch(spec: Spec) -> bool:
+    return has_option(spec, "dtype") and spec.kind not in EMBEDDING
 
 
 def _cuts(system: System) -> bool:

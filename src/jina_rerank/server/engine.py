@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
 
@@ -17,8 +17,9 @@ from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
 from ..scorers.base import ModelFacts, ScoreRequest
+from ..scorers.device import Dtype
 from ..scorers.in_process import InProcessScorer
-from ..spec import parse, scorer_of, split_served
+from ..spec import has_option, parse, scorer_of, split_served
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
 from .idle import Idle
@@ -307,7 +308,8 @@ def find_models(settings: Settings) -> list[ServedModel]:
             # It has a key of its own, of the environment; a client's stays here.
             served.append(ServedModel(name, Reranker(scorer_of(spec)), runs_here=False))
             continue
-        scorer = scorer_of(spec, max_length=settings.max_length)
+        dtype = cast("Dtype", settings.dtype) if has_option(spec, "dtype") else None
+        scorer = scorer_of(spec, dtype=dtype, max_length=settings.max_length)
         served.append(ServedModel(name, Reranker(scorer)))
     return served
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from .._lines import read_text
 from .._numbers import check_count, check_seconds
 from ..errors import ConfigurationError, InputError
+from ..scorers.device import Dtype
 from ..scorers.in_process import LEAST_MAX_LENGTH
 
 PREFIX = "JINA_RERANK_"
@@ -69,6 +70,8 @@ class Settings:
         key_file: Names and keys, one pair a line; read again when it changes.
         keys: The same in one line, pairs divided by commas. Beside those of the file.
         allow_anonymous: Whether a service without keys may listen on more than the loopback.
+        dtype: Arithmetic of models in torch: `"auto"`, `"float32"`, `"bfloat16"` or `"int8"`; see
+            `LocalScorer`. Other models have none, and take no notice.
         max_length: Longest pair in tokens of models on this machine, at least 16.
         max_body_bytes: Largest body of a request.
         max_documents: Most documents in a request.
@@ -99,6 +102,7 @@ class Settings:
     key_file: Path | None = None
     keys: str = field(default="", repr=False)
     allow_anonymous: bool = False
+    dtype: str = "auto"
     max_length: int = 8192
     max_body_bytes: int = 10_000_000
     max_documents: int = 1000
@@ -112,6 +116,10 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.models:
             raise ConfigurationError("models: name at least one")
+        if self.dtype not in get_args(Dtype):
+            raise ConfigurationError(
+                f"dtype must be one of {', '.join(get_args(Dtype))}, not {self.dtype!r}"
+            )
         for name, check in CHECKS.items():
             check(getattr(self, name), name)
         for origin in self.cors_origins:
