@@ -161,7 +161,7 @@ pytest_collect_file = Sybil(
         find_outputs,
         find_requests,
     ],
-    patterns=["README.md", "docs/*.md", "integrations/*/README.md"],
+    patterns=["README.md", "docs/*.md", "docs/reference/*.md", "integrations/*/README.md"],
     setup=setup_page,
     teardown=teardown_page,
 ).pytest()

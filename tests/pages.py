@@ -31,6 +31,7 @@ OUTPUT = re.compile(
 REQUEST = re.compile(
     r"\A(?P<method>GET|POST) (?P<path>/\S*)\n(?:(?P<body>.+?)\n)?\n(?P<answer>.+)\Z", re.DOTALL
 )
+LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)|^\[[^]\n]+\]: (?P<defined>\S+)$", re.MULTILINE)
 FIGURE = re.compile(r"\d\.\d{2,}")
 
 
@@ -96,11 +97,24 @@ def unchecked_figures(page: str) -> Iterator[tuple[int, str]]:
                 yield first + i, line
 
 
+def links(page: str) -> list[str]:
+    """Where the links and the pictures of a page lead, without those in its code."""
+    found = LINK.finditer(FENCE.sub("", page))
+    return [match["target"] or match["defined"] for match in found]
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site write them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page), re.MULTILINE)
+    words = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r"\s", "-", heading) for heading in words}
+
+
 def pages(root: Path) -> list[Path]:
     """All pages whose blocks are run."""
     return [
         root / "README.md",
-        *sorted((root / "docs").glob("*.md")),
+        *sorted((root / "docs").rglob("*.md")),
         *sorted((root / "integrations").glob("*/README.md")),
     ]
 

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
-from pages import FENCE, OUTPUT, REQUEST, check_same, pages, unchecked_figures
+from pages import (
+    FENCE,
+    OUTPUT,
+    REQUEST,
+    anchors,
+    check_same,
+    links,
+    outputs,
+    pages,
+    unchecked_figures,
+)
 
+import jina_rerank
 from jina_rerank._installed import CPU_BUILD, WITH_TORCH
 
 ROOT = Path(__file__).parents[1]
+REPOSITORY = "https://github.com/jina-rerank/jina-rerank"
+IN_REPOSITORY = re.compile(
+    r"https://(?:github\.com/jina-rerank/jina-rerank/(?:blob|tree|raw)"
+    r"|raw\.githubusercontent\.com/jina-rerank/jina-rerank)/main/(?P<path>[^#]+)(?:#(?P<anchor>.+))?"
+)
+REFERENCE = ROOT / "docs" / "reference"
+ON_PYPI = [ROOT / "README.md", *sorted(ROOT.glob("integrations/*/README.md"))]
+"""The pages that an index shows, where no link is relative to a repository."""
+FRONT = [ROOT / "README.md", ROOT / "docs" / "index.md"]
+"""The pages that a stranger reads first."""
 
 
 @pytest.mark.parametrize("page", pages(ROOT), ids=lambda page: str(page.relative_to(ROOT)))
@@ -100,10 +124,109 @@ def test_a_block_that_installs_torch_begins_with_the_one_without_cuda(page: Path
 
 
 def test_llms_txt_lists_every_page_of_the_site_and_no_other() -> None:
-    text = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    docs = ROOT / "docs"
+    text = (docs / "llms.txt").read_text(encoding="utf-8")
     title, blank, summary, *_ = text.splitlines()
     assert title.startswith("# ")
     assert blank == ""
     assert summary.startswith("> ")
     listed = re.findall(r"^- \[[^]]+\]\(https://\S+/main/docs/(\S+)\): \S", text, re.MULTILINE)
-    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    # The reference is written when the site is built: its first page stands for the others.
+    written = [*docs.glob("*.md"), docs / "reference" / "index.md"]
+    assert sorted(listed) == sorted(path.relative_to(docs).as_posix() for path in written)
+
+
+def test_the_site_has_every_page_in_its_navigation_once() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = re.findall(r"^ +- (\S+\.md)$", navigation, re.MULTILINE)
+    docs = ROOT / "docs"
+    assert sorted(listed) == sorted(
+        path.relative_to(docs).as_posix() for path in docs.rglob("*.md")
+    )
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in REFERENCE.glob("*.md"))
+    listed = re.findall(r"^::: jina_rerank\.([A-Z]\w+)$|^        - (\w+)$", text, re.MULTILINE)
+    errors = {
+        name
+        for name in jina_rerank.__all__
+        if getattr(jina_rerank, name).__module__ == "jina_rerank.errors"
+    }
+    assert "::: jina_rerank.errors\n" in text
+    names = [one or other for one, other in listed]
+    assert sorted(names) == sorted(set(jina_rerank.__all__) - errors)
+
+
+@pytest.mark.parametrize("page", ON_PYPI, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_that_an_index_shows_has_no_relative_link(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    inside = {f"#{anchor}" for anchor in anchors(text)}
+    relative = [link for link in links(text) if not link.startswith("https://")]
+    assert set(relative) <= inside
+    defined = re.findall(r"^\[([^]\n]+)\]: ", text, re.MULTILINE)
+    used = re.findall(r"\]\[([^]\n]+)\]", FENCE.sub("", text))
+    assert set(used) == set(defined)
+
+
+@pytest.mark.parametrize(
+    "page", [*pages(ROOT), ROOT / "docs" / "llms.txt"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_links_into_the_repository_lead_to_what_is_there(page: Path) -> None:
+    for link in links(page.read_text(encoding="utf-8")):
+        if match := IN_REPOSITORY.fullmatch(link):
+            target = ROOT / match["path"]
+            assert target.exists(), link
+            if match["anchor"] and target.suffix == ".md":
+                assert match["anchor"] in anchors(target.read_text(encoding="utf-8")), link
+        elif link.startswith(f"{REPOSITORY}/actions/workflows/"):
+            name = link.removeprefix(f"{REPOSITORY}/actions/workflows/").removesuffix("/badge.svg")
+            assert (ROOT / ".github" / "workflows" / name).exists(), link
+
+
+def test_the_badges_are_of_this_package_and_say_what_its_metadata_says() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    badges = dict(re.findall(r"^\[!\[(\w+)\]\((\S+)\)\]\[", text, re.MULTILINE))
+    assert list(badges) == ["CI", "Version", "Python", "Licence", "Types"]
+    name = settings["project"]["name"]
+    assert badges["Version"].endswith(f"/pypi/v/{name}")
+    assert badges["Python"].endswith(f"/pypi/pyversions/{name}")
+    licence = settings["project"]["license"].replace("-", "--")
+    assert f"/licence-{licence}-" in badges["Licence"]
+    assert settings["tool"]["mypy"]["strict"]
+    assert "mypy%20strict" in badges["Types"]
+
+
+@pytest.mark.parametrize("page", FRONT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_block_of_a_front_page_runs_alone_and_prints_what_is_shown(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JINA_API_KEY", "jina_of_the_documentation")
+    text = page.read_text(encoding="utf-8")
+    shown = {text.rfind("```python", 0, match.start()): match for match in outputs(text)}
+    blocks = [block for block in FENCE.finditer(text) if block["kind"] == "python"]
+    assert len(blocks) > 3
+    for block in blocks:
+        code = compile(block["text"], str(page), "exec")
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, {"__name__": "pasted"})
+        if match := shown.get(block.start()):
+            check_same(match["fenced"], printed.getvalue(), match["varies"])
+
+
+@pytest.mark.parametrize("page", FRONT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_front_page_installs_and_shows_a_result_and_the_frameworks_before_it_lists_pages(
+    page: Path,
+) -> None:
+    text = page.read_text(encoding="utf-8")
+    first = (
+        "pip install",
+        "Reranker()  # ",
+        "from llama_index.postprocessor.jina_rerank import",
+        "from langchain_jina_rerank import",
+        "from haystack_integrations.components.rankers.jina_rerank import",
+        "](models.md)" if page.name == "index.md" else "[models]: ",
+    )
+    places = [text.index(words) for words in first]
+    assert places == sorted(places)
