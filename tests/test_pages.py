@@ -138,7 +138,7 @@ def test_llms_txt_lists_every_page_of_the_site_and_no_other() -> None:
 
 def test_the_site_has_every_page_in_its_navigation_once() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
-    listed = re.findall(r"^ +- (\S+\.md)$", navigation, re.MULTILINE)
+    listed = re.findall(r"^ +- (?:\w+: )?(\S+\.md)$", navigation, re.MULTILINE)
     docs = ROOT / "docs"
     assert sorted(listed) == sorted(
         path.relative_to(docs).as_posix() for path in docs.rglob("*.md")

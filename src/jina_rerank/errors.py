@@ -1,7 +1,5 @@
 """Every error this library raises on purpose.
 
-::
-
     RerankError
     ├── ConfigurationError          a wrong or contradictory setting, a missing extra
     ├── InputError (ValueError)     a query, document or number that cannot be used

@@ -1,7 +1,5 @@
 """Why the service does not answer with a ranking, before any dialect has put it in its own words.
 
-::
-
     Refused
     ├── Unauthorized          401  no key, or none that is known
     ├── UnknownModel          400
