@@ -16,10 +16,10 @@ from .storage import COFFEE, compare, evaluate_scorers
 from .work import chunk_lengths
 
 LARGEST_LOSS = {"bfloat16": 0.002, "int8": 0.003}
-"""How far from float32's nDCG@10 a dtype may be."""
+"""Largest difference to float32's nDCG@10 by dtype."""
 
 LEAST_TAU = {"bfloat16": 0.98, "int8": 0.97}
-"""How near to float32's order a dtype must be."""
+"""Least Kendall's tau to float32's order by dtype."""
 
 
 def measure(rounds: int, *, quick: bool) -> Result:

@@ -70,7 +70,7 @@ PLACES = [
     ),
     Place("CITATION.cff", r"(^version: )\S+($)"),
     Place("CITATION.cff", r"(^date-released: )\S+($)", "{date}"),
-    Place("deploy/Dockerfile", r'("jina-rerank\[server,tracing\]==)[^"]+(")', "{minor}.*"),
+    Place("deploy/Dockerfile", r'(ARG VERSION="==)[^"]+(")', "{minor}.*"),
     Place("deploy/kubernetes.yaml", r"(image: jina-rerank:)\S+($)", "{minor}"),
     Place("deploy/rayservice.yaml", r'("jina-rerank\[ray\]==)[^"]+(")', "{minor}.*"),
     Place("deploy/rayservice.yaml", r"(image: jina-rerank-ray:)\S+($)", "{minor}", 2),

@@ -25,7 +25,7 @@ def command(*arguments: str, **env: str) -> str:
 def test_help_lists_rank_first() -> None:
     names = re.findall(r"^│ ([a-z]+) ", command("--help"), flags=re.MULTILINE)
     assert names[0] == "rank"
-    assert set(names) == {"rank", "models", "export", "eval", "distill", "serve"}
+    assert set(names) == {"rank", "models", "export", "eval", "distill", "serve", "mcp"}
 
 
 def test_the_version_is_the_packages() -> None:

@@ -4,7 +4,7 @@
     ├── ConfigurationError          a wrong or contradictory setting, a missing extra
     ├── InputError (ValueError)     a query, document or number that cannot be used
     ├── ModelLoadError              a checkpoint that is incomplete or cannot be run
-    │   └── ModelNotFoundError      a name that no model has; a ConfigurationError too
+    │   └── ModelNotFoundError      a name that no model has
     ├── ScoringError                the model ran and its answer cannot be trusted
     └── ServiceError                a remote service; carries status, code, request_id
         ├── AuthenticationError
@@ -64,13 +64,13 @@ class ModelLoadError(RerankError):
     """A model cannot be loaded: files absent, tensors missing or left over, not a JinaBERT."""
 
 
-class ModelNotFoundError(ModelLoadError, ConfigurationError):
+class ModelNotFoundError(ModelLoadError):
     """No model has the name that was given: there is no such folder, and none on the hub."""
 
     @classmethod
     def no_folder(cls, name: str) -> Self:
         """The error for a path where no folder is; `name` is the whole spelling."""
-        return cls(f"{name}: no such folder; check the path")
+        return cls(f"{name}: neither a folder nor a hub id; check the path")
 
 
 class ScoringError(RerankError):

@@ -11,7 +11,7 @@ import httpx
 from serving import GatedModel, GatedScorer, LiveService, until
 
 from jina_rerank import Reranker
-from jina_rerank.scorers import in_process
+from jina_rerank.scorers import shared_model
 from jina_rerank.scorers.in_process import InProcessScorer
 from jina_rerank.server import ServedModel
 from jina_rerank.server.idle import Idle
@@ -29,7 +29,7 @@ def test_an_idle_model_is_freed_and_comes_back_at_the_next_request(small_checkpo
         until(lambda: model.facts is None)
         gc.collect()
         # No other scorer of this test has it, so it is gone from memory.
-        assert scorer._key() not in in_process._slots
+        assert scorer._key() not in shared_model._slots
         for path in ("live", "ready", "health"):
             assert httpx.get(f"{service.url}/{path}").status_code == 200
         assert model.facts is None, "a health check loads nothing"

@@ -151,10 +151,10 @@ def test_keys_are_no_part_of_what_settings_look_like() -> None:
     assert KEY not in repr(settings)
 
 
-def test_a_model_that_nobody_has_is_a_wrong_setting() -> None:
+def test_a_model_that_nobody_has_cannot_be_loaded() -> None:
     done = run("--port", "0", "--model", "fast=onnx:/nosuch")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("jina-rerank: onnx:/nosuch: no such folder")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("jina-rerank: onnx:/nosuch: neither a folder")
 
 
 @pytest.mark.parametrize("length", [LEAST_MAX_LENGTH - 1, LEAST_MAX_LENGTH])

@@ -187,12 +187,12 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         if output is not None:
             with writing(output):
                 write_reports(evaluation, summary, output)
-            # On standard error: what a pipe gets stays a table.
-            typer.echo(f"report: {typed_text(output / REPORT)}", err=True)
     if sys.stdout.isatty():
         Console().print(summary_table(summary))
     else:
         print(summary_markdown(summary), end="")  # noqa: T201 - the output
+    if output is not None:
+        typer.echo(f"report: {typed_text(output / REPORT)}")
 
 
 def _check_outputs(judged: Collection, output: Path | None, json_file: Path | None) -> None:

@@ -102,8 +102,7 @@ def evaluate_suite(
         result = run_rag_suite(data, embeddings, rerankers, queries=queries, candidates=candidates)
     if output is not None:
         write_suite(result, output)
-        typer.echo(f"report: {typed_text(output / f'{name}.md')}", err=True)
-    _print(result)
+    _print(result, None if output is None else output / f"{name}.md")
 
 
 def _searches(model: str) -> bool:
@@ -118,7 +117,7 @@ def _check_candidates(depth: int, suite: SuiteName) -> int:
     return depth
 
 
-def _print(result: SuiteResult) -> None:
+def _print(result: SuiteResult, report: Path | None) -> None:
     if not sys.stdout.isatty():
         print(suite_markdown(result), end="")  # noqa: T201 - the output
         return
@@ -130,3 +129,5 @@ def _print(result: SuiteResult) -> None:
     console.print(terminal_table(means), escape(result.suite.note), terminal_table(sets))
     for name, reason in result.missing.items():
         console.print(escape(f"not measured: {name}: {reason}"))
+    if report is not None:
+        typer.echo(f"report: {typed_text(report)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .._installed import check_installed, install_command, missing
 from .._sentence_transformers import load_model
 from ..embedded import find_other_source
-from ..errors import ConfigurationError, ModelLoadError, ModelNotFoundError
+from ..errors import ConfigurationError, ModelLoadError
 from ._pair_model import PairModel
 from ._torch import import_torch
 from .base import LongDocuments
@@ -88,10 +88,7 @@ class CrossEncoderScorer(InProcessScorer):
         # Before they are read: weights that are written over meanwhile must not pass for these.
         weights = find_weights(self.model, self._revision)
         assert self._source is not None
-        try:
-            encoder, device = load_model(self._load_encoder, self._source, self._revision)
-        except ModelNotFoundError as error:
-            raise ModelNotFoundError(f"cross-encoder:{error}") from error
+        encoder, device = load_model(self._load_encoder, self._source, self._revision)
         # After, if they had to be downloaded.
         weights = weights or find_weights(self.model, self._revision)
         # Only now: it imports what `_load_encoder` has found to be installed.
