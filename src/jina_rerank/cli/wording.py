@@ -27,6 +27,7 @@ _FLAGS = {
     "measures": "--measure",
     "models": "--model",
     "port": "--port",
+    "precision": "--precision",
     "queries": "--queries",
     "revision": "--revision",
     "root_path": "--root-path",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
 
-from .._inputs import check_request, check_top_n
+from .._inputs import check_request, check_threshold, check_top_n
 from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
@@ -202,7 +202,7 @@ class Engine:
                 ClientGone or Draining.
         """
         model = self._find(job.model)
-        check_top_n(job.top_n)
+        top_n, threshold = check_top_n(job.top_n), check_threshold(job.threshold)
         self._check_count(len(job.documents))
         # In a thread: ten megabytes take a while to be read.
         checked = await asyncio.to_thread(
@@ -212,7 +212,7 @@ class Engine:
             long_documents=job.long_documents,
             max_document_tokens=job.max_document_tokens,
         )
-        (ranking,) = await self._answer(model, [checked], request, job.top_n)
+        (ranking,) = await self._answer(model, [checked], request, top_n, threshold)
         return ranking
 
     async def score(self, job: ScoreJob, request: Request) -> list[Ranking]:
@@ -240,6 +240,7 @@ class Engine:
         checked: Sequence[ScoreRequest],
         request: Request,
         top_n: int | None = None,
+        threshold: float | None = None,
     ) -> list[Ranking]:
         """The rankings, within the limits of queue and deadline, and counted."""
         tokens = await asyncio.to_thread(self._measure, checked)
@@ -254,7 +255,7 @@ class Engine:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):
-                    rankings = await _unless_gone(_rank(model, checked, top_n), request)
+                    rankings = await _unless_gone(_rank(model, checked, top_n, threshold), request)
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"it took longer than {self.settings.deadline:g} s; send fewer documents at a "
@@ -315,10 +316,13 @@ def find_models(settings: Settings) -> list[ServedModel]:
 
 
 async def _rank(
-    model: ServedModel, checked: Sequence[ScoreRequest], top_n: int | None
+    model: ServedModel,
+    checked: Sequence[ScoreRequest],
+    top_n: int | None,
+    threshold: float | None,
 ) -> list[Ranking]:
     try:
-        return await model.reranker.arank_requests(checked, top_n=top_n)
+        return await model.reranker.arank_requests(checked, top_n=top_n, threshold=threshold)
     except InputError as error:
         if _is_too_long(error):
             message = f"{error.argument} is too long; split it, or allow truncation"

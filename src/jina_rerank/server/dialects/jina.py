@@ -48,6 +48,7 @@ EXAMPLES: list[JsonValue] = [
         "query": "How should I store coffee beans?",
         "documents": ["Espresso wants a fine grind.", "Coffee beans keep best in a jar."],
         "top_n": 1,
+        "threshold": 0.5,
     },
     {
         "query": "How should I store coffee beans?",
@@ -93,6 +94,11 @@ class RerankRequest(BaseModel):
         "lacks is left out; a document with none of them is refused.",
     )
     top_n: int | None = Field(None, ge=1, description="How many to answer; all by default.")
+    threshold: float | None = Field(
+        None,
+        description="The least score that is answered, so that there may be no result; by default "
+        "every score is. A field of this service's own.",
+    )
     return_documents: bool | None = Field(None, description="True by default.")
     truncation: bool | None = Field(
         None, description="Whether texts that are too long are cut, true by default, or refused."
@@ -245,6 +251,7 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
         body.top_n,
         _long_documents(body),
         body.max_doc_length,
+        body.threshold,
     )
     names = {"max_document_tokens": "max_doc_length"}
     if body.long_documents is None:
