@@ -14,6 +14,7 @@ _FLAGS = {
     "depth": "--depth",
     "drain": "--drain",
     "embeddings": "--embedding",
+    "fallback": "--fallback",
     "first_stage": "--first-stage",
     "host": "--host",
     "key_file": "--key-file",

@@ -27,7 +27,7 @@ _WHOLE = 1e12
 
 @dataclass(frozen=True, slots=True)
 class ThresholdPoint:
-    """What a threshold keeps of the candidates of all queries.
+    """A threshold, and figures of what it keeps of the candidates of all queries.
 
     Attributes:
         threshold: Scores of at least this much are kept.

@@ -140,6 +140,12 @@ class RerankResponse(BaseModel):
     object: Literal["list"] = "list"
     usage: RerankUsage
     results: list[RerankResult]
+    degraded: str | None = Field(
+        None,
+        description="Why the answer is second best, and its scores not those of the model that was "
+        "asked for; absent otherwise. A threshold does not apply to such an answer. A field of "
+        "this service's own.",
+    )
 
 
 class Model(BaseModel):
@@ -312,12 +318,13 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
             sent = body.documents[hit.index]
             result["document"] = sent if isinstance(sent, str) else sent.model_extra
         results.append(result)
-    return {
+    answer: dict[str, Any] = {
         "model": ranking.model,
         "object": "list",
         "usage": {"total_tokens": ranking.usage.tokens or 0},
         "results": results,
     }
+    return answer if ranking.degraded is None else {**answer, "degraded": ranking.degraded}
 
 
 def _texts(body: RerankRequest) -> list[str]:
