@@ -147,7 +147,11 @@ class Reranker:
         return await self._arank(requests, top_n, threshold, progress)
 
     async def arank_requests(
-        self, requests: Sequence[ScoreRequest], *, top_n: int | None = None
+        self,
+        requests: Sequence[ScoreRequest],
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
     ) -> list[Ranking]:
         """`arank_many` for requests with options of their own, and without checking their texts.
 
@@ -156,6 +160,7 @@ class Reranker:
         Args:
             requests: As `ScoreRequest` describes them.
             top_n: As for `rank`, for each request.
+            threshold: As for `rank`.
 
         Returns:
             One ranking for each request, in the same order.
@@ -166,7 +171,8 @@ class Reranker:
             ModelLoadError: As for `rank`.
             ScoringError: As for `rank`.
         """
-        return await self._arank(requests, check_top_n(top_n), None, False)
+        top_n, threshold = check_top_n(top_n), check_threshold(threshold)
+        return await self._arank(requests, top_n, threshold, False)
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """The score of every document, in the order given; errors as for `rank`."""

@@ -13,6 +13,7 @@ from jina_rerank import LocalScorer, RemoteScorer, Reranker
 from jina_rerank.encoders import PairTokenizer
 from jina_rerank.errors import RejectedInputError, RejectedSettingError
 from jina_rerank.server import ServedModel
+from jina_rerank.testing import FakeScorer
 
 QUERY = "what is a panda?"
 DOCUMENTS = ["coffee is brewed", "the giant panda is a bear", "paris", "berlin", "the panda"]
@@ -276,6 +277,53 @@ def test_options_that_contradict_each_other_or_mean_nothing_are_named(
     reply = post(service, **body)
     assert reply.status_code == status
     assert status == 200 or reply.json()["errors"][0]["field"] == said
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/reranking"])
+def test_a_threshold_keeps_what_reaches_it(
+    service: LiveService, plain: Reranker, path: str
+) -> None:
+    hits = plain.rank(QUERY, DOCUMENTS)
+    between = (hits[1].score + hits[2].score) / 2
+
+    def kept(**body) -> list[int]:
+        asked = {"query": QUERY, "documents": DOCUMENTS, **body}
+        reply = httpx.post(f"{service.url}{path}", json=asked, timeout=30)
+        assert reply.status_code == 200
+        assert reply.json()["usage"] == {"total_tokens": hits.usage.tokens}
+        return [result["index"] for result in reply.json()["results"]]
+
+    every = [hit.index for hit in hits]
+    assert kept(threshold=between) == every[:2]
+    assert kept(threshold=between, top_n=1) == every[:1]
+    assert kept(threshold=between, top_n=4) == every[:2]
+    assert kept(threshold=1) == []
+    assert kept(threshold=0) == kept(threshold=-5) == kept(threshold=None) == every
+
+
+def test_a_threshold_is_compared_with_the_whole_score() -> None:
+    third = 1 / 3
+    exact = ServedModel("small", Reranker(FakeScorer(lambda _query, _document: third)))
+    with LiveService([exact]) as service:
+        # The answer has 0.33333333, which is below it.
+        assert len(post(service, threshold=third).json()["results"]) == len(DOCUMENTS)
+        assert post(service, threshold=third + 1e-12).json()["results"] == []
+
+
+@pytest.mark.parametrize("threshold", ["0.5", True, [0.5], 10**400])
+def test_a_threshold_that_is_no_number_is_named(service: LiveService, threshold: object) -> None:
+    reply = post(service, threshold=threshold)
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["field"] == "body -> threshold"
+
+
+def test_a_gateway_keeps_what_reaches_a_threshold(service: LiveService, plain: Reranker) -> None:
+    gateway = ServedModel("far", Reranker(RemoteScorer("small", base_url=service.url)))
+    with LiveService([gateway]) as front:
+        hits = plain.rank(QUERY, DOCUMENTS)
+        between = (hits[0].score + hits[1].score) / 2
+        (best,) = post(front, model="far", threshold=between).json()["results"]
+    assert best["index"] == hits[0].index
 
 
 def test_a_gateway_passes_options_on_and_says_which_it_cannot(service: LiveService) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,11 @@ from .._output import write_text, writing
 from ..errors import InputError
 from ..evaluation import (
     DEFAULT_MEASURES,
+    WANTED_PRECISION,
     Collection,
     Evaluation,
+    MixedSystem,
+    System,
     bm25,
     load_collection,
     read_first_stage,
@@ -34,6 +38,7 @@ from ..evaluation.reports import (
 from ..evaluation.reports.table import summary_table
 from ..evaluation.reports.words import conditions
 from ..evaluation.spelling import Speller
+from ..evaluation.thresholds import check_precision
 from ..scorers.base import LongDocuments
 from ..scorers.device import Dtype
 from .exits import exit_on_error
@@ -76,6 +81,21 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
     measures: Annotated[
         list[str] | None,
         typer.Option("--measure", help="In ir-measures' words; again for more."),
+    ] = None,
+    thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--thresholds",
+            "--threshold",
+            help="Show what thresholds on the scores would keep, and suggest one for --precision.",
+        ),
+    ] = False,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            help="The precision that the suggested threshold is to reach, as --thresholds; "
+            f"default: {WANTED_PRECISION}."
+        ),
     ] = None,
     ignore_identical_ids: Annotated[
         bool,
@@ -129,6 +149,8 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
             _refuse_with_suite(
                 first_stage=first_stage,
                 measure=measures,
+                thresholds=thresholds,
+                precision=precision,
                 ignore_identical_ids=ignore_identical_ids,
                 json=json_file,
                 dtype=dtype,
@@ -149,11 +171,14 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         if collection is None or embeddings:
             wrong = "COLLECTION is missing" if collection is None else "--embedding is for --suite"
             raise InputError("eval", f"{wrong}; see jina-rerank eval --help")
+        precision = _wanted_precision(thresholds, precision)
         depth = 100 if depth is None else depth
         judged = load_collection(collection, split=split)
         if queries is not None:
             judged = judged.take(queries)
         systems = Speller(judged.documents, max_length, long_documents, dtype).build_all(names)
+        if precision is not None:
+            _check_thresholds(judged, systems)
         if first_stage is None:
             found = bm25(judged, depth, ignore_identical_ids=ignore_identical_ids)
         else:
@@ -180,6 +205,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
                 "long documents": long_documents or "truncate",
                 "dtype": dtype or "auto",
             },
+            precision=precision,
         )
         if json_file is not None:
             with writing(json_file):
@@ -204,6 +230,23 @@ def _check_outputs(judged: Collection, output: Path | None, json_file: Path | No
             json_file.parent.mkdir(parents=True, exist_ok=True)
     if output is not None:
         check_identifiers([*judged.queries, *judged.documents], output / RUNS)
+
+
+def _wanted_precision(thresholds: bool, precision: float | None) -> float | None:
+    """The precision to choose thresholds for; None to choose none."""
+    if precision is None:
+        return WANTED_PRECISION if thresholds else None
+    return check_precision(precision)
+
+
+def _check_thresholds(judged: Collection, systems: Sequence[System | MixedSystem]) -> None:
+    """Before hours are spent: an evaluation that has no thresholds."""
+    if all(isinstance(system, MixedSystem) for system in systems):
+        raise InputError(
+            "--thresholds", "a mix has none; name a --model whose scores are not mixed"
+        )
+    if not any(grade > 0 for grades in judged.qrels.values() for grade in grades.values()):
+        raise InputError("--thresholds", f"{judged.name} has no relevant document to keep")
 
 
 def _refuse_with_suite(**options: object) -> None:

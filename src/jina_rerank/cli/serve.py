@@ -32,6 +32,14 @@ def serve(  # noqa: PLR0917 - typer passes them by name
             help="Answer with the first model where another name is asked for.",
         ),
     ] = None,
+    fallback: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model as for --model, or one that is served: it answers while the service "
+            "behind another one fails.",
+        ),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 0 takes any that is free.")] = None,
     unix_socket: Annotated[
@@ -108,6 +116,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
     flags = {
         "models": model or None,
         "any_model": any_model,
+        "fallback": fallback,
         "host": host,
         "port": port,
         "unix_socket": unix_socket,

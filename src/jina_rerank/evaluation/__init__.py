@@ -20,6 +20,7 @@ from .measures import (
     confidence_interval,
     measure,
     paired_test,
+    ratio_interval,
 )
 from .qrels import Qrels
 from .systems import (
@@ -30,9 +31,11 @@ from .systems import (
     System,
     SystemScores,
 )
+from .thresholds import WANTED_PRECISION, ThresholdChoice, ThresholdPoint, choose_threshold
 
 __all__ = [
     "DEFAULT_MEASURES",
+    "WANTED_PRECISION",
     "Candidates",
     "Collection",
     "Cost",
@@ -47,12 +50,16 @@ __all__ = [
     "System",
     "SystemResult",
     "SystemScores",
+    "ThresholdChoice",
+    "ThresholdPoint",
     "bm25",
+    "choose_threshold",
     "confidence_interval",
     "evaluate",
     "load_collection",
     "measure",
     "paired_test",
+    "ratio_interval",
     "read_beir",
     "read_candidates",
     "read_first_stage",

@@ -28,6 +28,7 @@ from .systems import (
     System,
     SystemScores,
 )
+from .thresholds import WANTED_PRECISION, ThresholdChoice, choose_threshold
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +74,16 @@ class SystemResult:
         run: Its scores of all candidates, each query's documents best first.
         measured: Its measures, per query and mean.
         cost: What scoring cost; None for the first stage, which was there before.
+        scores: Its scores as `Ranking` gives them, with which a threshold is compared; `run` may
+            have logits. None for the first stage and for mixes, whose scores only order the
+            documents of one query.
     """
 
     name: str
     run: Run
     measured: Measured
     cost: Cost | None
+    scores: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,24 @@ class Evaluation:
         one, other = (self.result(system).measured.per_query[name] for system in (first, second))
         return paired_test(list(one.values()), [other[query] for query in one])
 
+    def choose_threshold(self, name: str, precision: float = WANTED_PRECISION) -> ThresholdChoice:
+        """The threshold for a wanted precision, for `rank(threshold=...)`; see `choose_threshold`.
+
+        Args:
+            name: A system's name.
+            precision: The precision to reach.
+
+        Raises:
+            InputError: The system was not evaluated, its scores only order the documents of one
+                query, or `precision` is out of range.
+        """
+        scores = self.result(name).scores
+        if scores is None:
+            raise InputError(
+                "name", f"{name!r} has no threshold: its scores only order documents of one query"
+            )
+        return choose_threshold(scores, self.collection.qrels, precision)
+
 
 def evaluate(
     collection: Collection,
@@ -194,9 +217,10 @@ def evaluate(
         for system in [FirstStageSystem(), *systems]:
             scores, cost = scoring.outcome(system)
             run = _order(candidates, scores)
-            results.append(
-                SystemResult(system.name, run, measure(run, collection.qrels, measures), cost)
-            )
+            measured = measure(run, collection.qrels, measures)
+            comparable = not isinstance(system, FirstStageSystem | MixedSystem)
+            given = _by_document(candidates, scores) if comparable else None
+            results.append(SystemResult(system.name, run, measured, cost, given))
     return Evaluation(collection, depth, tuple(measures), ignore_identical_ids, tuple(results))
 
 
@@ -256,9 +280,16 @@ def _gather(
 def _order(candidates: Iterable[Candidates], scores: dict[str, SystemScores]) -> Run:
     run: dict[str, dict[str, float]] = {}
     for one in candidates:
-        given = dict(zip(one.document_ids, scores[one.query_id].scores, strict=True))
+        given = dict(zip(one.document_ids, scores[one.query_id].order, strict=True))
         run[one.query_id] = {document: given[document] for document in best_first(given)}
     return run
+
+
+def _by_document(candidates: Iterable[Candidates], scores: dict[str, SystemScores]) -> Run:
+    return {
+        one.query_id: dict(zip(one.document_ids, scores[one.query_id].scores, strict=True))
+        for one in candidates
+    }
 
 
 _Outcome = tuple[dict[str, SystemScores], Cost | None]
@@ -284,7 +315,7 @@ class _Scoring:
     def _mix(self, system: MixedSystem) -> _Outcome:
         (first, cost), (second, other) = self.outcome(system.first), self.outcome(system.second)
         mixed = {
-            query: SystemScores(system.mix(scores.scores, second[query].scores))
+            query: SystemScores(system.mix(scores.order, second[query].order))
             for query, scores in first.items()
         }
         return mixed, _add(cost, other)
@@ -342,13 +373,16 @@ class _Scoring:
 def _check(system: System, window: list[Candidates]) -> list[SystemScores]:
     answers = system.score(window)
     for one, answer in zip(window, answers, strict=True):
-        if len(answer.scores) != len(one.documents):
-            raise ScoringError(
-                f"{system.name} answered {len(answer.scores)} scores for the "
-                f"{len(one.documents)} documents of the query {one.query_id!r}"
-            )
-        if not all(map(math.isfinite, answer.scores)):
-            raise ScoringError(f"{system.name} has no number for a document of {one.query_id!r}")
+        for numbers in (answer.scores, answer.order):
+            if len(numbers) != len(one.documents):
+                raise ScoringError(
+                    f"{system.name} answered {len(numbers)} scores for the "
+                    f"{len(one.documents)} documents of the query {one.query_id!r}"
+                )
+            if not all(map(math.isfinite, numbers)):
+                raise ScoringError(
+                    f"{system.name} has no number for a document of {one.query_id!r}"
+                )
     return answers
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -150,16 +150,49 @@ def confidence_interval(
     if not 0 < level < 1:
         raise InputError("level", f"must be between 0 and 1, not {level}")
     array = np.asarray(values, dtype=np.float64)
-    generator = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // len(array))
-    means = [
-        array[generator.integers(len(array), size=(min(rows, RESAMPLES - done), len(array)))].mean(
-            1
-        )
-        for done in range(0, RESAMPLES, rows)
-    ]
+    means = [array[rows].mean(1) for rows in _resamples(len(array), seed)]
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def ratio_interval(
+    parts: Sequence[float], wholes: Sequence[float], *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Where the sum of parts by the sum of wholes would lie for other queries of this kind.
+
+    It is bootstrapped as in `confidence_interval`; resamples whose wholes are all 0 are left out.
+
+    Args:
+        parts: One number for each query, at least one.
+        wholes: The same queries in the same order; from 0, and not all 0.
+        level: As for `confidence_interval`.
+        seed: As for `confidence_interval`.
+
+    Raises:
+        InputError: There are not as many of both, or no whole is above 0.
+    """
+    import_extra("numpy")
+    import numpy as np
+
+    if len(parts) != len(wholes) or not any(wholes):
+        raise InputError("wholes", "must be as many as parts, and one of them above 0")
+    part, whole = np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)
+    sums = [(part[rows].sum(1), whole[rows].sum(1)) for rows in _resamples(len(part), seed)]
+    numerators, denominators = (np.concatenate(column) for column in zip(*sums, strict=True))
+    usable = denominators > 0
+    ratios = numerators[usable] / denominators[usable]
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _resamples(count: int, seed: int) -> Iterator[Any]:
+    """Yield indices of queries, a row for each resample, some of the 10,000 at a time."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // count)
+    for done in range(0, RESAMPLES, rows):
+        yield generator.integers(count, size=(min(rows, RESAMPLES - done), count))
 
 
 def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> PairedTest:

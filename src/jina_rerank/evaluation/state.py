@@ -14,7 +14,7 @@ from typing import Any
 from .._output import writing
 from .systems import Candidates, SystemScores
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,10 @@ class SystemScores:
     """A system's answer for one query.
 
     Attributes:
-        scores: One for each candidate, in their order; higher is better.
+        scores: One for each candidate, in their order, as `Ranking` gives them: higher is better,
+            and a threshold is compared with them.
+        logits: What the candidates are ordered by and mixes are made of, one for each; None where
+            that is the scores.
         tokens: How many tokens were computed, or None if that is not known.
         truncated_documents: How many candidates were cut to fit, or None likewise.
     """
@@ -47,6 +50,12 @@ class SystemScores:
     scores: Sequence[float]
     tokens: int | None = None
     truncated_documents: int | None = None
+    logits: Sequence[float] | None = None
+
+    @property
+    def order(self) -> Sequence[float]:
+        """The numbers by which the candidates are ordered."""
+        return self.scores if self.logits is None else self.logits
 
 
 @runtime_checkable
@@ -102,8 +111,8 @@ class FirstStageSystem:
 class RerankerSystem:
     """A reranker, with whatever scorer it has; a bi-encoder and BM25 are scorers like others.
 
-    The scores are the model's logits where it tells them, which order like its scores and do not
-    crowd at 0 and 1; that matters where two systems are mixed.
+    Candidates are ordered by the model's logits where it tells them, which order like its scores
+    and do not crowd at 0 and 1; that matters where two systems are mixed.
 
     Args:
         reranker: What scores.
@@ -153,7 +162,8 @@ def _scores(ranking: Ranking, candidates: Candidates) -> SystemScores:
     hits = sorted(ranking, key=lambda hit: hit.index)
     logits = [hit.logit for hit in hits if hit.logit is not None]
     return SystemScores(
-        scores=logits if len(logits) == len(hits) else [hit.score for hit in hits],
+        scores=[hit.score for hit in hits],
+        logits=logits if len(logits) == len(hits) else None,
         tokens=ranking.usage.tokens,
         truncated_documents=ranking.usage.truncated_documents,
     )

@@ -48,6 +48,7 @@ class RankJob:
         top_n: How many to answer; None is all.
         long_documents: See `ScoreRequest`; None is what the model does by itself.
         max_document_tokens: See `ScoreRequest`.
+        threshold: The least score to answer; None is all.
     """
 
     model: str | None
@@ -56,6 +57,7 @@ class RankJob:
     top_n: int | None = None
     long_documents: LongDocuments | None = None
     max_document_tokens: int | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

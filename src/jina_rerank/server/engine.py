@@ -12,14 +12,15 @@ from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
 
-from .._inputs import check_request, check_top_n
+from .._inputs import check_request, check_threshold, check_top_n
 from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
-from ..scorers.base import ModelFacts, ScoreRequest
+from ..scorers.base import ModelFacts, Scorer, ScoreRequest
 from ..scorers.device import Dtype
+from ..scorers.fallback import FallbackScorer
 from ..scorers.in_process import InProcessScorer
-from ..spec import has_option, parse, scorer_of, split_served
+from ..spec import Spec, has_option, parse, scorer_of, split_served
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
 from .idle import Idle
@@ -51,11 +52,13 @@ class ServedModel:
         reranker: What ranks for it.
         runs_here: Whether the model computes in this process; otherwise another service does, and
             nothing is sent to it but what clients ask.
+        fallback: The name of the model that answers while that service fails; None if none does.
     """
 
     name: str
     reranker: Reranker
     runs_here: bool = True
+    fallback: str | None = None
 
     @property
     def facts(self) -> ModelFacts | None:
@@ -193,7 +196,7 @@ class Engine:
             request: Who asks; its body has been read.
 
         Returns:
-            The ranking; its `model` is the name that is served.
+            The ranking; its `model` is the served name of the one that answered.
 
         Raises:
             InputError: A text or a number cannot be used.
@@ -202,7 +205,7 @@ class Engine:
                 ClientGone or Draining.
         """
         model = self._find(job.model)
-        check_top_n(job.top_n)
+        top_n, threshold = check_top_n(job.top_n), check_threshold(job.threshold)
         self._check_count(len(job.documents))
         # In a thread: ten megabytes take a while to be read.
         checked = await asyncio.to_thread(
@@ -212,7 +215,7 @@ class Engine:
             long_documents=job.long_documents,
             max_document_tokens=job.max_document_tokens,
         )
-        (ranking,) = await self._answer(model, [checked], request, job.top_n)
+        (ranking,) = await self._answer(model, [checked], request, top_n, threshold)
         return ranking
 
     async def score(self, job: ScoreJob, request: Request) -> list[Ranking]:
@@ -240,6 +243,7 @@ class Engine:
         checked: Sequence[ScoreRequest],
         request: Request,
         top_n: int | None = None,
+        threshold: float | None = None,
     ) -> list[Ranking]:
         """The rankings, within the limits of queue and deadline, and counted."""
         tokens = await asyncio.to_thread(self._measure, checked)
@@ -254,7 +258,7 @@ class Engine:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):
-                    rankings = await _unless_gone(_rank(model, checked, top_n), request)
+                    rankings = await _unless_gone(_rank(model, checked, top_n, threshold), request)
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"it took longer than {self.settings.deadline:g} s; send fewer documents at a "
@@ -264,8 +268,11 @@ class Engine:
             whole = _joined(rankings)
             ranked(whole)
         note.tokens = whole.usage.tokens
+        if any(ranking.degraded is not None for ranking in rankings):
+            note.degraded = True
+            self.metrics.degraded(model.name)
         self.metrics.ranked(model.name, whole, time.perf_counter() - started)
-        return [dataclasses.replace(ranking, model=model.name) for ranking in rankings]
+        return [_in_served_names(ranking, model) for ranking in rankings]
 
     def _find(self, name: str | None) -> ServedModel:
         if self._closing:
@@ -299,26 +306,64 @@ class Engine:
 
 
 def find_models(settings: Settings) -> list[ServedModel]:
-    """The models that the settings name. Nothing is loaded yet."""
+    """The models that the settings name. Nothing is loaded yet.
+
+    Raises:
+        ConfigurationError: One cannot be read, or the fallback is not there for anything.
+    """
+    entries = [split_served(entry) for entry in settings.models]
+    behind, second = None, None
+    if settings.fallback:
+        behind, model = split_served(settings.fallback)
+        second = parse(dict(entries).get(behind, model))
     served = []
-    for entry in settings.models:
-        name, model = split_served(entry)
+    for name, model in entries:
         spec = parse(model)
-        if not spec.runs_here:
-            # It has a key of its own, of the environment; a client's stays here.
-            served.append(ServedModel(name, Reranker(scorer_of(spec)), runs_here=False))
+        scorer = _find_scorer(spec, settings)
+        if spec.runs_here or spec == second:
+            served.append(ServedModel(name, Reranker(scorer), spec.runs_here))
             continue
-        dtype = cast("Dtype", settings.dtype) if has_option(spec, "dtype") else None
-        scorer = scorer_of(spec, dtype=dtype, max_length=settings.max_length)
-        served.append(ServedModel(name, Reranker(scorer)))
+        if second is not None:
+            scorer = FallbackScorer(scorer, _find_scorer(second, settings))
+        served.append(ServedModel(name, Reranker(scorer), runs_here=False, fallback=behind))
+    if behind is not None and all(model.fallback is None for model in served):
+        raise ConfigurationError(
+            "fallback: no other model here is asked of a service; serve a remote:MODEL beside it, "
+            "or leave it out"
+        )
     return served
 
 
+def _find_scorer(spec: Spec, settings: Settings) -> Scorer:
+    if not spec.runs_here:
+        # It has a key of its own, of the environment; a client's stays here.
+        return scorer_of(spec)
+    dtype = cast("Dtype", settings.dtype) if has_option(spec, "dtype") else None
+    return scorer_of(spec, dtype=dtype, max_length=settings.max_length)
+
+
+def _in_served_names(ranking: Ranking, model: ServedModel) -> Ranking:
+    """The ranking in the names that clients know: what another service said goes to the log."""
+    if ranking.degraded is None:
+        return dataclasses.replace(ranking, model=model.name)
+    answered, unscored = model.name, len(ranking.unscored)
+    reason = f"the service behind {model.name} gave a second-best answer"
+    if ranking.model != model.reranker.model:
+        answered = model.fallback or ranking.model
+        reason = f"{model.name} could not answer; {answered} did"
+    elif unscored:
+        reason = f"{unscored:,} of the documents were not scored"
+    return dataclasses.replace(ranking, model=answered, degraded=reason)
+
+
 async def _rank(
-    model: ServedModel, checked: Sequence[ScoreRequest], top_n: int | None
+    model: ServedModel,
+    checked: Sequence[ScoreRequest],
+    top_n: int | None,
+    threshold: float | None,
 ) -> list[Ranking]:
     try:
-        return await model.reranker.arank_requests(checked, top_n=top_n)
+        return await model.reranker.arank_requests(checked, top_n=top_n, threshold=threshold)
     except InputError as error:
         if _is_too_long(error):
             message = f"{error.argument} is too long; split it, or allow truncation"

@@ -29,6 +29,7 @@ FIELDS = (
     "documents",
     "estimated_tokens",
     "tokens",
+    "degraded",
     "url",
     "settings",
     "error",
@@ -108,6 +109,9 @@ class Observed:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = state["request_id"]
+                if state.get("degraded"):
+                    # Most dialects have no field for it.
+                    headers["x-degraded"] = "true"
                 if self._engine.draining:
                     headers["connection"] = "close"
             await send(message)

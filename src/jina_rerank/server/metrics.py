@@ -75,6 +75,12 @@ class Metrics:
             ["model"],
             registry=self._registry,
         )
+        self._degraded = Counter(
+            "jina_rerank_degraded",
+            "Rankings that are second best, by the model that was asked for.",
+            ["model"],
+            registry=self._registry,
+        )
         queued = Gauge(
             "jina_rerank_queued_tokens",
             "Tokens that wait or are being computed, estimated.",
@@ -109,6 +115,10 @@ class Metrics:
         self._documents.labels(model).observe(ranking.usage.documents)
         self._tokens.labels(model).observe(ranking.usage.tokens or 0)
         self._truncated.labels(model).inc(ranking.usage.truncated_documents or 0)
+
+    def degraded(self, model: str) -> None:
+        """Count a request whose answer is degraded."""
+        self._degraded.labels(model).inc()
 
     def _seconds_of(self, what: str, description: str) -> Histogram:
         return Histogram(

@@ -1,40 +1,63 @@
-"""The report's two charts, in SVG that takes its colours from the page."""
+"""The report's charts, in SVG that takes its colours from the page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Literal
 from xml.etree.ElementTree import Element
 
+from ..thresholds import ThresholdChoice
 from .elements import h
 from .summary import Row, Summary
-from .words import label
+from .words import label, number
 
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 16, 44
 _LINE = 15
 
 
+_MOST_TICKS = 10
+_TAILS = [digit * 10.0**-exponent for exponent in range(6, 0, -1) for digit in (1, 2, 5)]
+_LOGIT_TICKS = [*_TAILS, *(round(1 - tail, 6) for tail in reversed(_TAILS[:-1]))]
+
+
+def _logit(value: float) -> float:
+    return math.log(value / (1 - value))
+
+
+_SCALES: Mapping[str, Callable[[float], float]] = {
+    "linear": float,
+    "log": math.log,
+    "logit": _logit,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """From values to places in the picture, linear or logarithmic."""
+    """From values to places in the picture.
+
+    A `logit` axis spreads both ends of 0 to 1, where scores crowd.
+    """
 
     low: float
     high: float
     start: float
     end: float
-    logarithmic: bool = False
+    scale: Literal["linear", "log", "logit"] = "linear"
 
     def place(self, value: float) -> float:
-        low, high = self.low, self.high
-        if self.logarithmic:
-            value, low, high = math.log(value), math.log(low), math.log(high)
+        value, low, high = map(_SCALES[self.scale], (value, self.low, self.high))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        if self.logarithmic:
+        if self.scale == "logit":
+            found = [tick for tick in _LOGIT_TICKS if self.low <= tick <= self.high]
+            every = math.ceil(len(found) / _MOST_TICKS)
+            return found[::every] if found else []
+        if self.scale == "log":
             exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
             return [
                 digit * 10.0**exponent
@@ -71,7 +94,7 @@ def throughput_chart(summary: Summary) -> Element | None:
         _TOP,
     )
     rates = [rate for _, rate in points]
-    x = _Axis(min(rates) / 2, max(rates) * 2, _LEFT, _WIDTH - _RIGHT, logarithmic=True)
+    x = _Axis(min(rates) / 2, max(rates) * 2, _LEFT, _WIDTH - _RIGHT, scale="log")
     parts = [*_grid(x, y), *_base_line(summary.rows[0], measure, y)]
     parts += [_point(row, x.place(rate), measure, y) for row, rate in points]
     parts += _names(
@@ -150,6 +173,71 @@ def _names(points: list[tuple[str, float, float]]) -> list[Element]:
             )
         )
     return parts
+
+
+def threshold_chart(name: str, choice: ThresholdChoice) -> Element | None:
+    """Precision, recall and queries without a document against the threshold, as three lines.
+
+    A dashed line stands at the suggested threshold. Thresholds between 0 and 1 are spread at both
+    ends.
+
+    Args:
+        name: The system's name.
+        choice: Its thresholds.
+
+    Returns:
+        The picture, or None if there are not two thresholds to draw a line between.
+    """
+    inside = [point for point in choice.points if 0 < point.threshold < 1]
+    # A threshold of 0 that keeps all may stand before the others, and one of 1 behind them.
+    is_logit = len(inside) > 1 and all(0 <= point.threshold <= 1 for point in choice.points)
+    points = inside if is_logit else choice.points
+    if len(points) < 2:
+        return None
+    low, high = points[0].threshold, points[-1].threshold
+    x = _Axis(low, high, _LEFT, _WIDTH - _RIGHT, "logit" if is_logit else "linear")
+    y = _Axis(0.0, 1.0, _HEIGHT - _BOTTOM, _TOP + 2 * _LINE)
+    places = [x.place(point.threshold) for point in points]
+    lines = {
+        "precision": [point.precision for point in points],
+        "recall": [point.recall for point in points],
+        "without": [point.without_documents for point in points],
+    }
+    parts = _grid(x, y)
+    for i, (kind, values) in enumerate(lines.items()):
+        line = "L".join(f"{at:.2f} {y.place(v):.2f}" for at, v in zip(places, values, strict=True))
+        left = _LEFT + i * 150
+        parts += [
+            h("path", d=f"M{line}", class_=f"line {kind}"),
+            h("path", d=f"M{left} {_TOP}h28", class_=f"line {kind}"),
+            h("text", _LINES[kind], x=left + 34, y=_TOP + 4),
+        ]
+    if choice.suggested is not None and low <= choice.suggested.threshold <= high:
+        at = x.place(choice.suggested.threshold)
+        on_the_left = at > _WIDTH / 2
+        parts += [
+            h("line", x1=at, x2=at, y1=_TOP + _LINE, y2=_HEIGHT - _BOTTOM, class_="base"),
+            h(
+                "text",
+                number(choice.suggested.threshold),
+                x=at - 5 if on_the_left else at + 5,
+                y=_TOP + 2 * _LINE - 4,
+                text_anchor="end" if on_the_left else "start",
+                class_="axis",
+            ),
+        ]
+    parts.append(
+        h("text", "threshold", x=_WIDTH / 2, y=_HEIGHT - 8, text_anchor="middle", class_="axis")
+    )
+    return _svg(f"{name}: precision and recall against the threshold", _HEIGHT, parts)
+
+
+_LINES = {
+    "precision": "precision",
+    "recall": "recall",
+    "without": "queries without a document",
+}
+"""By line: what the picture calls it."""
 
 
 def difference_chart(differences: Sequence[float], title: str) -> Element:

@@ -7,10 +7,21 @@ from xml.etree.ElementTree import Element
 
 from ..evaluate import Evaluation, SystemResult
 from ..first_stage import best_first
-from .charts import difference_chart, throughput_chart
+from .charts import difference_chart, threshold_chart, throughput_chart
 from .elements import h, page
-from .summary import Summary
-from .words import about, certainty_table, conditions, label, legend, measures_table, p_value
+from .summary import Row, Summary
+from .words import (
+    about,
+    certainty_table,
+    conditions,
+    label,
+    legend,
+    measures_table,
+    p_value,
+    suggestions,
+    thresholds_legend,
+    thresholds_table,
+)
 
 _STYLE = Path(__file__).with_name("style.css")
 _EXAMPLES = 5
@@ -44,6 +55,7 @@ def evaluation_html(evaluation: Evaluation, summary: Summary | None = None) -> s
         h("p", f"{about(summary)}."),
         _results(summary),
         _throughput(summary),
+        _thresholds(summary),
         *(_comparison(evaluation, *pair) for pair in _pairs(evaluation)),
         h("footer", conditions(summary)),
     )
@@ -83,6 +95,28 @@ def _throughput(summary: Summary) -> Element | None:
         _wide(chart),
         h("p", note, class_="note"),
     )
+
+
+def _thresholds(summary: Summary) -> Element | None:
+    if summary.precision is None:
+        return None
+    parts: list[Element] = []
+    for row, suggestion in zip(summary.rows[1:], suggestions(summary), strict=True):
+        parts += [h("p", suggestion), *_threshold_figures(row)]
+    return h(
+        "section",
+        h("h2", "Thresholds"),
+        *parts,
+        h("p", thresholds_legend(), class_="note"),
+    )
+
+
+def _threshold_figures(row: Row) -> list[Element]:
+    if row.thresholds is None:
+        return []
+    chart = threshold_chart(row.name, row.thresholds)
+    table = _wide(_table(thresholds_table(row)))
+    return [table] if chart is None else [_wide(chart), table]
 
 
 def _pairs(evaluation: Evaluation) -> list[tuple[SystemResult, SystemResult]]:

@@ -7,15 +7,35 @@ from statistics import fmean
 
 from ...errors import InputError
 from .summary import Summary
-from .words import ABSENT, about, certainty_table, label, legend, measures_table
+from .words import (
+    ABSENT,
+    about,
+    certainty_table,
+    label,
+    legend,
+    measures_table,
+    suggestions,
+    thresholds_legend,
+    thresholds_table,
+)
 
 
 def summary_markdown(summary: Summary) -> str:
-    """Two tables, the measures and their certainty and cost, and the legend."""
+    """Two tables, the measures and their certainty and cost, and the legend.
+
+    If thresholds were asked for, one more table for each system that has them.
+    """
     measures, certainty = (
         markdown_table(make(summary)) for make in (measures_table, certainty_table)
     )
-    return f"{_cell(about(summary))}\n\n{measures}\n\n{certainty}\n\n{legend(summary)}\n"
+    parts = [_cell(about(summary)), measures, certainty, legend(summary)]
+    for row, suggestion in zip(summary.rows[1:], suggestions(summary), strict=False):
+        parts.append(_cell(suggestion))
+        if row.thresholds is not None:
+            parts.append(markdown_table(thresholds_table(row)))
+    if summary.precision is not None:
+        parts.append(thresholds_legend())
+    return "\n\n".join(parts) + "\n"
 
 
 def collections_markdown(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,10 @@ from ...errors import InputError
 from ..evaluate import Cost, Evaluation, SystemResult
 from ..machine import processor
 from ..measures import PairedTest, confidence_interval
+from ..thresholds import ThresholdChoice, ThresholdPoint
+
+THRESHOLDS = 100
+"""The most thresholds of a system that a summary holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,15 @@ class Row:
         against_first_stage: How it differs from the first stage by the first measure; None for
             the first stage itself.
         cost: What scoring cost; None for the first stage.
+        thresholds: What thresholds on its scores keep, 100 of them at most, evenly spread over the
+            relevant documents; None if it was not asked for, for the first stage, and for mixes.
     """
 
     name: str
     figures: Mapping[str, Figure]
     against_first_stage: PairedTest | None
     cost: Cost | None
+    thresholds: ThresholdChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class Summary:
         date: The day on which it was made, in UTC.
         settings: The options of the command that are not told otherwise, by name.
         processor: The processor that it ran on; blank in files of older versions.
+        precision: The precision that thresholds were chosen for; None if none was asked for.
     """
 
     collection: str
@@ -83,14 +91,25 @@ class Summary:
     date: str
     settings: Mapping[str, str] = field(default_factory=dict)
     processor: str = ""
+    precision: float | None = None
 
     @classmethod
-    def of(cls, evaluation: Evaluation, settings: Mapping[str, str] | None = None) -> Self:
+    def of(
+        cls,
+        evaluation: Evaluation,
+        settings: Mapping[str, str] | None = None,
+        *,
+        precision: float | None = None,
+    ) -> Self:
         """The figures of an evaluation, which ran on this machine.
 
         Args:
             evaluation: The evaluation.
             settings: Settings of its systems to show beside them, by name.
+            precision: The precision to choose thresholds for; None chooses none.
+
+        Raises:
+            InputError: `precision` is out of range, or no document is judged relevant.
         """
         from ... import __version__
 
@@ -104,11 +123,12 @@ class Summary:
             ignore_identical_ids=evaluation.ignore_identical_ids,
             depth=evaluation.depth,
             measures=evaluation.measures,
-            rows=tuple(_row(evaluation, result) for result in evaluation.results),
+            rows=tuple(_row(evaluation, result, precision) for result in evaluation.results),
             jina_rerank=__version__,
             date=datetime.now(UTC).date().isoformat(),
             settings=dict(settings or {}),
             processor=processor(),
+            precision=precision,
         )
 
     @classmethod
@@ -125,6 +145,7 @@ class Summary:
                 figures={name: Figure(**figure) for name, figure in row["figures"].items()},
                 against_first_stage=_maybe(PairedTest, row["against_first_stage"]),
                 cost=_maybe(Cost, row["cost"]),
+                thresholds=_choice(row.get("thresholds")),
             )
             for row in saved["rows"]
         )
@@ -170,7 +191,7 @@ def write_per_query(evaluation: Evaluation, path: Path) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _row(evaluation: Evaluation, result: SystemResult) -> Row:
+def _row(evaluation: Evaluation, result: SystemResult, precision: float | None) -> Row:
     per_query, means = result.measured.per_query, result.measured.means
     figures = {
         name: Figure(means[name], *confidence_interval(list(per_query[name].values())))
@@ -178,7 +199,30 @@ def _row(evaluation: Evaluation, result: SystemResult) -> Row:
     }
     first = evaluation.first_stage.name
     test = None if result.name == first else evaluation.compare(first, result.name)
-    return Row(result.name, figures, test, result.cost)
+    choice = None
+    if precision is not None and result.scores is not None:
+        choice = evaluation.choose_threshold(result.name, precision)
+        choice = replace(choice, points=tuple(spread(choice.points, THRESHOLDS)))
+    return Row(result.name, figures, test, result.cost, choice)
+
+
+def spread(points: Sequence[ThresholdPoint], count: int) -> list[ThresholdPoint]:
+    """At most so many of the points, evenly spread, the first and the last among them."""
+    if len(points) <= count:
+        return list(points)
+    return [points[i * (len(points) - 1) // (count - 1)] for i in range(count)]
+
+
+def _choice(saved: Mapping[str, Any] | None) -> ThresholdChoice | None:
+    if saved is None:
+        return None
+    interval = saved["interval"]
+    return ThresholdChoice(
+        wanted=saved["wanted"],
+        suggested=_maybe(ThresholdPoint, saved["suggested"]),
+        interval=None if interval is None else tuple(interval),
+        points=tuple(ThresholdPoint(**point) for point in saved["points"]),
+    )
 
 
 def _maybe(kind: Any, fields: Mapping[str, Any] | None) -> Any:  # noqa: ANN401 - a dataclass

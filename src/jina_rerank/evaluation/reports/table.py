@@ -8,19 +8,38 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .summary import Summary
-from .words import about, certainty_table, legend, measures_table
+from .words import (
+    about,
+    certainty_table,
+    legend,
+    measures_table,
+    suggestions,
+    thresholds_legend,
+    thresholds_table,
+)
 
 
 def summary_table(summary: Summary) -> RenderableType:
-    """Two tables: the measures, and how sure they are and what they cost."""
+    """Two tables: the measures, and how sure they are and what they cost.
+
+    If thresholds were asked for, one more for each system that has them.
+    """
     measures, certainty = (
         terminal_table(make(summary)) for make in (measures_table, certainty_table)
     )
     measures.title = escape(about(summary))
     certainty.caption = legend(summary)
-    return Group(measures, certainty)
+    parts: list[RenderableType] = [measures, certainty]
+    for row, suggestion in zip(summary.rows[1:], suggestions(summary), strict=False):
+        parts += ["", escape(suggestion)]
+        if row.thresholds is not None:
+            parts.append(terminal_table(thresholds_table(row)))
+    if summary.precision is not None:
+        parts += [Text(thresholds_legend(), style="table.caption")]
+    return Group(*parts)
 
 
 def terminal_table(lines: Sequence[Sequence[str]]) -> Table:

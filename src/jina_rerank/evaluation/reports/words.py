@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from ..evaluate import Cost
 from ..measures import PairedTest
-from .summary import Figure, Summary
+from ..thresholds import ThresholdPoint
+from .summary import Figure, Row, Summary, spread
 
 ABSENT = "–"  # noqa: RUF001 - a dash for what there is none of
+
+_SHOWN = 10
+"""Thresholds of a system in a table."""
 
 _LABELS = {"RR": "MRR", "AP": "MAP", "Success": "hit rate", "R": "recall"}
 """Names of the means outside of ir-measures."""
@@ -74,6 +78,70 @@ def _cost(cost: Cost | None) -> list[str]:
         ABSENT if cost.tokens is None else f"{cost.tokens:,}",
         ABSENT if share is None else f"{share:.1%}",
     ]
+
+
+def number(threshold: float) -> str:
+    """A threshold so that it can be copied: no digit is lost."""
+    return f"{threshold:.0f}" if threshold.is_integer() else repr(threshold)
+
+
+def suggestions(summary: Summary) -> list[str]:
+    """A sentence for each system that was asked for a threshold."""
+    if summary.precision is None:
+        return []
+    return [_suggestion(row, summary.precision) for row in summary.rows[1:]]
+
+
+def _suggestion(row: Row, wanted: float) -> str:
+    choice = row.thresholds
+    if choice is None:
+        return f"{row.name} has no threshold: its scores only order the documents of one query."
+    point = choice.suggested
+    if point is None:
+        best = choice.most_precise
+        return (
+            f"{row.name}: no threshold reaches a precision of {wanted:g}; the highest is "
+            f"{best.precision:.3f}, at {number(best.threshold)}."
+        )
+    low, high = choice.interval or (point.precision, point.precision)
+    return (
+        f"{row.name}: threshold {number(point.threshold)} for a precision of {wanted:g}. Of what "
+        f"it keeps, {point.precision:.1%} is relevant (95%: {low:.1%} to {high:.1%}); it keeps "
+        f"{point.recall:.1%} of all relevant documents and leaves {point.without_documents:.1%} of "
+        "the queries without a document."
+    )
+
+
+def thresholds_table(row: Row) -> list[list[str]]:
+    """Heads, and what some thresholds of a system keep, the suggested one among them."""
+    choice = row.thresholds
+    assert choice is not None
+    chosen = {*spread(choice.points, _SHOWN), choice.most_precise}
+    if choice.suggested is not None:
+        chosen.add(choice.suggested)
+    points = sorted(chosen, key=lambda point: point.threshold)
+    heads = ["threshold", "precision", "recall", "no document", "documents/query"]
+    return [heads, *(_figures(point) for point in points)]
+
+
+def _figures(point: ThresholdPoint) -> list[str]:
+    return [
+        number(point.threshold),
+        f"{point.precision:.3f}",
+        f"{point.recall:.3f}",
+        f"{point.without_documents:.1%}",
+        f"{point.documents:.1f}",
+    ]
+
+
+def thresholds_legend() -> str:
+    """The meaning of the columns of `thresholds_table`."""
+    return (
+        "A threshold keeps scores of at least that much. precision: the share of kept documents "
+        "that are relevant, over all queries. recall: the share of relevant documents that are "
+        "kept; those that the first stage did not find are not. no document: the share of queries "
+        "that are left without a document."
+    )
 
 
 def about(summary: Summary) -> str:

@@ -22,6 +22,10 @@ Voyage's. `"tei"`: Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina
 SageMaker."""
 
 
+_LONGEST_REASON = 300
+"""Characters of a service's own words."""
+
+
 class ContractError(Exception):
     """An answer that breaks the contract; the message says how."""
 
@@ -143,7 +147,10 @@ class Jina(Dialect):
         """The scores; see `Dialect.read`."""
         answer = _mapping(answer, "the answer")
         scores = _scores(answer.get("results"), "relevance_score", count)
-        return PartScores(scores, _count(_part(answer, "usage"), "total_tokens"))
+        # Only `jina-rerank serve` has it.
+        said = answer.get("degraded")
+        degraded = f"the service says: {said[:_LONGEST_REASON]}" if isinstance(said, str) else None
+        return PartScores(scores, _count(_part(answer, "usage"), "total_tokens"), degraded)
 
 
 class Cohere(Dialect):

@@ -54,10 +54,12 @@ class PartScores:
     Attributes:
         scores: One for each document, in the part's order.
         tokens: The service's own count, or None.
+        degraded: Why the service calls its answer second best, or None.
     """
 
     scores: Sequence[float]
     tokens: int | None = None
+    degraded: str | None = None
 
 
 def split(requests: Sequence[ScoreRequest], limits: PartLimits) -> list[Part]:
@@ -122,20 +124,25 @@ def merge(
         counted = tokens[part.request]
         if counted is not None:
             tokens[part.request] = None if answer.tokens is None else counted + answer.tokens
+    said = {part.request: answer.degraded for part, answer in answers if answer.degraded}
     reasons: dict[int, str] = {}
     unscored: list[list[int]] = [[] for _ in requests]
     for part, reason in sorted(failures, key=lambda failure: failure[0].start):
         reasons[part.request] = reason
         unscored[part.request] += range(part.start, part.start + len(part.documents))
     return [
-        _response(scores[i], tokens[i], unscored[i], reasons.get(i)) for i in range(len(requests))
+        _response(scores[i], tokens[i], unscored[i], reasons.get(i), said.get(i))
+        for i in range(len(requests))
     ]
 
 
 def _response(
-    scores: list[float], tokens: int | None, unscored: list[int], reason: str | None
+    scores: list[float],
+    tokens: int | None,
+    unscored: list[int],
+    reason: str | None,
+    degraded: str | None,
 ) -> ScoreResponse:
-    degraded = None
     if reason is not None:
         degraded = f"{len(unscored):,} of {len(scores):,} documents were not scored: {reason}"
         put_last(scores, unscored)

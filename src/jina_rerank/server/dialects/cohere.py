@@ -164,7 +164,9 @@ def _warnings(ranking: Ranking, model: str) -> list[str]:
         "tokens that were cut off the query": ranking.usage.truncated_query_tokens,
     }
     warnings = [f"{what}: {count:,}" for what, count in found.items() if count]
-    if ranking.model != model:  # see Settings.any_model; the answer has no field for it
+    if ranking.degraded is not None:
+        warnings.append(f"the answer is second best: {ranking.degraded}")
+    elif ranking.model != model:  # see Settings.any_model; the answer has no field for it
         warnings.append(
             f"the model that was asked for is not served here: {ranking.model} answered"
         )

@@ -48,6 +48,7 @@ EXAMPLES: list[JsonValue] = [
         "query": "How should I store coffee beans?",
         "documents": ["Espresso wants a fine grind.", "Coffee beans keep best in a jar."],
         "top_n": 1,
+        "threshold": 0.5,
     },
     {
         "query": "How should I store coffee beans?",
@@ -93,6 +94,11 @@ class RerankRequest(BaseModel):
         "lacks is left out; a document with none of them is refused.",
     )
     top_n: int | None = Field(None, ge=1, description="How many to answer; all by default.")
+    threshold: float | None = Field(
+        None,
+        description="The least score that is answered, so that there may be no result; by default "
+        "every score is. A field of this service's own.",
+    )
     return_documents: bool | None = Field(None, description="True by default.")
     truncation: bool | None = Field(
         None, description="Whether texts that are too long are cut, true by default, or refused."
@@ -134,6 +140,12 @@ class RerankResponse(BaseModel):
     object: Literal["list"] = "list"
     usage: RerankUsage
     results: list[RerankResult]
+    degraded: str | None = Field(
+        None,
+        description="Why the answer is second best, and its scores not those of the model that was "
+        "asked for; absent otherwise. A threshold does not apply to such an answer. A field of "
+        "this service's own.",
+    )
 
 
 class Model(BaseModel):
@@ -245,6 +257,7 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
         body.top_n,
         _long_documents(body),
         body.max_doc_length,
+        body.threshold,
     )
     names = {"max_document_tokens": "max_doc_length"}
     if body.long_documents is None:
@@ -305,12 +318,13 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
             sent = body.documents[hit.index]
             result["document"] = sent if isinstance(sent, str) else sent.model_extra
         results.append(result)
-    return {
+    answer: dict[str, Any] = {
         "model": ranking.model,
         "object": "list",
         "usage": {"total_tokens": ranking.usage.tokens or 0},
         "results": results,
     }
+    return answer if ranking.degraded is None else {**answer, "degraded": ranking.degraded}
 
 
 def _texts(body: RerankRequest) -> list[str]:
