@@ -70,7 +70,7 @@ class ModelNotFoundError(ModelLoadError):
     @classmethod
     def no_folder(cls, name: str) -> Self:
         """The error for a path where no folder is; `name` is the whole spelling."""
-        return cls(f"{name}: neither a folder nor a hub id; check the path")
+        return cls(f"{name}: no such folder")
 
 
 class ScoringError(RerankError):

@@ -154,7 +154,7 @@ def test_keys_are_no_part_of_what_settings_look_like() -> None:
 def test_a_model_that_nobody_has_cannot_be_loaded() -> None:
     done = run("--port", "0", "--model", "fast=onnx:/nosuch")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("jina-rerank: onnx:/nosuch: neither a folder")
+    assert done.stderr.splitlines()[-1].startswith("jina-rerank: onnx:/nosuch: no such folder")
 
 
 @pytest.mark.parametrize("length", [LEAST_MAX_LENGTH - 1, LEAST_MAX_LENGTH])

@@ -217,7 +217,8 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         Console().print(summary_table(summary))
     else:
         print(summary_markdown(summary), end="")  # noqa: T201 - the output
-    if output is not None:
+    # In a pipe the output is the report itself.
+    if output is not None and sys.stdout.isatty():
         typer.echo(f"report: {typed_text(output / REPORT)}")
 
 
