@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from checkpoints import random_model
-from families import KINDS, write_reranker
+from families import KINDS, write_module_list, write_reranker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,7 +14,12 @@ from torch import Tensor
 from jina_rerank import ConfigurationError, LocalScorer, Reranker
 from jina_rerank.encoders import EncoderModel
 from jina_rerank.encoders.cpu import CpuEngine
-from jina_rerank.encoders.int8 import Int8Product, can_multiply_int8, quantize_activations
+from jina_rerank.encoders.int8 import (
+    Int8Product,
+    Int8Products,
+    can_multiply_int8,
+    quantize_activations,
+)
 from jina_rerank.encoders.quantization import dequantize_rows, quantize_rows
 from jina_rerank.scorers.device import check_int8
 
@@ -81,6 +86,21 @@ def test_weights_that_were_stored_in_8_bits_are_multiplied_as_they_are() -> None
     torch.testing.assert_close(ones, weight.T, rtol=1e-6, atol=0)
 
 
+@needs_vnni
+def test_a_head_with_loud_weights_keeps_its_queries_and_keys(caplog) -> None:
+    weight = torch.randn(3 * 6 * 8, 32, generator=torch.Generator().manual_seed(3))
+    by_head = weight.view(3, 6, 8, 32)
+    by_head[:2, 4] *= 3
+    x = torch.randn(20, 32, generator=torch.Generator().manual_seed(4))
+    with caplog.at_level("INFO"):
+        found = Int8Products().projections(weight, None, 6)(x).view(20, 3, 6, 8)
+    off = (found - F.linear(x, weight).view(20, 3, 6, 8)).abs().amax((0, 3))
+    exact = torch.zeros(3, 6, dtype=torch.bool)
+    exact[:2, 4] = True
+    assert torch.equal(off < 1e-4, exact)
+    assert "1 of 6 heads" in caplog.text
+
+
 LENGTHS = [3, 9, 9, 40, 64, 65, 130, 300]
 
 
@@ -90,9 +110,12 @@ def tokens(lengths: list[int], seed: int = 0) -> Tensor:
 
 
 @needs_vnni
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "module list"])
 def test_logits_of_every_family_are_near_those_of_float32(kind: str, tmp_path: Path) -> None:
-    write_reranker(tmp_path / "model", kind)
+    if kind == "module list":
+        write_module_list(tmp_path / "model", pooling="mean")
+    else:
+        write_reranker(tmp_path / "model", kind)
     model = EncoderModel.from_pretrained(tmp_path / "model")
     ids = tokens(LENGTHS)
     exact = model.forward_packed(ids, LENGTHS)

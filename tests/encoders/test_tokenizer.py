@@ -95,7 +95,7 @@ def test_the_first_tokens_are_of_whole_characters_and_blank_only_if_their_text_i
         assert first == whole
     backend = tokenizer._tokenizer.encode(text, add_special_tokens=False)
     end = max((last for _, last in backend.offsets[: len(first)]), default=0)
-    # What follows begins where this ends, and not within a character of it.
+    # The next token begins where the kept text ends, and not within a character.
     assert all(last > end for _, last in backend.offsets[len(first) : len(first) + 1])
     # A character for which the vocabulary has nothing is no token.
     assert first == whole or bool(text[:end].strip()) == bool(text.strip())

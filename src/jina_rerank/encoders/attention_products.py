@@ -20,6 +20,9 @@ LONGEST = 1024
 WINDOWED_FROM = 4
 """So many times as long as a window's reach, a sequence is left to torch's kernel too."""
 
+LEAST_TOTAL = 1e-30
+"""Weights of a row that add up to less are near the smallest numbers, which have fewer digits."""
+
 WEIGHTS = 2**19
 """Attention weights that are written out at a time, 1 MB."""
 
@@ -60,7 +63,7 @@ def attend_by_products(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None) -> Te
                 weights.mul_(decay[:, some_heads])
             sums[some] = torch.matmul(weights, values[some])
     totals = sums[..., size:]
-    if not bool(((totals > 0) & totals.isfinite()).all()):
+    if not bool(sums.isfinite().all()) or bool((totals < LEAST_TOTAL).any()):
         return attend(q, k, v, bias)
     attended = sums[..., :size] / totals
     return attended if decay is None else attended.flip(2)

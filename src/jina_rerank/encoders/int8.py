@@ -1,4 +1,4 @@
-"""Matrix products of 8-bit integers on a CPU: half of bfloat16's time, a quarter of float32's.
+"""Matrix products of 8-bit integers on a CPU, where they take half of bfloat16's time.
 
 Weights are quantized by rows of their matrix, activations by tokens, each by its own largest
 magnitude. So nothing is calibrated, a logit depends on no other pair, and a token with large
@@ -10,6 +10,7 @@ oneDNN's kernel is one that torch has for its own compiler: `can_multiply_int8` 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from .architecture import Activation
 from .layer import ACTIVATIONS
-from .products import FusedProduct, Product
+from .products import FusedProduct
 from .quantization import LARGEST, quantize_rows
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,9 @@ class Int8Products:
         """Lay out a product."""
         return Int8Product(weight, bias)
 
-    def projections(self, weight: Tensor, bias: Tensor | None, heads: int) -> Product:
+    def projections(
+        self, weight: Tensor, bias: Tensor | None, heads: int
+    ) -> Callable[[Tensor], Tensor]:
         """Lay out the product that makes queries, keys and values."""
         norms = weight.view(3, heads, -1).norm(dim=2)
         scores = norms[0] * norms[1]
@@ -78,7 +81,7 @@ class Int8Products:
         logger.info("queries and keys of %d of %d heads stay float32", int(wide.sum()), heads)
         rows = torch.stack([wide, wide, torch.zeros_like(wide)])
         rows = rows.flatten().repeat_interleave(len(weight) // (3 * heads))
-        return PartlyInt8Product(weight, bias, rows.nonzero().squeeze(1))
+        return _PartlyInt8(weight, bias, rows.nonzero().squeeze(1))
 
 
 class Int8Product:
@@ -125,7 +128,7 @@ class Int8Product:
         return product, scales
 
 
-class PartlyInt8Product(Int8Product):
+class _PartlyInt8:
     """A product of 8-bit integers, some outputs of which are computed in float32.
 
     Args:
@@ -135,13 +138,13 @@ class PartlyInt8Product(Int8Product):
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, wide: Tensor) -> None:
-        super().__init__(weight, bias)
+        self._product = Int8Product(weight, bias)
         self._wide = wide
         self._exact = FusedProduct(weight[wide], None if bias is None else bias[wide])
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Compute the product alone."""
-        product = super().__call__(x)
+        """Compute the product."""
+        product = self._product(x)
         product[:, self._wide] = self._exact(x)
         return product
 

@@ -6,6 +6,7 @@ out, and where they are missing or wrong torch's modules do the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
@@ -54,7 +55,9 @@ class Products(Protocol):
         """
         ...
 
-    def projections(self, weight: Tensor, bias: Tensor | None, heads: int) -> Product:
+    def projections(
+        self, weight: Tensor, bias: Tensor | None, heads: int
+    ) -> Callable[[Tensor], Tensor]:
         """Lay out the product that makes all queries, then all keys, then all values.
 
         Args:

@@ -84,7 +84,7 @@ class EmbeddingCall(Generic[VectorT]):
         flat = [self._vectors[window] for own in windows for window in own]
         query = self._vectors[Text(request.query, is_query=True)]
         compared = self._model.compare(query, flat)
-        # Of several windows max() would let a NaN pass or not, depending on where it stands.
+        # max() over windows finds a NaN or overlooks it, depending on where it stands.
         if not all(map(math.isfinite, compared)):
             raise ScoringError(f"{self._model.name} has no number for a document")
         found = iter(compared)

@@ -163,7 +163,7 @@ class Bm25Index:
         self._index: Any = None
         words = self._tokenize(list(texts))
         self._mean_length = sum(map(len, words)) / max(1, len(words))
-        # Of documents without a word bm25s would divide by their mean length.
+        # bm25s divides by the mean length, which is zero where no document has a word.
         if any(words):
             self._index = self._bm25s.BM25(k1=self.K1, b=self.B, method="lucene")
             self._index.index(words, show_progress=False)

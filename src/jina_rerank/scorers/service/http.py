@@ -156,7 +156,7 @@ class HttpTransport:
         except httpx.HTTPError as error:
             failure = self._failure(error)
         except Exception:
-            # Of a SOCKS proxy that breaks the protocol, httpx tells by whatever went wrong in it.
+            # httpx lets any exception through when a SOCKS proxy breaks the protocol.
             if self._proxy is None or not self._proxy.is_socks:
                 raise
             failure = ConnectionFailedError(

@@ -59,7 +59,7 @@ class IoThread:
         self.loop.close()
 
     async def _end(self) -> None:
-        # What is posted closes connections; cancelled, it would leave their sockets open.
+        # Posted tasks close connections; if they were cancelled, sockets would stay open.
         closing = set(self._posted)
         tasks = asyncio.all_tasks(self.loop) - {asyncio.current_task(), *closing}
         for task in tasks:

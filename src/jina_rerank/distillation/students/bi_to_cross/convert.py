@@ -133,7 +133,7 @@ def cross_encoder_shape(
     return replace(
         config,
         type_vocab_size=2,
-        # Of a passage; [CLS], which has the first, is part of the query's run.
+        # The passage's places; [CLS] has the first place, in the query's run.
         text_positions=positions - 1,
         attention_window=WINDOW,
         num_hidden_layers=config.num_hidden_layers + 1,

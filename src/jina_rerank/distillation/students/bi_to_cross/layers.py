@@ -162,7 +162,7 @@ def _norm(
     """
     gain, bias = bert[f"{name}.weight"], bert[f"{name}.bias"]
     hidden, width = len(gain), config.hidden_size
-    # Of the channels one says which text it is, and half a one the word's rarity.
+    # One channel tells the text, and half a channel's energy tells the word's rarity.
     new = 1.5 * LEVEL**2 + coded * code_elements(config) * CODE**2
     deviation = math.sqrt((hidden * norm**2 + new) / width)
     gains = torch.full((width - hidden,), deviation)

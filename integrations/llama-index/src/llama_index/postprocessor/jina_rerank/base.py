@@ -172,7 +172,7 @@ class JinaRerank(BaseNodePostprocessor):
             "api_key": api_key,
             "base_url": base_url,
             "dialect": dialect,
-            # What is written as JSON must hold Python's own numbers only.
+            # The settings are written as JSON, which takes Python's own numbers only.
             "timeout": plain_number(timeout),
             "max_retries": plain_number(max_retries),
             "dtype": dtype,
