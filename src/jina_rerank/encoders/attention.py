@@ -15,9 +15,7 @@ Three things make it fast:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import groupby
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -39,10 +37,6 @@ WINDOWED_FROM = 1536
 WINDOW_STEP = 64
 """Windows are rounded up to a multiple of this: neighbouring heads with equal windows share their
 calls, and the kernel is quickest where the number of keys is a multiple of 16."""
-
-
-Kernel: TypeAlias = Callable[[Tensor, Tensor, Tensor, Bias | None], Tensor]
-"""`attend`, or a function that computes the same."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None) -> Tensor:
@@ -213,22 +207,12 @@ class PackedAttention:
     Args:
         architecture: The model's.
         device: Where it runs.
-        kernel: What computes it.
-        dtype: What `kernel` is given; None for what there is.
     """
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        device: torch.device,
-        kernel: Kernel = attend,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, architecture: Architecture, device: torch.device) -> None:
         layers = range(architecture.num_hidden_layers)
         self._architecture = architecture
         self._device = device
-        self._kernel = kernel
-        self._dtype = dtype
         self._biases = [Bias.of(architecture, layer, device) for layer in layers]
 
     def bias(self, layer: int) -> Bias | None:
@@ -277,13 +261,11 @@ class PackedAttention:
             context[sequences.tokens :] = 0
             if turned is not None:
                 query, key = (turn(rows, count, turned) for rows in (query, key))
-            if self._dtype is not None:
-                query, key, value = (rows.to(self._dtype) for rows in (query, key, value))
             for rows, length, number in sequences.spans():
                 shape = (number, length, count, -1)
                 q, k, v = (t[rows].view(shape).transpose(1, 2) for t in (query, key, value))
                 own = context[rows].view(shape)
-                own.copy_(self._kernel(q, k, v, bias).transpose(1, 2))
+                own.copy_(attend(q, k, v, bias).transpose(1, 2))
             return context
 
         return attention

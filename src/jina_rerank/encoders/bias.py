@@ -141,28 +141,9 @@ class Bias:
         Returns:
             Shape (1, heads, rows, keys), float32, rows overlapping in memory: to be read only.
         """
-        return _reversed(self._by_distance(rows + keys - 1, offset), rows, keys)
-
-    def decay(self, length: int, dtype: torch.dtype) -> Tensor:
-        """Compute the factor of each attention weight that the bias amounts to: its exponential.
-
-        Args:
-            length: Tokens of the sequence.
-            dtype: Wanted.
-
-        Returns:
-            Shape (1, heads, length, length), queries in reverse order: see `reversed`.
-        """
-        factors = self._by_distance(2 * length - 1, length - 1).exp().to(dtype)
-        return _reversed(factors, length, length)
-
-    def _by_distance(self, count: int, offset: int) -> Tensor:
         import torch
 
-        return self.at((torch.arange(count, device=self.slopes.device) - offset).abs_())
-
-
-def _reversed(vectors: Tensor, rows: int, keys: int) -> Tensor:
-    """View a vector for each head as its matrix, whose element depends on row plus column."""
-    heads, count = vectors.shape
-    return vectors.as_strided((1, heads, rows, keys), (0, count, 1, 1))
+        count = rows + keys - 1
+        distances = (torch.arange(count, device=self.slopes.device) - offset).abs_()
+        added = self.at(distances)
+        return added.as_strided((1, len(added), rows, keys), (0, count, 1, 1))

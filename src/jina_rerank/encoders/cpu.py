@@ -22,16 +22,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .attention import PackedAttention, attend
-from .attention_products import attend_by_products
 from .fused import FusedEncoder
 from .int8 import Int8Products
 from .model import Encode, EncoderModel
-from .processor import has_fast_bfloat16
 from .products import can_fuse
 from .sequences import Sequences
-
-CPU = torch.device("cpu")
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -56,13 +51,13 @@ class CpuEngine:
             dtype, its layers are laid out anew and no longer referred to.
         int8: Whether the products of all layers but a last one for first tokens are computed in
             8-bit integers, from a model in float32: see `Int8Products`. The rest is computed in
-            float32, and attention in bfloat16 where that is fast. `can_multiply_int8` must hold.
+            float32. `can_multiply_int8` must hold.
     """
 
     def __init__(self, model: EncoderModel, *, int8: bool = False) -> None:
         self._embeddings = model.bert.embeddings
         self._head = model.head_alone()
-        self._encode = _int8_layers(model) if int8 else _layers(model)
+        self._encode = _layers(model, int8=int8)
         self._threads = torch.get_num_threads()
 
     @property
@@ -116,21 +111,11 @@ class CpuEngine:
         return self._head(self._encode(hidden, sequences))
 
 
-def _layers(model: EncoderModel) -> Encode:
-    """The fastest layers that compute in the model's dtype."""
-    dtype = next(model.parameters()).dtype
-    if not can_fuse(dtype):
-        return model.encode
-    kernel = attend_by_products if dtype is torch.bfloat16 and has_fast_bfloat16() else attend
-    return FusedEncoder(model, attention=PackedAttention(model.architecture, CPU, kernel))
-
-
-def _int8_layers(model: EncoderModel) -> Encode:
-    if has_fast_bfloat16():
-        attention = PackedAttention(model.architecture, CPU, attend_by_products, torch.bfloat16)
-    else:
-        attention = PackedAttention(model.architecture, CPU)
-    return FusedEncoder(model, products=Int8Products(), attention=attention)
+def _layers(model: EncoderModel, *, int8: bool) -> Encode:
+    """The fastest layers that compute in the model's dtype, or in 8 bits."""
+    if int8:
+        return FusedEncoder(model, products=Int8Products())
+    return FusedEncoder(model) if can_fuse(next(model.parameters()).dtype) else model.encode
 
 
 def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:

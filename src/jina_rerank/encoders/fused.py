@@ -42,18 +42,11 @@ class FusedEncoder:
         model: On the CPU, with a dtype that `products` take.
         products: Lay out the weights of all layers but a last one for first tokens; None for
             `FusedProducts`.
-        attention: Computes the attention of these layers; None for the usual one.
     """
 
-    def __init__(
-        self,
-        model: EncoderModel,
-        *,
-        products: Products | None = None,
-        attention: PackedAttention | None = None,
-    ) -> None:
+    def __init__(self, model: EncoderModel, *, products: Products | None = None) -> None:
         architecture = model.architecture
-        self._attention = attention or PackedAttention(architecture, torch.device("cpu"))
+        self._attention = PackedAttention(architecture, torch.device("cpu"))
         products = products or FusedProducts()
         self._pools_means = architecture.head.pooling == "mean"
         self._final_norm = model.final_norm
