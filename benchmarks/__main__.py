@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 CAPPED = {
     "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
@@ -21,7 +22,7 @@ WORKLOADS = {
     "document_counts": "10 to 10,000 documents",
     "without_bfloat16": "100 chunks on a capped instruction set: float32 and int8",
     "embedded_model": "the embedded model beside turbo's shape, pairs of 60 to 8,000 tokens",
-    "precision": "bfloat16 against float32 on real collections",
+    "precision": "rankings in bfloat16 and int8 beside float32's, on real collections",
     "announcement": "pairs a second for the shapes of the announcement's models",
     "families": "ms-marco-MiniLM's, Ettin's, bge's and gte's shapes, beside every rival",
     "gpu": "10,000 pairs on a CUDA device beside sentence-transformers",
@@ -40,11 +41,19 @@ def main() -> None:
     parser.add_argument("workloads", nargs="+", choices=WORKLOADS, metavar="WORKLOAD")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default 5)")
     parser.add_argument("--quick", action="store_true", help="less of everything, into no file")
+    parser.add_argument(
+        "--collection",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="for precision: a collection beside coffee",
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     for workload in args.workloads:
         if args.here:
-            run(workload, args.rounds, quick=args.quick)
+            run(workload, args.rounds, args.collection, quick=args.quick)
             continue
         environment = {
             **os.environ,
@@ -53,17 +62,19 @@ def main() -> None:
         }
         command = [sys.executable, "-m", "benchmarks", workload, "--here"]
         command += [f"--rounds={args.rounds}", *(["--quick"] if args.quick else [])]
+        command += [f"--collection={folder}" for folder in args.collection]
         done = subprocess.run(command, check=False, env=environment)
         if done.returncode:
             sys.exit(done.returncode)  # it has said why
 
 
-def run(workload: str, rounds: int, *, quick: bool) -> None:
+def run(workload: str, rounds: int, collections: list[Path], *, quick: bool) -> None:
     """Run one of them in this process.
 
     Args:
         workload: Its name.
         rounds: Rounds that count.
+        collections: For precision: folders of collections.
         quick: Whether to do less.
     """
     from importlib import import_module
@@ -72,7 +83,8 @@ def run(workload: str, rounds: int, *, quick: bool) -> None:
     if workload == "report":
         module.write()
     else:
-        module.measure(rounds, quick=quick).finish(keep=not quick)
+        more = {"collections": collections} if workload == "precision" else {}
+        module.measure(rounds, quick=quick, **more).finish(keep=not quick)
 
 
 if __name__ == "__main__":

@@ -1,64 +1,84 @@
-"""int8 and bfloat16 against float32, and fused layers against plain ones."""
+"""Rankings in bfloat16 and int8 beside those in float32, and fused layers beside plain ones."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 
-from jina_rerank import LocalScorer
+from jina_rerank import LocalScorer, OnnxScorer
 from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.cpu import CpuEngine
 from jina_rerank.evaluation import load_collection
+from jina_rerank.onnx.export import export_onnx
 
 from .measuring import Result, Target
 from .ours import DTYPES
-from .storage import COFFEE, compare, evaluate_scorers
+from .storage import COFFEE, DEPTH, ScorerOfLogits, compare, evaluate_scorers
 from .work import chunk_lengths
 
-LARGEST_LOSS = {"bfloat16": 0.002, "int8": 0.003}
-"""Largest difference to float32's nDCG@10 by dtype."""
+LARGEST_LOSS = {"bfloat16": 0.002, "int8": 0.003, "ONNX int8": 0.005}
+"""How much lower than float32's nDCG@10 may be."""
 
-LEAST_TAU = {"bfloat16": 0.98, "int8": 0.97}
-"""Least Kendall's tau to float32's order by dtype."""
+LEAST_TAU = {"bfloat16": 0.98, "int8": 0.97, "ONNX int8": 0.97}
+"""Least Kendall's tau to float32's order."""
+
+MAX_LENGTH = 512
 
 
-def measure(rounds: int, *, quick: bool) -> Result:
-    """The embedded model on BM25's best 50 for real questions.
+def measure(rounds: int, *, quick: bool, collections: Sequence[Path] = ()) -> Result:
+    """The embedded model on BM25's best for real questions.
 
     Args:
         rounds: Not used.
         quick: Every tenth question.
+        collections: Folders of more collections than coffee.
     """
-    collection = load_collection(str(COFFEE))
+    folders = [COFFEE, *collections]
+    names = ", ".join(folder.name for folder in folders)
+    result = Result("precision", f"{names}: BM25's best {DEPTH}, pairs of {MAX_LENGTH} tokens")
+    with tempfile.TemporaryDirectory() as temporary:
+        export_onnx(None, Path(temporary) / "int8", int8=True)
+        scorers: dict[str, ScorerOfLogits] = {
+            dtype: LocalScorer(dtype=dtype, max_length=MAX_LENGTH) for dtype in DTYPES
+        }
+        scorers["ONNX int8"] = OnnxScorer(Path(temporary) / "int8", max_length=MAX_LENGTH)
+        for folder in folders:
+            _add(result, folder, scorers, quick=quick)
+    fused = fused_difference()
+    result.figures["engine to plain layers, float32: largest difference of a logit"] = fused
+    result.targets.append(Target("float32 engine to plain layers", 1e-5, fused, at_least=False))
+    return result
+
+
+def _add(result: Result, folder: Path, scorers: dict[str, ScorerOfLogits], *, quick: bool) -> None:
+    """Measure one collection."""
+    collection = load_collection(str(folder))
     if quick:
-        collection = collection.take(21)
-    _, exact, *others = evaluate_scorers(
-        collection, {dtype: LocalScorer(dtype=dtype, max_length=512) for dtype in DTYPES}
-    )
-    result = Result("precision", f"{COFFEE.name}: {len(collection.queries)} questions, BM25's 50")
+        collection = collection.take(len(collection.queries) // 10)
+    _, exact, *others = evaluate_scorers(collection, scorers)
     ndcg = exact.measured.means["nDCG@10"]
-    result.figures["nDCG@10, float32"] = ndcg
-    for dtype, other in zip(DTYPES[1:], others, strict=True):
+    result.figures[f"{folder.name}, float32: nDCG@10"] = ndcg
+    for other in others:
+        name = other.name
         tau, largest = compare(exact.run, other.run)
         found = other.measured.means["nDCG@10"]
         result.figures |= {
-            f"nDCG@10, {dtype}": found,
-            f"Kendall's tau, {dtype} to float32, mean over questions": tau,
-            f"largest difference of a logit, {dtype} to float32": largest,
+            f"{folder.name}, {name}: nDCG@10": found,
+            f"{folder.name}, {name}: Kendall's tau": tau,
+            f"{folder.name}, {name}: largest difference of a logit": largest,
         }
-        result.targets.append(
-            Target(
-                f"difference of nDCG@10, {dtype}",
-                LARGEST_LOSS[dtype],
-                abs(ndcg - found),
-                at_least=False,
-            )
+        loss = Target(
+            f"{folder.name}, {name}: loss of nDCG@10",
+            LARGEST_LOSS[name],
+            ndcg - found,
+            at_least=False,
         )
-        result.targets.append(Target(f"Kendall's tau, {dtype}", LEAST_TAU[dtype], tau))
-    fused = fused_difference()
-    result.figures["largest difference of a logit, engine to plain layers, float32"] = fused
-    result.targets.append(Target("float32 engine to plain layers", 1e-5, fused, at_least=False))
-    return result
+        order = Target(f"{folder.name}, {name}: Kendall's tau", LEAST_TAU[name], tau)
+        result.targets += [loss, order]
 
 
 def fused_difference() -> float:

@@ -73,6 +73,7 @@ def all_blocks(saved: dict[str, Saved]) -> dict[str, str]:
     blocks = {name: table(result) for name, result in saved.items()}
     blocks |= {f"{name}-targets": targets(result) for name, result in saved.items()}
     blocks["readme"] = readme_table(saved["chunks"])
+    blocks["precision"] = precision_table(saved["precision"])
     blocks["announcement"] = announcement_table(saved["announcement"])
     blocks["quality"] = quality_table()
     return blocks
@@ -144,6 +145,19 @@ def quality_table() -> str:
     """nDCG@10 of the embedded model beside BM25 and the embedding model that it came from."""
     summaries = [read_summary(path) for path in sorted(QUALITY.glob("*.json"))]
     return collections_markdown(summaries, labels=QUALITY_ROWS).strip()
+
+
+def precision_table(result: Saved) -> str:
+    """A row for each collection and arithmetic."""
+    columns = ("nDCG@10", "Kendall's tau", "largest difference of a logit")
+    rows: dict[str, dict[str, str]] = {}
+    for name, figure in result["figures"].items():
+        label, _, column = name.partition(": ")
+        rows.setdefault(label, {})[column] = f"{figure:.2g}" if figure < 1e-3 else f"{figure:.4f}"
+    lines = [f"| {result['title']} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for label, own in rows.items():
+        lines.append(f"| {label} | {' | '.join(own.get(column, '') for column in columns)} |")
+    return "\n".join([*lines, "", _measured_on(result)])
 
 
 def announcement_table(result: Saved) -> str:

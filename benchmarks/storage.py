@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from scipy.stats import kendalltau
 
-from jina_rerank import LocalScorer, Reranker
+from jina_rerank import LocalScorer, OnnxScorer, Reranker
 from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.evaluation import (
     Collection,
@@ -29,6 +30,8 @@ from jina_rerank.evaluation import (
 
 COFFEE = Path(__file__).parents[1] / "examples" / "data" / "coffee"
 DEPTH = 50
+
+ScorerOfLogits: TypeAlias = "LocalScorer | OnnxScorer"
 
 
 def main() -> None:
@@ -65,7 +68,7 @@ def main() -> None:
 
 
 def evaluate_scorers(
-    collection: Collection, scorers: Mapping[str, LocalScorer]
+    collection: Collection, scorers: Mapping[str, ScorerOfLogits]
 ) -> tuple[SystemResult, ...]:
     """BM25's own result, then each scorer's on BM25's candidates, with logits as scores."""
     systems = [RerankerSystem(Reranker(scorer), name=name) for name, scorer in scorers.items()]

@@ -86,6 +86,7 @@ def check_request(
     *,
     long_documents: LongDocuments | None = None,
     max_document_tokens: int | None = None,
+    instruction: str | None = None,
 ) -> ScoreRequest:
     """A request that holds nothing unusable; `name` is put before the arguments' in errors."""
     if long_documents not in {None, *get_args(LongDocuments)}:
@@ -101,14 +102,25 @@ def check_request(
         name=name,
         long_documents=long_documents,
         max_document_tokens=max_document_tokens,
+        instruction=check_instruction(instruction, f"{name}instruction"),
     )
+
+
+def check_instruction(instruction: object, argument: str = "instruction") -> str | None:
+    """None for the model's own, or a usable, non-blank string."""
+    if instruction is None:
+        return None
+    text = check_text(instruction, argument)
+    if not text or text.isspace():
+        raise InputError(argument, "is blank; say what makes a document relevant, or leave it out")
+    return text
 
 
 def text_of_fields(document: Mapping[str, object], fields: Sequence[str], argument: str) -> str:
     """The text that stands for a document of several fields.
 
-    One field is its value. Several are lines `name: value`, in the order of `fields`. A field that
-    the document lacks, or has as null, is left out.
+    It has a line for each field, in the order of `fields`, as the plugins put metadata in front of
+    a text. A field that the document lacks, or has as null, is left out.
 
     Args:
         document: Its fields by name.
@@ -124,9 +136,7 @@ def text_of_fields(document: Mapping[str, object], fields: Sequence[str], argume
     for name, value in found.items():
         if not isinstance(value, str):
             raise InputError(f"{argument}.{name}", f"must be a string, not {_type(value)}")
-    if len(fields) == 1:
-        return str(found[fields[0]])
-    return "\n".join(f"{name}: {value}" for name, value in found.items())
+    return "\n".join(map(str, found.values()))
 
 
 def check_top_n(top_n: object, argument: str = "top_n") -> int | None:

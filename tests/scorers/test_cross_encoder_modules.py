@@ -18,7 +18,14 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.cross_encoder.modules import LogitScore
 from transformers import PreTrainedTokenizerFast
 
-from jina_rerank import ConfigurationError, CrossEncoderScorer, ModelLoadError, Reranker
+from jina_rerank import (
+    ConfigurationError,
+    CrossEncoderScorer,
+    InputError,
+    ModelLoadError,
+    Reranker,
+    ScoreRequest,
+)
 
 QUERY = "what is panda?"
 DOCUMENTS = [*TEXTS, "", " paris", "\ncoffee ", "10 ÷ 3 — naïve 漢字 👩‍🚀", "coffee " * 9]
@@ -290,3 +297,47 @@ def test_a_long_query_is_cut_and_the_instruction_is_not(folders, caplog) -> None
     (logit,) = encoder.predict([(cut, "beans")], activation_fn=torch.nn.Identity())
     assert ranking[0].logit == pytest.approx(logit, abs=1e-4)
     assert "it is cut" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "qwen3, instruction", "bert, prompt"])
+def test_a_requests_instruction_goes_in_place_of_the_models_own(folders, kind: str) -> None:
+    encoder = CrossEncoder(str(folders(kind)), device="cpu")
+    wanted = "coffee beans: "
+    asked = [
+        ScoreRequest(QUERY, DOCUMENTS, instruction=wanted),
+        ScoreRequest(QUERY, DOCUMENTS),
+    ]
+    scorer = CrossEncoderScorer(folders(kind), dtype="float32")
+    own = encoder.prompts.get(encoder.default_prompt_name or "")
+    for answer, prompt in zip(scorer.score(asked), (wanted, own), strict=True):
+        for document, logit in zip(DOCUMENTS, answer.logits, strict=True):
+            (expected,) = encoder.predict(
+                [(QUERY, document)], prompt=prompt, activation_fn=torch.nn.Identity()
+            )
+            assert logit == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        TEMPLATE.replace("system", "nobody"),
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + TEMPLATE,
+    ],
+)
+def test_an_instruction_that_the_template_does_not_show_is_refused(
+    tmp_path: Path, template: str
+) -> None:
+    qwen3(tmp_path / "model", template=template)
+    scorer = CrossEncoderScorer(tmp_path / "model")
+    with pytest.raises(InputError, match=r"instruction: the model's template takes none"):
+        scorer.score([ScoreRequest(QUERY, DOCUMENTS, instruction="find coffee")])
+    assert scorer.score([ScoreRequest(QUERY, DOCUMENTS)])
+
+
+def test_an_instruction_that_leaves_no_room_is_named(folders) -> None:
+    scorer = CrossEncoderScorer(folders("qwen3"), max_length=64)
+    with pytest.raises(InputError, match=r"pairs\[0\]\.instruction: leaves no room"):
+        scorer.score(
+            [ScoreRequest(QUERY, DOCUMENTS, "pairs[0].", instruction="coffee beans " * 60)]
+        )

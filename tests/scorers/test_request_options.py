@@ -9,6 +9,7 @@ import pytest
 from faults import FaultServer, Status
 
 from jina_rerank import (
+    Bm25Scorer,
     CachedScorer,
     FallbackScorer,
     InputError,
@@ -192,3 +193,32 @@ def test_an_option_that_a_service_cannot_be_told_is_refused_before_anything_is_s
     (option,) = options
     assert refused.value.argument == f"pairs[1].{option}"
     assert f"cannot be told to a {dialect!r} service" in refused.value.problem
+
+
+def test_an_instruction_is_refused_where_no_template_has_a_place_for_it(
+    small_checkpoint: Path,
+) -> None:
+    asked = request(SHORT, name="pairs[3].", instruction="bears only")
+    for scorer in (local(small_checkpoint), FakeScorer(), Bm25Scorer([SHORT])):
+        with pytest.raises(InputError, match=r"pairs\[3\]\.instruction: .* takes none"):
+            scorer.score([asked])
+    for dialect in ("cohere", "tei"):
+        remote = RemoteScorer(
+            "m", base_url="http://127.0.0.1:9/", api_key="k" * 20, dialect=dialect
+        )
+        with pytest.raises(InputError, match=f"a '{dialect}' service takes none"):
+            remote.score([asked])
+
+
+def test_a_cache_keeps_scores_of_different_instructions_apart() -> None:
+    scored: list[str | None] = []
+
+    class Instructed(FakeScorer):
+        def score(self, requests, on_scored=None):
+            scored.extend(own.instruction for own in requests)
+            return super().score([replace(own, instruction=None) for own in requests], on_scored)
+
+    cached = CachedScorer(Instructed())
+    for instruction in ("bears", "cities", "bears", None):
+        cached.score([request(SHORT, instruction=instruction)])
+    assert scored == ["bears", "cities", None]

@@ -88,8 +88,8 @@ def test_documents_come_back_as_they_were_sent(service: LiveService) -> None:
     ("fields", "texts"),
     [
         (["title"], ["Pandas", "Coffee", "a string"]),
-        (["body", "title"], ["body: a bear of china\ntitle: Pandas", "title: Coffee", "a string"]),
-        (["title", "year"], ["title: Pandas", "title: Coffee", "a string"]),
+        (["body", "title"], ["a bear of china\nPandas", "Coffee", "a string"]),
+        (["title", "year"], ["Pandas", "Coffee", "a string"]),
     ],
 )
 def test_the_fields_of_documents_become_text_by_one_rule(

@@ -32,6 +32,14 @@ def serve(  # noqa: PLR0917 - typer passes them by name
             help="Answer with the first model where another name is asked for.",
         ),
     ] = None,
+    ignore_instruction: Annotated[
+        bool | None,
+        typer.Option(
+            "--ignore-instruction/--refuse-instruction",
+            help="Leave a request's instruction out where the model has no place for one, and say "
+            "so in the answer.",
+        ),
+    ] = None,
     fallback: Annotated[
         str | None,
         typer.Option(
@@ -116,6 +124,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
     flags = {
         "models": model or None,
         "any_model": any_model,
+        "ignore_instruction": ignore_instruction,
         "fallback": fallback,
         "host": host,
         "port": port,

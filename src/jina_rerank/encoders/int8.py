@@ -20,20 +20,14 @@ from torch import Tensor
 from .architecture import Activation
 from .layer import ACTIVATIONS
 from .products import FusedProduct
-from .quantization import LARGEST, quantize_rows
+from .quantization import LARGEST, SMALLEST, ZERO_POINT, quantize_rows
 
 logger = logging.getLogger(__name__)
-
-ZERO_POINT = 128
-"""Added to quantized activations: oneDNN multiplies unsigned activations by signed weights."""
 
 WIDE_HEAD = 4.0
 """A head is wide where the norms of the weights of its queries and of its keys, multiplied, are so
 many times the median of its layer. In all-MiniLM-L6-v2 no head has 1.7 times the median; the head
 that the embedded model matches words with has 33 times."""
-
-SMALLEST = 1e-30
-"""Rows with no larger magnitude become zeros: their scale would have no inverse in float32."""
 
 ROUNDING = 1.5 * 2**23 + ZERO_POINT
 """Added to a number of at most 127 in float32 it leaves the nearest integer plus the zero point in
@@ -57,6 +51,22 @@ def quantize_activations(rows: Tensor) -> tuple[Tensor, Tensor]:
     return rounded.view(torch.int32).to(torch.int8).view(torch.uint8), scales
 
 
+def wide_heads(query: Tensor, key: Tensor, heads: int) -> Tensor:
+    """Find the heads whose scores differ by so much that 8 bits would lose too much of them.
+
+    Args:
+        query: Weights of the queries, shape (heads * head size, in).
+        key: Weights of the keys, of the same shape.
+        heads: Attention heads.
+
+    Returns:
+        Shape (heads,), bool; see `WIDE_HEAD`.
+    """
+    norms = [weight.view(heads, -1).norm(dim=1) for weight in (query, key)]
+    scores: Tensor = norms[0] * norms[1]
+    return scores.gt(WIDE_HEAD * scores.median())
+
+
 class Int8Products:
     """Products of 8-bit integers; see `Products`.
 
@@ -73,9 +83,8 @@ class Int8Products:
         self, weight: Tensor, bias: Tensor | None, heads: int
     ) -> Callable[[Tensor], Tensor]:
         """Lay out the product that makes queries, keys and values."""
-        norms = weight.view(3, heads, -1).norm(dim=2)
-        scores = norms[0] * norms[1]
-        wide = scores > WIDE_HEAD * scores.median()
+        query, key, _ = weight.chunk(3)
+        wide = wide_heads(query, key, heads)
         if not bool(wide.any()):
             return Int8Product(weight, bias)
         logger.info("queries and keys of %d of %d heads stay float32", int(wide.sum()), heads)

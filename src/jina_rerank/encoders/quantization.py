@@ -1,6 +1,7 @@
-"""Storing matrices as 8-bit integers, one scale a row: half the size of bf16.
+"""Matrices as 8-bit integers, one scale a row: half the size of bf16.
 
-Only the file is quantized: at load every matrix becomes the compute dtype again.
+A file that is stored so becomes the compute dtype again when it is read. What is computed in 8 bits
+is the business of `int8` and of `onnx`, which round activations in the same way.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 LARGEST = 127
 """Magnitude of the largest quantized number."""
+
+ZERO_POINT = 128
+"""Added to quantized activations: processors multiply unsigned numbers by signed ones."""
+
+SMALLEST = 1e-30
+"""Rows with no larger magnitude become zeros: their scale would have no inverse in float32."""
 
 SCALE_SUFFIX = ".scale"
 """Added to a quantized tensor's name to name its scales."""

@@ -44,10 +44,12 @@ class Query:
     Attributes:
         text: The query.
         ids: Its tokens, without special tokens.
+        instruction: What goes into the template in place of the model's own prompt, or None.
     """
 
     text: str
     ids: TokenIds
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,10 @@ class PairTokenizer(TextTokenizer):
 
     Attributes:
         special_tokens: How many special tokens a pair has.
+        has_instruction: False: there is a place for two texts and nothing else.
     """
+
+    has_instruction = False
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)

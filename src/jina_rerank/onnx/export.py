@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,8 @@ from .files import EXTERNAL_DATA, OnnxFiles
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .nodes import Float32, Int8Rows
-
-
-_STAYS_FLOAT32 = re.compile(r"(mlp\.wo|layer\.\d+\.output\.dense|^classifier)\.weight$")
-"""Inputs of these have outliers that leave few of the 8 bits to the rest: with the first in
-integers, too, Kendall's tau falls from 0.92 to 0.89. The last is one row and costs nothing."""
+    from ..encoders.architecture import Architecture
+    from .nodes import Float32, Int8Rows, Weights
 
 LARGEST_FILE = 2**31 - 2**20
 """Bytes of weights above which they go into a file of their own: protobuf ends at 2 GiB."""
@@ -39,9 +35,9 @@ def export_onnx(
     Args:
         model: A folder or a hub id; None or `jina-rerank-mini` for the embedded model.
         folder: Where to write; made if it is not there. It must be empty.
-        int8: Store most matrices as 8-bit integers with one scale a row, about a third of the
-            size, and compute their products in integers. Logits then move by some tenths, and
-            by a little with what else is in the batch.
+        int8: Store matrices as 8-bit integers with one scale a row, a quarter of the size, and
+            compute the large products in integers, as `dtype="int8"` does: see `Int8Products`.
+            Logits then move by some hundredths.
 
     Returns:
         The path of model.onnx.
@@ -65,12 +61,12 @@ def export_onnx(
     target = OnnxFiles.in_folder(_empty_folder(Path(folder)))
     encoder = EncoderModel.from_pretrained(source.config.parent)
     architecture = encoder.architecture
-    # Of the last layer one row is computed, and a student's multiplies: see docs/distillation.md.
-    multiplies = f"bert.encoder.layer.{architecture.num_hidden_layers - 1}.intermediate."
-    weights = {
-        name: _stored(name, tensor, int8 and not name.startswith(multiplies))
-        for name, tensor in encoder.state_dict().items()
-    }
+    state = encoder.state_dict()
+    weights: Weights = (
+        _in_8_bits(architecture, state)
+        if int8
+        else {name: tensor.numpy() for name, tensor in state.items()}
+    )
     proto = build_model(architecture, weights)
     config = json.loads(source.config.read_text(encoding="utf-8-sig"))
     config.pop("quantization", None)  # it tells how model.safetensors is stored
@@ -98,11 +94,27 @@ def _empty_folder(folder: Path) -> Path:
     return folder
 
 
-def _stored(name: str, tensor: Tensor, int8: bool) -> Float32 | Int8Rows:
+def _in_8_bits(architecture: Architecture, state: Mapping[str, Tensor]) -> Weights:
+    """Quantize every matrix; those that take little time or bear no 8 bits multiply in float32."""
+    from ..encoders.int8 import wide_heads
     from ..encoders.quantization import quantize_rows
     from .nodes import Int8Rows
 
-    if not int8 or tensor.ndim != 2 or _STAYS_FLOAT32.search(name):
-        return tensor.numpy()
-    integers, scale = quantize_rows(tensor)
-    return Int8Rows(integers.numpy(), scale.numpy())
+    exact = ["bert.pooler.", "classifier."]
+    if architecture.head.pooling != "mean":
+        exact.append(f"bert.encoder.layer.{architecture.num_hidden_layers - 1}.")
+    for number in range(architecture.num_hidden_layers):
+        query, key = (
+            f"bert.encoder.layer.{number}.attention.self.{part}.weight" for part in ("query", "key")
+        )
+        if bool(wide_heads(state[query], state[key], architecture.num_attention_heads).any()):
+            exact += [query, key]
+    weights: dict[str, Float32 | Int8Rows] = {}
+    for name, tensor in state.items():
+        if tensor.ndim == 2:
+            integers, scale = quantize_rows(tensor)
+            own = name.startswith(tuple(exact))
+            weights[name] = Int8Rows(integers.numpy(), scale.numpy(), own)
+        else:
+            weights[name] = tensor.numpy()
+    return weights

@@ -35,14 +35,13 @@ def build_model(architecture: Architecture, weights: Weights) -> ModelProto:
 
     Inputs: `input_ids`, `attention_mask` (1 for tokens, 0 for padding) and, where the model has
     token types, `token_type_ids`, each int64 of shape (batch, length), both of any size. Output:
-    `logits`, float32 of shape (batch, 1). A logit depends on its pair alone, whatever the padding,
-    if all weights are float32.
+    `logits`, float32 of shape (batch, 1). A logit depends on its pair alone, whatever the padding.
 
     Args:
         architecture: The shape.
         weights: Every tensor by its name in `EncoderModel`. A matrix may come as `Int8Rows`: an
-            embedding is then looked up as integers, which is exact, and a product is computed in
-            integers, its other side quantized as it comes, by the range of the whole batch.
+            embedding is then looked up as integers, which is exact, and a product that need not
+            be exact is computed in integers, its other side rounded to 8 bits row by row.
     """
     nodes = Nodes(weights)
     _write(nodes, architecture)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..encoders.architecture import Activation
+from ..encoders.quantization import LARGEST, SMALLEST, ZERO_POINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,19 @@ class Int8Rows:
     Attributes:
         integers: Shape (rows, columns), int8.
         scale: Shape (rows,), float32.
+        exact: Whether products with it are computed in float32, from the dequantized matrix.
     """
 
     integers: NDArray[np.int8]
     scale: NDArray[np.float32]
+    exact: bool = False
 
     def dequantized(self) -> NDArray[np.float32]:
         """Compute the matrix in float32."""
         return self.integers * self.scale[:, None]
 
 
+Attribute: TypeAlias = "float | list[int] | TensorProto"
 Float32: TypeAlias = "NDArray[np.float32]"
 Weights: TypeAlias = "Mapping[str, Float32 | Int8Rows]"
 
@@ -50,15 +54,15 @@ class Nodes:
         self.written: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self._weights = weights
-        self._quantized: dict[str, list[str]] = {}
+        self._quantized: dict[str, tuple[str, str]] = {}
 
-    def node(self, operator: str, *inputs: str, **attributes: float | list[int]) -> str:
+    def node(self, operator: str, *inputs: str, **attributes: Attribute) -> str:
         """Write a node of one output."""
         (output,) = self.nodes(operator, inputs, 1, **attributes)
         return output
 
     def nodes(
-        self, operator: str, inputs: Sequence[str], outputs: int, **attributes: float | list[int]
+        self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Attribute
     ) -> list[str]:
         """Write a node of several outputs."""
         name = f"{operator}.{len(self.written)}"
@@ -94,14 +98,40 @@ class Nodes:
             name = f"{name}.from_row_{rows.start}"
         if not isinstance(matrix, Int8Rows):
             return self.node("MatMul", value, self.constant(name, matrix[rows].T))
-        if value not in self._quantized:
-            self._quantized[value] = self.nodes("DynamicQuantizeLinear", [value], 3)
-        quantized, scale, zero = self._quantized[value]
         integers = self.constant(name, matrix.integers[rows].T)
+        scales = self.constant(f"{name}.scale", matrix.scale[rows])
+        if matrix.exact:
+            # Runtimes compute this once, at load.
+            dequantized = self.node("Cast", integers, to=TensorProto.FLOAT)
+            return self.node("MatMul", value, self.node("Mul", dequantized, scales))
+        if value not in self._quantized:
+            self._quantized[value] = self._quantize(value)
+        quantized, own_scales = self._quantized[value]
+        zero = self.constant("zero_point", np.array(ZERO_POINT, np.uint8))
         product = self.node("MatMulInteger", quantized, integers, zero)
         product = self.node("Cast", product, to=TensorProto.FLOAT)
-        scales = self.constant(f"{name}.scale", matrix.scale[rows])
-        return self.node("Mul", product, self.node("Mul", scale, scales))
+        return self.node("Mul", self.node("Mul", product, scales), own_scales)
+
+    def _quantize(self, value: str) -> tuple[str, str]:
+        """Round each row to 8 bits by its own largest magnitude; see `quantize_activations`.
+
+        Returns:
+            The integers with the zero point added, uint8, and the scales, shape (..., rows, 1).
+        """
+        largest = self.node("ReduceMax", self.node("Abs", value), axes=[-1], keepdims=1)
+        largest = self.node("Max", largest, self.number(SMALLEST))
+        scales = self.node("Div", largest, self.number(LARGEST))
+        # QuantizeLinear takes a scale for each place of one axis only: that of all rows.
+        columns = self.node("Shape", value, start=-1)
+        by_rows = self.node("Concat", self.integers(-1), columns, axis=0)
+        flat_scales = self.node("Reshape", scales, self.integers(-1))
+        zero_points = self.nodes(
+            "ConstantOfShape", [self.node("Shape", flat_scales)], 1,
+            value=helper.make_tensor("zero_point", TensorProto.UINT8, [1], [ZERO_POINT]),
+        )  # fmt: skip
+        rows = self.node("Reshape", value, by_rows)
+        quantized = self.node("QuantizeLinear", rows, flat_scales, *zero_points, axis=0)
+        return self.node("Reshape", quantized, self.node("Shape", value)), scales
 
     def activation(self, value: str, kind: Activation) -> str:
         """Write an activation; GELU in the shape that runtimes know and compute as one."""
@@ -155,7 +185,9 @@ class Nodes:
         return self.constant(f"int.{list(values)}", np.array(values, np.int64))
 
     def constant(
-        self, name: str, array: NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int8]
+        self,
+        name: str,
+        array: NDArray[np.float32] | NDArray[np.int64] | NDArray[np.int8] | NDArray[np.uint8],
     ) -> str:
         """Name an array, which is stored once."""
         if name not in self.constants:

@@ -23,9 +23,11 @@ class PairReader(Protocol):
 
     Attributes:
         special_tokens: Number of tokens of a pair that are neither the query's nor the document's.
+        has_instruction: Whether the template has a place for an instruction.
     """
 
     special_tokens: int
+    has_instruction: bool
 
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
         """The ids of each text, whole, without special tokens."""

@@ -15,7 +15,7 @@ from ..ranking import Timings, Usage
 from ._ahead import one_ahead
 from ._pair_model import PairModel, PairReader, Wanted
 from ._progress import TokenProgress
-from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse
+from .base import LongDocuments, OnScored, ScoreRequest, ScoreResponse, refuse_instruction
 
 if TYPE_CHECKING:
     from ..encoders.tokenizer import Query, TokenIds, TokenPair
@@ -192,6 +192,9 @@ def _tokenize_queries(
             f"max_length: {max_length:,} leaves no room for a query and a document beside the "
             f"{tokenizer.special_tokens:,} tokens of the model's template; give more"
         )
+    for request in requests:
+        if request.instruction is not None and not tokenizer.has_instruction:
+            refuse_instruction(request, "the model's template")
     queries = []
     for request, ids in zip(requests, tokenizer.encode([r.query for r in requests]), strict=True):
         wanted = request.long_documents or long_documents
@@ -204,7 +207,8 @@ def _tokenize_queries(
             (text,) = tokenizer.beginnings([text], share)
         kept = ids[:share]
         cut, room = len(ids) - len(kept), available - len(kept)
-        queries.append(_Query(Query(text, kept), cut, room, max_length, wanted))
+        read = Query(text, kept, request.instruction)
+        queries.append(_Query(read, cut, room, max_length, wanted))
     return queries
 
 
@@ -224,6 +228,11 @@ def _tokenize_documents(
     for (r, d), document in zip(places, found, strict=True):
         query = queries[r]
         room = query.max_length - document.around
+        if room < 1:
+            raise InputError(
+                f"{requests[r].name}instruction",
+                f"leaves no room for a document in {query.max_length:,} tokens; shorten it",
+            )
         if query.long_documents == "error" and len(document.ids) > room:
             raise InputError(
                 f"{requests[r].name}documents[{d}]",

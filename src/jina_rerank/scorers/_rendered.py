@@ -38,6 +38,7 @@ class RenderedPairs(TextTokenizer):
 
     Attributes:
         special_tokens: Number of tokens of the template and the prompt.
+        has_instruction: Whether the template shows an instruction to the model.
     """
 
     def __init__(self, encoder: CrossEncoder, tokenizer: Tokenizer) -> None:
@@ -46,9 +47,10 @@ class RenderedPairs(TextTokenizer):
         # transformers' tokenizer sets truncation and padding at each call.
         self._lock = Lock()
         filler = FILLERS[0]
-        (whole,) = self._render([(filler, filler)])
+        (whole,) = self._render([(filler, filler)], None)
         (own,) = self.encode([filler])
         self.special_tokens = max(0, len(whole) - 2 * len(own))
+        self.has_instruction = self._shows_instructions()
 
     def documents(
         self, queries: Sequence[Query], documents: Sequence[str], limits: Sequence[int | None]
@@ -67,26 +69,39 @@ class RenderedPairs(TextTokenizer):
             text if limit is None else self.beginnings([text], limit)[0]
             for text, limit in zip(documents, limits, strict=True)
         ]
-        frames = {text: self._frame(text) for text in dict.fromkeys(q.text for q in queries)}
-        rendered = self._render([(q.text, d) for q, d in zip(queries, documents, strict=True)])
-        return [
-            frames[query.text].document(whole)
-            for query, whole in zip(queries, rendered, strict=True)
-        ]
+        places: dict[tuple[str, str | None], list[int]] = {}
+        for place, query in enumerate(queries):
+            places.setdefault((query.text, query.instruction), []).append(place)
+        found: dict[int, Document] = {}
+        for (text, instruction), own in places.items():
+            frame = self._frame(text, instruction)
+            rendered = self._render([(text, documents[place]) for place in own], instruction)
+            found |= {p: frame.document(whole) for p, whole in zip(own, rendered, strict=True)}
+        return [found[place] for place in range(len(queries))]
 
-    def _frame(self, query: str) -> _Frame:
-        first, second = (pair.input_ids for pair in self._render([(query, f) for f in FILLERS]))
+    def _shows_instructions(self) -> bool:
+        """Tell whether pairs with different instructions differ."""
+        pair = (FILLERS[0], FILLERS[0])
+        try:
+            one, other = (self._render([pair], filler) for filler in FILLERS)
+        except ScoringError:  # some templates refuse what they have no place for
+            return False
+        return one != other
+
+    def _frame(self, query: str, instruction: str | None) -> _Frame:
+        pairs = self._render([(query, filler) for filler in FILLERS], instruction)
+        first, second = (pair.input_ids for pair in pairs)
         before = _shared(first, second)
         after = min(_shared(first[::-1], second[::-1]), len(first) - before)
         return _Frame(first[:before], first[len(first) - after :])
 
-    def _render(self, pairs: Sequence[tuple[str, str]]) -> list[TokenPair]:
+    def _render(self, pairs: Sequence[tuple[str, str]], instruction: str | None) -> list[TokenPair]:
         rendered: list[TokenPair] = []
         for start in range(0, len(pairs), PAIRS_AT_ONCE):
             some = list(pairs[start : start + PAIRS_AT_ONCE])
             try:
                 with self._lock:
-                    features = preprocess(self._encoder, some)
+                    features = preprocess(self._encoder, some, instruction)
             except Exception as error:  # whatever a template raises
                 raise ScoringError(f"the model's template fails: {error}") from error
             ids = [array("i", row) for row in features["input_ids"]]
@@ -97,13 +112,24 @@ class RenderedPairs(TextTokenizer):
         return rendered
 
 
-def preprocess(encoder: CrossEncoder, pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """The features of pairs with the encoder's own prompt and template, whole and not padded."""
+def preprocess(
+    encoder: CrossEncoder, pairs: list[tuple[str, str]], instruction: str | None = None
+) -> dict[str, Any]:
+    """Render pairs in the encoder's template, whole and not padded.
+
+    Args:
+        encoder: Whose template it is.
+        pairs: Queries and documents.
+        instruction: Goes in place of the encoder's own prompt; None for that one.
+
+    Returns:
+        The features by their names.
+    """
     whole = {"truncation": False, "padding": False}
-    prompt = encoder.prompts.get(encoder.default_prompt_name or "")
+    own = encoder.prompts.get(encoder.default_prompt_name or "")
     features = encoder.preprocess(
         pairs,
-        prompt=prompt,
+        prompt=own if instruction is None else instruction,
         processing_kwargs={
             "text": {**whole, "verbose": False},
             "common": {"return_tensors": None},

@@ -49,6 +49,8 @@ class ScoreRequest:
         max_document_tokens: How many tokens of each document are read at most, without special
             tokens; None is as many as fit. The rest is left out as asked, and is not counted as
             truncated.
+        instruction: What makes a document relevant, in words, for models whose template has a
+            place for it; None is the model's own. Not blank.
     """
 
     query: str
@@ -56,6 +58,7 @@ class ScoreRequest:
     name: str = ""
     long_documents: LongDocuments | None = None
     max_document_tokens: int | None = None
+    instruction: str | None = None
 
 
 def refuse_options(
@@ -69,7 +72,8 @@ def refuse_options(
         long_documents: The values of that option which it does have.
 
     Raises:
-        InputError: A request has another value there, or a limit for its documents.
+        InputError: A request has another value there, a limit for its documents, or an
+            instruction.
     """
     had = {None, *long_documents}
     for request in requests:
@@ -83,6 +87,25 @@ def refuse_options(
                 f"{request.name}max_document_tokens",
                 f"{who} cannot cut documents at a token; leave it out",
             )
+        refuse_instruction(request, who)
+
+
+class NoInstructionError(InputError):
+    """A request has an instruction, and what is to score it takes none."""
+
+
+def refuse_instruction(request: ScoreRequest, who: str) -> None:
+    """Refuse a request with an instruction, which most models have no place for.
+
+    Args:
+        request: One of a call.
+        who: The scorer or the model, as errors name it.
+
+    Raises:
+        NoInstructionError: It has one.
+    """
+    if request.instruction is not None:
+        raise NoInstructionError(f"{request.name}instruction", f"{who} takes none; leave it out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,6 +303,7 @@ def _keys(fingerprint: str, model: str, listwise: bool, request: ScoreRequest) -
         "list" if listwise else "pair",
         request.long_documents or "",
         str(request.max_document_tokens or ""),
+        request.instruction or "",
         request.query,
     ):
         common.update(_with_length(text))

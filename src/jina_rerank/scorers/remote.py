@@ -114,7 +114,7 @@ class RemoteScorer(ServiceScorer):
             )
         self._dialect = spoken
         self._parameters = _check_parameters(
-            spoken, Parameters(model, max_doc_length, truncation, dict(extra_body or {}))
+            spoken, Parameters(model, max_doc_length, truncation, extra=dict(extra_body or {}))
         )
         if max_documents is None:
             max_documents = spoken.max_documents

@@ -49,6 +49,7 @@ class RankJob:
         long_documents: See `ScoreRequest`; None is what the model does by itself.
         max_document_tokens: See `ScoreRequest`.
         threshold: The least score to answer; None is all.
+        instruction: See `ScoreRequest`.
     """
 
     model: str | None
@@ -58,6 +59,7 @@ class RankJob:
     long_documents: LongDocuments | None = None
     max_document_tokens: int | None = None
     threshold: float | None = None
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

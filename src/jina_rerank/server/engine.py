@@ -16,7 +16,7 @@ from .._inputs import check_request, check_threshold, check_top_n
 from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
-from ..scorers.base import ModelFacts, Scorer, ScoreRequest
+from ..scorers.base import ModelFacts, NoInstructionError, Scorer, ScoreRequest
 from ..scorers.device import Dtype
 from ..scorers.fallback import FallbackScorer
 from ..scorers.in_process import InProcessScorer
@@ -214,6 +214,7 @@ class Engine:
             job.documents,
             long_documents=job.long_documents,
             max_document_tokens=job.max_document_tokens,
+            instruction=job.instruction,
         )
         (ranking,) = await self._answer(model, [checked], request, top_n, threshold)
         return ranking
@@ -258,7 +259,8 @@ class Engine:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):
-                    rankings = await _unless_gone(_rank(model, checked, top_n, threshold), request)
+                    work = self._rank(model, checked, top_n, threshold, request)
+                    rankings = await _unless_gone(work, request)
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"it took longer than {self.settings.deadline:g} s; send fewer documents at a "
@@ -273,6 +275,24 @@ class Engine:
             self.metrics.degraded(model.name)
         self.metrics.ranked(model.name, whole, time.perf_counter() - started)
         return [_in_served_names(ranking, model) for ranking in rankings]
+
+    async def _rank(
+        self,
+        model: ServedModel,
+        checked: Sequence[ScoreRequest],
+        top_n: int | None,
+        threshold: float | None,
+        request: Request,
+    ) -> list[Ranking]:
+        try:
+            return await _rank(model, checked, top_n, threshold)
+        except NoInstructionError:
+            # Said before anything is computed.
+            if not self.settings.ignore_instruction:
+                raise
+        request.state.ignored = ["instruction"]
+        bare = [dataclasses.replace(one, instruction=None) for one in checked]
+        return await _rank(model, bare, top_n, threshold)
 
     def _find(self, name: str | None) -> ServedModel:
         if self._closing:

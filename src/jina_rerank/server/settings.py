@@ -60,6 +60,8 @@ class Settings:
             process that was killed is replaced, and anything else that is there is refused.
         any_model: Whether the first model answers for every name that is not served. Answers say
             which model it was.
+        ignore_instruction: Whether an `instruction` is left out, and the answer says so, where the
+            model has no place for one; otherwise such a request is refused.
         fallback: A name of `models`, or an entry as there: the model that answers, degraded, for
             each model of another service while that service fails. Blank is none.
         ssl_certfile: A certificate in PEM, with those that it rests on behind it: the service then
@@ -97,6 +99,7 @@ class Settings:
     port: int = 8000
     unix_socket: Path | None = None
     any_model: bool = False
+    ignore_instruction: bool = False
     fallback: str = ""
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None

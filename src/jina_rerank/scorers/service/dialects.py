@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from ...errors import ConfigurationError, InputError
-from ..base import ScoreRequest
+from ..base import ScoreRequest, refuse_instruction
 from .parts import PartScores
 from .secrets import KEY_VARIABLES
 from .wire import Reply
@@ -38,12 +38,14 @@ class Parameters:
         model: The service's name for the model, or None.
         max_doc_length: Longest document in tokens, where the service can be told.
         truncation: Whether longer ones are cut, where the service can be told.
+        instruction: What makes a document relevant, where the service can be told.
         extra: Further fields of the body, as they are.
     """
 
     model: str | None = None
     max_doc_length: int | None = None
     truncation: bool | None = None
+    instruction: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -100,6 +102,10 @@ class Dialect(ABC):
             if "max_doc_length" in self.unsupported:
                 raise self._cannot_tell(request, "max_document_tokens")
             own = replace(own, max_doc_length=request.max_document_tokens)
+        if request.instruction is not None:
+            if "instruction" in self.unsupported:
+                refuse_instruction(request, f"a {self.name!r} service")
+            own = replace(own, instruction=request.instruction)
         return own
 
     def _cannot_tell(self, request: ScoreRequest, option: str) -> InputError:
@@ -133,6 +139,7 @@ class Jina(Dialect):
         optional = {
             "truncation": parameters.truncation,
             "max_doc_length": parameters.max_doc_length,
+            "instruction": parameters.instruction,
         }
         return {
             "model": parameters.model,
@@ -161,7 +168,7 @@ class Cohere(Dialect):
     path = ("v2", "rerank")
     needs_model = True
     max_documents = 1000  # "we recommend against sending more than 1,000 in a single request"
-    unsupported = frozenset({"truncation"})
+    unsupported = frozenset({"truncation", "instruction"})
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
         """The request; see `Dialect.body`."""
@@ -192,7 +199,7 @@ class Voyage(Dialect):
     key_variables = ("VOYAGE_API_KEY",)
     needs_model = True
     max_documents = 1000  # its own limit
-    unsupported = frozenset({"max_doc_length"})
+    unsupported = frozenset({"max_doc_length", "instruction"})
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
         """The request; see `Dialect.body`."""
@@ -218,7 +225,7 @@ class Tei(Dialect):
     name = "tei"
     path = ("rerank",)
     max_documents = 32  # its --max-client-batch-size, unless set
-    unsupported = frozenset({"max_doc_length"})
+    unsupported = frozenset({"max_doc_length", "instruction"})
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
         """The request; see `Dialect.body`."""
@@ -249,7 +256,7 @@ class SageMaker(Dialect):
     name = "sagemaker"
     path = ("invocations",)
     max_documents = 512
-    unsupported = frozenset({"max_doc_length", "truncation"})
+    unsupported = frozenset({"max_doc_length", "truncation", "instruction"})
 
     def __init__(self, *, as_list: bool = False) -> None:
         self._as_list = as_list

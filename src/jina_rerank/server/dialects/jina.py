@@ -61,6 +61,11 @@ EXAMPLES: list[JsonValue] = [
         "long_documents": "chunk",
         "max_doc_length": 4096,
     },
+    {
+        "query": "How should I store coffee beans?",
+        "documents": ["Coffee beans keep best in a jar.", "A coffee jar, 9.99."],
+        "instruction": "A document is relevant if it gives advice, and not if it is for sale.",
+    },
 ]
 """Requests as OpenAPI shows them."""
 
@@ -89,9 +94,9 @@ class RerankRequest(BaseModel):
     documents: Annotated[list[str | Document], Field(min_length=1, fail_fast=True)]
     rank_fields: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
         None,
-        description="The fields of documents in objects that are read; `text` by default. One is "
-        "read as it is, several as lines `name: value` in this order. A field that a document "
-        "lacks is left out; a document with none of them is refused.",
+        description="The fields of documents in objects that are read, a line each, in this order; "
+        "`text` by default. A field that a document lacks is left out; a document with none of "
+        "them is refused.",
     )
     top_n: int | None = Field(None, ge=1, description="How many to answer; all by default.")
     threshold: float | None = Field(
@@ -114,6 +119,12 @@ class RerankRequest(BaseModel):
         ge=1,
         description="How many tokens of each document are read at most; by default as many as the "
         "model reads.",
+    )
+    instruction: str | None = Field(
+        None,
+        description="What makes a document relevant, in words. Models whose template has a place "
+        "for it use it in place of their own; others refuse it, or leave it out where the service "
+        "is set to.",
     )
 
 
@@ -145,6 +156,11 @@ class RerankResponse(BaseModel):
         description="Why the answer is second best, and its scores not those of the model that was "
         "asked for; absent otherwise. A threshold does not apply to such an answer. A field of "
         "this service's own.",
+    )
+    ignored: list[str] | None = Field(
+        None,
+        description="Fields of the request that had no effect on this model; absent if there are "
+        "none. A field of this service's own.",
     )
 
 
@@ -258,12 +274,15 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
         _long_documents(body),
         body.max_doc_length,
         body.threshold,
+        body.instruction,
     )
     names = {"max_document_tokens": "max_doc_length"}
     if body.long_documents is None:
         names["long_documents"] = "truncation"
     with renamed_errors(lambda name: names.get(name, name)):
-        return _answer(await engine.rank(job, request), body)
+        answer = _answer(await engine.rank(job, request), body)
+    ignored = getattr(request.state, "ignored", None)
+    return answer if ignored is None else {**answer, "ignored": ignored}
 
 
 def refusal(refused: Refused, request: Request) -> JSONResponse:

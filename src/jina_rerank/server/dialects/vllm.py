@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from ..._inputs import check_query, check_text
+from ..._inputs import check_instruction, check_query, check_text
 from ...errors import InputError
 from ...ranking import RankedDocument
 from ...scorers.base import ScoreRequest
@@ -61,6 +61,7 @@ class VllmScoreRequest(BaseModel):
         text_1: The query of all documents, or as many queries as there are documents.
         text_2: The documents.
         use_activation: False asks for logits instead of their sigmoids.
+        instruction: What makes a document relevant, for models whose template has a place for it.
     """
 
     model_config = ConfigDict(strict=True)
@@ -69,6 +70,7 @@ class VllmScoreRequest(BaseModel):
     text_1: Texts
     text_2: Texts
     use_activation: bool | None = None
+    instruction: str | None = None
 
 
 class VllmScore(BaseModel):
@@ -98,6 +100,7 @@ class VllmScoreResponse(BaseModel):
         model: The name that is served.
         data: The scores.
         usage: What they cost.
+        ignored: Fields of the request that had no effect on this model; not in vLLM's own answers.
     """
 
     id: str
@@ -106,6 +109,7 @@ class VllmScoreResponse(BaseModel):
     model: str
     data: list[VllmScore]
     usage: VllmUsage
+    ignored: list[str] | None = None
 
 
 class VllmErrorInfo(BaseModel):
@@ -137,17 +141,18 @@ class Vllm:
         """The routes; see `Dialect.router`."""
         router = guarded_router(engine, _answer)
 
-        async def score(asked: VllmScoreRequest, request: Request) -> VllmScoreResponse:
+        async def score(asked: VllmScoreRequest, request: Request) -> JSONResponse:
             queries, documents = _check_texts(asked)
             # By their query: the same query for many documents is the common case.
             places: dict[str, list[int]] = {}
             for i, query in enumerate(queries):
                 places.setdefault(query, []).append(i)
             _check_blank(places, documents)
+            instruction = check_instruction(asked.instruction)
             job = ScoreJob(
                 asked.model,
                 [
-                    ScoreRequest(query, [documents[i] for i in found])
+                    ScoreRequest(query, [documents[i] for i in found], instruction=instruction)
                     for query, found in places.items()
                 ],
             )
@@ -158,17 +163,22 @@ class Vllm:
                 for hit in ranking
             }
             tokens = sum(ranking.usage.tokens or 0 for ranking in rankings)
-            return VllmScoreResponse(
+            answer = VllmScoreResponse(
                 id=f"score-{request.state.request_id}",
                 created=int(time.time()),
                 model=rankings[0].model,
                 data=[VllmScore(index=i, score=scores[i]) for i in range(len(documents))],
                 usage=VllmUsage(prompt_tokens=tokens, total_tokens=tokens),
+                ignored=getattr(request.state, "ignored", None),
             )
+            # As vLLM answers, unless there is something to say.
+            left_out = {"ignored"} if answer.ignored is None else set()
+            return JSONResponse(answer.model_dump(exclude=left_out))
 
         for path, operation in PATHS.items():
             router.post(
                 path,
+                response_model=VllmScoreResponse,
                 tags=["vLLM"],
                 summary="Score pairs of texts, as vLLM does",
                 operation_id=operation,
