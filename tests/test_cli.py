@@ -15,9 +15,10 @@ from checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from jina_rerank import InputError
+from jina_rerank import InputError, LocalScorer, Reranker
 from jina_rerank.cli.app import app
 from jina_rerank.cli.documents import Document, read_documents
+from jina_rerank.encoders.int8 import can_multiply_int8
 
 QUERY = "What is the capital of France?"
 COFFEE = str(Path(__file__).parents[1] / "examples" / "data" / "coffee")
@@ -57,6 +58,22 @@ def test_ids_of_json_lines_and_csv_and_several_files(tmp_path: Path) -> None:
     assert hits[0]["id"] == "p1"
     assert {hit["id"] for hit in hits} == {"7", "x", f"{jsonl}:3", "p1", f"{text}:1"}
     assert {hit["source"] for hit in hits} == {str(jsonl), str(table), str(text)}
+
+
+def test_dtype_is_what_the_model_computes_in() -> None:
+    dtypes = ["float32", "bfloat16", *(["int8"] if can_multiply_int8() else [])]
+    seen: set[float] = set()
+    for dtype in dtypes:
+        status, hits, err = run("rank", QUERY, "--dtype", dtype, text=LINES)
+        assert (status, err) == (0, "")
+        scorer = LocalScorer(dtype=dtype)  # type: ignore[arg-type]
+        expected = Reranker(scorer).rank(QUERY, [line for line in LINES.split("\n") if line])
+        assert [hit["text"] for hit in hits] == [hit.text for hit in expected]
+        assert [hit["score"] for hit in hits] == pytest.approx(
+            [h.score for h in expected], abs=1e-6
+        )
+        seen.add(expected[0].score)
+    assert len(seen) == len(dtypes)
 
 
 def test_threshold_may_leave_nothing() -> None:

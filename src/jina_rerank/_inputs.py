@@ -15,12 +15,12 @@ from .errors import InputError, ServiceError
 from .scorers.base import LongDocuments, ScoreRequest
 
 MAX_TEXT_CHARACTERS = 2_000_000
-"""Longest query or document, in characters: some sixty times what 8,192 tokens hold. A longer
-one is a whole file that was never split, and tokenizing it would cost gigabytes."""
+"""Longest query or document, in characters: about sixty times the text of 8,192 tokens. A longer
+text is a whole file that was never split, and tokenizing it would cost gigabytes."""
 
 
 def check_query(query: object, argument: str = "query") -> str:
-    """The query, if it is a usable, non-blank string."""
+    """Check that a query is a usable string and not blank, and return it."""
     text = check_text(query, argument)
     if not text or text.isspace():
         raise InputError(argument, "is blank; pass the question that the documents answer")
@@ -28,7 +28,7 @@ def check_query(query: object, argument: str = "query") -> str:
 
 
 def check_documents(documents: object, argument: str = "documents") -> list[str]:
-    """The documents as a new list, if every one is a usable string; empty is fine."""
+    """Check that every document is a usable string, and return a new list; it may be empty."""
     items = check_items(documents, argument, "strings", "for one document pass [document]")
     texts = [check_text(text, f"{argument}[{i}]") for i, text in enumerate(items)]
     if texts and all(not text or text.isspace() for text in texts):
@@ -40,16 +40,16 @@ def check_documents(documents: object, argument: str = "documents") -> list[str]
 
 
 def check_items(items: object, argument: str, kind: str, for_one: str) -> Iterator[object]:
-    """The items one after another, if they are in an order that an index can refer to.
+    """Check that items have an order that an index can refer to, and return their iterator.
 
     Args:
-        items: A list, a generator, a column of a table, an array: all that iterates.
-        argument: What the caller calls it.
-        kind: What its items must be, in the plural.
-        for_one: What to do where there is only one item.
+        items: Any iterable with an order: a list, a generator, a column of a table, an array.
+        argument: The caller's name for the argument.
+        kind: Required type of the items, in the plural, for errors.
+        for_one: Advice in errors for callers who have only one item.
 
     Raises:
-        InputError: It is one text, a mapping, a set, a table, or nothing that iterates.
+        InputError: It is one text, a mapping, a set, a table, or not iterable.
     """
     if isinstance(items, str | bytes | bytearray | memoryview):
         raise InputError(argument, f"must be a list of {kind}, not one string; {for_one}")
@@ -64,8 +64,8 @@ def check_items(items: object, argument: str, kind: str, for_one: str) -> Iterat
 def _no_order(items: object) -> str | None:
     """Name what to pass instead of a mapping, a set or a table; None for anything else.
 
-    Iterating any of them gives something, and none of it is what was meant: a table of pandas or
-    polars gives the names of its columns, or the columns.
+    All of them can be iterated, but not over the intended items: a table of pandas or polars gives
+    the names of its columns, or the columns.
     """
     kind = type(items)
     if hasattr(kind, "columns"):
@@ -88,7 +88,7 @@ def check_request(
     max_document_tokens: int | None = None,
     instruction: str | None = None,
 ) -> ScoreRequest:
-    """A request that holds nothing unusable; `name` is put before the arguments' in errors."""
+    """Check the parts of a request and build it; `name` is put before argument names in errors."""
     if long_documents not in {None, *get_args(LongDocuments)}:
         raise InputError(
             f"{name}long_documents",
@@ -107,7 +107,7 @@ def check_request(
 
 
 def check_instruction(instruction: object, argument: str = "instruction") -> str | None:
-    """None for the model's own, or a usable, non-blank string."""
+    """Check that an instruction is a usable string and not blank; None is the model's own."""
     if instruction is None:
         return None
     text = check_text(instruction, argument)
@@ -117,18 +117,18 @@ def check_instruction(instruction: object, argument: str = "instruction") -> str
 
 
 def text_of_fields(document: Mapping[str, object], fields: Sequence[str], argument: str) -> str:
-    """The text that stands for a document of several fields.
+    """Build the text of a document that has several fields.
 
-    It has a line for each field, in the order of `fields`, as the plugins put metadata in front of
-    a text. A field that the document lacks, or has as null, is left out.
+    The text has one line for each field, in the order of `fields`, like the metadata that plugins
+    put before a text. A field that the document lacks, or has as null, is left out.
 
     Args:
-        document: Its fields by name.
-        fields: The names of those that are read.
-        argument: What the caller calls the document.
+        document: The document's fields by name.
+        fields: Names of the fields to read.
+        argument: The caller's name for the document.
 
     Raises:
-        InputError: The document has none of the fields, or one that is no string.
+        InputError: The document has none of the fields, or a field that is not a string.
     """
     found = {name: document[name] for name in fields if document.get(name) is not None}
     if not found:
@@ -140,12 +140,12 @@ def text_of_fields(document: Mapping[str, object], fields: Sequence[str], argume
 
 
 def check_top_n(top_n: object, argument: str = "top_n") -> int | None:
-    """None for all documents, or a whole number of at least 1."""
+    """Check that `top_n` is a whole number of at least 1, or None for all documents."""
     return None if top_n is None else check_positive(top_n, argument, ", or None for all")
 
 
 def check_positive(number: object, argument: str, otherwise: str = "") -> int:
-    """A whole number of at least 1; `otherwise` is what else errors say may be passed."""
+    """Check that a number is whole and at least 1; `otherwise` names an alternative in errors."""
     whole = as_whole(number)
     if whole is None:
         raise InputError(argument, f"must be a whole number{otherwise}, not {_type(number)}")
@@ -155,7 +155,7 @@ def check_positive(number: object, argument: str, otherwise: str = "") -> int:
 
 
 def check_threshold(threshold: object, argument: str = "threshold") -> float | None:
-    """None for no threshold, or a number that scores can be compared with."""
+    """Check that a threshold is a number that scores can be compared with, or None for none."""
     if threshold is None:
         return None
     real = as_real(threshold)
@@ -163,14 +163,14 @@ def check_threshold(threshold: object, argument: str = "threshold") -> float | N
         raise InputError(argument, f"must be a number or None, not {_type(threshold)}")
     if math.isnan(real):
         raise InputError(argument, "is NaN, which no score can reach; pass a number or None")
-    # An infinity may be meant; a number that only becomes one as a float is a typing error.
+    # An infinity may be intended; a number that only overflows to one as a float is a typo.
     if math.isinf(real) and threshold != real:
         raise InputError(argument, "is beyond all scores; pass a number or None")
     return real
 
 
 def check_text(text: object, argument: str) -> str:
-    """The text, if a tokenizer can take it; empty is fine."""
+    """Check that a tokenizer can read a text, and return it; it may be empty."""
     if not isinstance(text, str):
         hint = "; leave it out, or pass an empty string" if text is None else ""
         raise InputError(argument, f"must be a string, not {_type(text)}{hint}")
@@ -201,15 +201,14 @@ def check_text(text: object, argument: str) -> str:
 
 @contextmanager
 def renamed_errors(rename: Callable[[str], str]) -> Iterator[None]:
-    """Have input errors name a caller's arguments in place of the core's.
+    """Replace the core's argument names by the caller's in input errors.
 
     Args:
-        rename: The caller's name for a name of the core's, such as `"nodes[3]"` for
-            `"documents[3]"`.
+        rename: Maps a name of the core to the caller's, such as `"documents[3]"` to `"nodes[3]"`.
 
     Raises:
-        InputError: In place of one raised inside. What a service refuses is left as it is: there
-            the names are the service's.
+        InputError: In place of one raised inside. A service's refusal is left as it is: it has the
+            service's names.
     """
     try:
         yield

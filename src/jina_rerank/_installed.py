@@ -1,4 +1,4 @@
-"""Packages that may be missing: looked for without importing them, and missed in one way."""
+"""Optional packages: lookup without importing them, and one form of error if one is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from .errors import ConfigurationError
 
 CPU_BUILD = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
-"""The command for torch without CUDA; on Linux PyPI's own build brings gigabytes of it."""
+"""The command that installs torch without CUDA; on Linux, PyPI's build brings gigabytes of CUDA."""
 
 WITH_TORCH = frozenset(
     {
@@ -22,13 +22,13 @@ WITH_TORCH = frozenset(
         "transformers",
     }
 )
-"""The extras that bring torch."""
+"""The extras that install torch."""
 
 
 def install_command(extra: str) -> str:
-    """The command that brings an extra, to be run in a shell as it is.
+    """Return the shell command that installs an extra.
 
-    Where it would bring torch to a Linux machine that has none, torch without CUDA comes first.
+    On a Linux machine without torch, an extra that needs torch gets torch without CUDA first.
     """
     command = f'pip install "jina-rerank[{extra}]"'
     needs_torch = not WITH_TORCH.isdisjoint(extra.split(","))
@@ -38,15 +38,15 @@ def install_command(extra: str) -> str:
 
 
 def check_installed(packages: tuple[str, ...], who: str, extra: str) -> None:
-    """See that packages are installed.
+    """Check that packages are installed.
 
     Args:
-        packages: The names by which they are imported.
-        who: What needs them.
-        extra: The extra that brings them.
+        packages: Import names of the packages.
+        who: Name of the feature that needs them, for errors.
+        extra: The extra that installs them.
 
     Raises:
-        ConfigurationError: One is not installed; the message names it and the command.
+        ConfigurationError: A package is missing; the message names it and the command.
     """
     for package in packages:
         if not is_installed(package):
@@ -54,34 +54,34 @@ def check_installed(packages: tuple[str, ...], who: str, extra: str) -> None:
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a package can be imported, by the name under which it is."""
+    """Tell whether a package can be imported; `package` is its import name."""
     try:
         return importlib.util.find_spec(package) is not None
-    except ValueError:  # it was imported by somebody who left no specification
+    except ValueError:  # a module that was imported without a `__spec__`
         return package in sys.modules
 
 
 def missing(package: str | None, who: str, extra: str) -> ConfigurationError:
-    """The error for a package that is not installed; arguments as for `check_installed`."""
+    """Build the error for a package that is not installed; arguments as for `check_installed`."""
     return missing_package(package, who, install_command(extra))
 
 
 def missing_package(package: str | None, who: str, command: str) -> ConfigurationError:
-    """The error for a package that no extra brings.
+    """Build the error for a package that is not installed, with any command that installs it.
 
     Args:
-        package: The name by which it is imported, such as `ImportError.name`.
+        package: Import name of the package, such as `ImportError.name`.
         who: As for `check_installed`.
-        command: Installs it.
+        command: The command that installs it.
     """
     return ConfigurationError(f"{who} needs {package}, which is not installed: {command}")
 
 
 def check_scorer_installed(scorer: object) -> None:
-    """Nothing, if the packages are there that the scorer says it needs; most say nothing.
+    """Check that a scorer's packages are installed, if it has a method `check_installed`.
 
     Raises:
-        ConfigurationError: One is not installed.
+        ConfigurationError: A package is missing.
     """
     check = getattr(scorer, "check_installed", None)
     if check is not None:

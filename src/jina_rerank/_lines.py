@@ -20,7 +20,7 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 def find_file(path: Path) -> Path | None:
-    """The file itself, or the same with `.gz` behind its name, or None."""
+    """Find a file, or the same name with `.gz` appended; None if neither exists."""
     for candidate in (path, path.with_name(f"{path.name}.gz")):
         if candidate.is_file():
             return candidate
@@ -28,7 +28,7 @@ def find_file(path: Path) -> Path | None:
 
 
 def typed_text(argument: str | Path) -> str:
-    """An argument of the command as text, whatever encoding the locale made Python read it in.
+    """Decode an argument of the command line as UTF-8, whatever the locale's encoding is.
 
     Args:
         argument: A string or path from the command line. Bytes that are not UTF-8 stay lone
@@ -36,7 +36,7 @@ def typed_text(argument: str | Path) -> str:
     """
     try:
         return os.fsencode(argument).decode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a caller in Python made it: it never was bytes
+    except UnicodeEncodeError:  # from a caller in Python, not from the command line
         return str(argument)
 
 
@@ -46,10 +46,10 @@ def name_of(path: Path | None) -> str:
 
 
 def read_all_lines(path: Path | None) -> Generator[tuple[int, str], None, None]:
-    """Every line, with its number and its line end.
+    """Read every line, with its number and its line end.
 
     Lines are numbered from 1 and end with a line feed, a carriage return, or both. A byte order
-    mark is left out, wherever a line begins with one: `cat` puts them there.
+    mark at the beginning of any line is removed: `cat` puts them there.
 
     Args:
         path: A text file in UTF-8; one whose name ends in `.gz` is unpacked. None is standard
@@ -61,21 +61,21 @@ def read_all_lines(path: Path | None) -> Generator[tuple[int, str], None, None]:
     name = name_of(path)
     try:
         with _opened(path) as file:
-            # A strict decoder works in blocks and would name a place some pages off.
+            # A strict decoder works in blocks, so its errors would name a place some pages off.
             lines = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
             try:
                 for number, line in enumerate(lines, 1):
                     _check_utf8(line, f"{name}:{number}")
                     yield number, line.lstrip(BYTE_ORDER_MARK)
             finally:
-                lines.detach()  # standard input is not ours to close
+                lines.detach()  # otherwise standard input would be closed
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(name, f"cannot be read: {reason}") from error
 
 
 def read_text(path: Path) -> str:
-    """A whole text file, without a byte order mark.
+    """Read a whole text file, without a byte order mark.
 
     Args:
         path: As for `read_all_lines`.
@@ -87,7 +87,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Every line that is not blank, without its end, with where it is: `"corpus.jsonl:12"`.
+    """Read each line that is not blank, without its end, after its place: `"corpus.jsonl:12"`.
 
     Args:
         path: As for `read_all_lines`.
@@ -102,7 +102,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of a JSON Lines file, with where it is.
+    """Read every object of a JSON Lines file, after its place.
 
     Args:
         path: As for `read_all_lines`.
@@ -121,7 +121,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def parse_json(text: str, name: str, first_line: int = 1) -> object:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
         text: One line of a file, or several.
@@ -129,26 +129,26 @@ def parse_json(text: str, name: str, first_line: int = 1) -> object:
         first_line: The line of the file where the text begins.
 
     Raises:
-        InputError: It is not JSON, is nested too deeply, or has a key of an object twice.
+        InputError: It is not JSON, is nested too deeply, or an object has a key twice.
     """
     try:
-        # Without the line end: JSON that is broken off there would be placed on the next line.
+        # Without the line end, which would move the error of incomplete JSON to the next line.
         return _DECODER.decode(text.rstrip())
     except json.JSONDecodeError as error:
         where = f"{name}:{first_line + error.lineno - 1}"
         raise InputError(where, f"is not JSON: {error.msg}, at column {error.colno}") from error
     except RecursionError:
-        # Not from it: a thousand frames of the parser say nothing.
+        # No cause: its thousand frames of the parser carry no information.
         raise InputError(f"{name}:{first_line}", "is not JSON: it is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{name}:{first_line}", f"is not JSON: {error}") from error
 
 
 def take_text(value: Mapping[str, object], key: str, where: str) -> str:
-    """The string under a key.
+    """Get the string under a key.
 
     Raises:
-        InputError: There is none, or no tokenizer could take it.
+        InputError: There is none, or no tokenizer could read it.
     """
     text = value.get(key)
     if not isinstance(text, str):
@@ -157,7 +157,7 @@ def take_text(value: Mapping[str, object], key: str, where: str) -> str:
 
 
 def take_id(value: Mapping[str, object], key: str, where: str) -> str:
-    """The identifier under a key; whole numbers count as identifiers too.
+    """Get the identifier under a key; whole numbers count as identifiers too.
 
     Raises:
         InputError: There is none, or it is not valid Unicode.
@@ -174,7 +174,7 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
     elif path.suffix.lower() == ".gz":
         with gzip.open(path) as file:
-            yield cast("BinaryIO", file)  # which it is, but for the annotations of its methods
+            yield cast("BinaryIO", file)  # only the annotations of its methods differ
     else:
         with path.open("rb") as plain:
             yield plain
@@ -186,7 +186,7 @@ def _check_utf8(line: str, where: str) -> None:
         if not line.isascii():
             line.encode()
     except UnicodeEncodeError as error:
-        # What stands there is not said: it may be a part of a key.
+        # The text at that place is not quoted: it may be part of a key.
         raise InputError(
             where, f"is not UTF-8 text at column {error.start + 1}; convert it to UTF-8 first"
         ) from None

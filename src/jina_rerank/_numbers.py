@@ -1,4 +1,4 @@
-"""Numbers as callers pass them, numpy's included; and settings that are finite and in range."""
+"""Conversion of callers' numbers, numpy's included; checks that settings are within range."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .errors import ConfigurationError
 
 MOST_SECONDS = 1_000_000
 """Longest time that can be set, in seconds: eleven days. Sockets and timers refuse some larger
-numbers, each in its own words."""
+numbers, each with an error of its own."""
 
 MOST = 2**63 - 1
-"""Largest number that can be set: what 64 bits hold."""
+"""Largest number that can be set: the largest signed 64-bit integer."""
 
 T = TypeVar("T")
 
 
 def check_seconds(value: object, name: str, *, allow_zero: bool = False) -> float:
-    """A number of seconds above 0, or from 0 where that is allowed, and at most `MOST_SECONDS`.
+    """Check a number of seconds: above 0, or from 0 if allowed, and at most `MOST_SECONDS`.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The value is not such a number.
     """
     seconds = as_number(value)
     if seconds is not None and 0 <= seconds <= MOST_SECONDS and (seconds or allow_zero):
@@ -36,10 +36,10 @@ def check_seconds(value: object, name: str, *, allow_zero: bool = False) -> floa
 
 
 def check_amount(value: object, name: str) -> float:
-    """A finite number from 0.
+    """Check that a number is finite and at least 0.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The value is not such a number.
     """
     amount = as_number(value)
     if amount is not None and 0 <= amount <= MOST:
@@ -48,10 +48,10 @@ def check_amount(value: object, name: str) -> float:
 
 
 def check_count(value: object, name: str, least: int = 1, most: int = MOST) -> int:
-    """A whole number from `least` to `most`.
+    """Check that a number is whole and from `least` to `most`.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The value is not such a number.
     """
     count = as_number(value)
     if isinstance(count, int) and least <= count <= most:
@@ -63,11 +63,11 @@ def check_count(value: object, name: str, least: int = 1, most: int = MOST) -> i
 
 
 def as_number(value: object) -> int | float | None:
-    """The value as a number of Python's, numpy's and fractions included; None where it is none.
+    """Convert a number to Python's, from numpy's and fractions too; None for anything else.
 
-    A fraction beyond all floats is an infinity.
+    A fraction too large for a float becomes an infinity.
     """
-    # True is an int to Python and a mistake to everybody else.
+    # A bool is an int in Python, but a mistake where a number is expected.
     if isinstance(value, bool):
         return None
     if isinstance(value, Integral):
@@ -76,13 +76,13 @@ def as_number(value: object) -> int | float | None:
 
 
 def as_whole(value: object) -> int | None:
-    """The value as an int of Python's; None where it is no whole number."""
+    """Convert a value to a Python int; None if it is not a whole number."""
     number = as_number(value)
     return number if isinstance(number, int) else None
 
 
 def as_real(value: object) -> float | None:
-    """The value as a float; None where it is no number. One beyond all floats is an infinity."""
+    """Convert a number to a float, an infinity if it is too large; None for anything else."""
     number = as_number(value)
     return None if number is None else _as_float(number)
 
@@ -92,21 +92,21 @@ def _as_float(number: float | Real | Decimal) -> float:
         return float(number)
     except OverflowError:
         return -math.inf if number < 0 else math.inf
-    except ValueError:  # a signaling NaN of decimal's
+    except ValueError:  # a signaling NaN of `decimal`
         return math.nan
 
 
 def plain_number(value: T) -> T:
-    """A number as Python's int or float; anything else as it is.
+    """Convert a number to Python's int or float; return anything else as it is.
 
-    Frameworks write settings as JSON and YAML, which know no numbers but Python's own.
+    Frameworks write settings as JSON and YAML, and can write no numbers but Python's own.
     """
     number = as_number(value)
     return value if number is None else cast("T", number)
 
 
 def shown(value: object) -> str:
-    """A value in an error: not a text, which may be a key in the wrong place."""
+    """Format a value for an error; a text is not quoted, since it may be a misplaced key."""
     number = as_number(value)
     if number is None:
         return repr(value) if value is None or isinstance(value, bool) else type(value).__name__

@@ -1,4 +1,4 @@
-"""Files and folders that runs write: one run at a time, errors that name what cannot be written."""
+"""Output files and folders: one run at a time, and errors that name what cannot be written."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LOCK = "lock"
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A block in which files are written to `path` or below.
+    """Turn the OS errors of a block that writes to `path` or below into input errors.
 
     Raises:
-        InputError: Something cannot be written: no rights, no room, a file in a folder's place.
+        InputError: Something cannot be written: no rights, no space, a file in place of a folder.
     """
     try:
         yield
@@ -29,21 +29,22 @@ def writing(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     r"""Write a file in UTF-8.
 
-    Names of files may hold bytes that are not UTF-8; each is written as JSON escapes it: `\udce9`.
+    File names may hold bytes that are not UTF-8; each is written as its JSON escape: `\udce9`.
     """
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, until the block ends or the process does, however it does.
+    """Lock a folder against other runs until the block ends, or the process, in whatever way.
 
     Args:
-        folder: Made where it is missing. The file `lock` in it means nothing once its run is over.
+        folder: The folder; created if it is missing. The file `lock` stays in it, and has no
+            effect once its run is over.
 
     Raises:
-        ConfigurationError: Another run holds it.
-        InputError: It cannot be written.
+        ConfigurationError: Another run holds the lock.
+        InputError: The folder cannot be written.
     """
     from filelock import FileLock, Timeout
 

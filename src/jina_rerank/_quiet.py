@@ -1,4 +1,4 @@
-"""Other libraries' progress bars, which are shown only where somebody asks for one."""
+"""Suppression of other libraries' progress bars, which should appear only on request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' progress bar, which it shows where there is no terminal, too."""
+    """Disable transformers' progress bar, which appears even without a terminal."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

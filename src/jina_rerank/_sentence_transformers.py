@@ -21,17 +21,18 @@ _TOKENIZERS = (
     "spiece.model",
     "spm.model",
 )
-"""Without any of them a tokenizer that knows no words would be made, and nobody told."""
+"""Files of a tokenizer's vocabulary. Without any of them, the libraries would silently make a
+tokenizer with an empty vocabulary."""
 
 
 def load_model(
     load: Callable[[str, bool], T], model: str | PathLike[str], revision: str | None = None
 ) -> T:
-    """The model, found as `LocalScorer` finds its own: what is cached needs no network.
+    """Load a model, found in the same way as by `LocalScorer`: a cached one needs no network.
 
-    The hub's library tries a hub that cannot be reached again for each file, most of a minute in
-    all. Here it is asked only for what the cache lacks, and only if it answers at all. That comes
-    before `load`, which may import libraries that take seconds.
+    The hub's library retries an unreachable hub for each file, most of a minute in all. Here the
+    hub is asked only for files that the cache lacks, and only if it answers at all. This is
+    checked before `load`, which may import libraries that take seconds.
 
     Args:
         load: Loads a model by its folder or hub id; the second argument is whether to do so
@@ -40,9 +41,9 @@ def load_model(
         revision: A branch, tag or commit on the hub.
 
     Raises:
-        ModelLoadError: The model cannot be loaded; it says what to do.
+        ModelLoadError: The model cannot be loaded; the message says what to do.
         ModelNotFoundError: No model has this name.
-        RerankError: As `load`, if it raises one.
+        RerankError: As raised by `load`.
     """
     name = fspath(model)
     folder = Path(name).expanduser()
@@ -62,7 +63,7 @@ def load_model(
         try:
             return _load(load, name, True)
         except ModelLoadError as error:
-            # A file that is missing is an OSError to these libraries.
+            # These libraries raise an OSError for a missing file.
             if not isinstance(error.__cause__, OSError):
                 raise
             usable = False
@@ -78,7 +79,7 @@ def load_model(
 
 @contextmanager
 def _said_of(name: str) -> Iterator[None]:
-    """Have errors begin as all do that say a model cannot be loaded."""
+    """Begin the errors of a block in the common form: `NAME: cannot be loaded: ...`."""
     try:
         yield
     except ModelLoadError as error:
@@ -98,5 +99,5 @@ def _load(load: Callable[[str, bool], T], name: str, offline: bool) -> T:
         return load(name, offline)
     except RerankError:
         raise
-    except Exception as error:  # the libraries below have no base of their own
+    except Exception as error:  # the libraries' errors have no common base class
         raise ModelLoadError(f"{name}: cannot be loaded: {error}") from error

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from .errors import ConfigurationError
 
 EMBEDDED_MODEL = "jina-rerank-mini"
-"""The name and the distribution of the model that ships with the package."""
+"""Name of the model that ships with the package, and of its distribution."""
 
 EMBEDDED_NAMES = frozenset({EMBEDDED_MODEL, "mini"})
 """The strings that mean the embedded model."""
@@ -20,10 +20,10 @@ Source: TypeAlias = str | PathLike[str] | None
 
 
 def find_source(model: Source) -> Source:
-    """The source that a model's name stands for.
+    """Find the source that a model's name stands for.
 
-    A string that is the embedded model's name means that model, in whatever folder the process
-    runs. A folder of the same name is given as a path: `./jina-rerank-mini`, or a `Path`.
+    A string that is a name of the embedded model means that model, whatever the current folder
+    holds. A folder of the same name is given as a path: `./jina-rerank-mini`, or a `Path`.
 
     Args:
         model: `jina-rerank-mini`, its short form `mini`, or None for the embedded model; otherwise
@@ -43,7 +43,7 @@ def find_source(model: Source) -> Source:
 
 
 def find_other_source(model: str | PathLike[str]) -> str | PathLike[str]:
-    """The source of a model that sentence-transformers is to run; it does not run the embedded one.
+    """Find the source of a model for sentence-transformers, which cannot run the embedded model.
 
     Raises:
         ConfigurationError: The name is blank, or the embedded model's.
@@ -58,7 +58,7 @@ def find_other_source(model: str | PathLike[str]) -> str | PathLike[str]:
 
 
 def embedded_model_folder() -> Path:
-    """Where the embedded model's files are.
+    """Find the folder that holds the embedded model's files.
 
     Raises:
         ConfigurationError: Its distribution is not installed.

@@ -14,8 +14,8 @@
         ├── RequestTimeoutError
         ├── ConnectionFailedError
         ├── ResponseError           an answer that breaks the contract
-        ├── RejectedInputError      what was sent is refused; an InputError too
-        └── RejectedSettingError    the model or the address is; a ConfigurationError too
+        ├── RejectedInputError      the input is refused; an InputError too
+        └── RejectedSettingError    the model or the address is refused; a ConfigurationError too
 
 Catch `RerankError` for all of them. Every one survives pickling, and none ever holds an
 API key. The two rejections have two parents, so that code which handles a model on this machine
@@ -69,7 +69,7 @@ class ModelNotFoundError(ModelLoadError):
 
     @classmethod
     def no_folder(cls, name: str) -> Self:
-        """The error for a path where no folder is; `name` is the whole spelling."""
+        """Build the error for a path that is no folder; `name` is the path, prefix included."""
         return cls(f"{name}: no such folder")
 
 
@@ -84,7 +84,7 @@ class ServiceError(RerankError):
         message: What happened and what to do about it.
         status: The HTTP status, or None where there was no answer.
         code: The service's own error code, such as `"AUTHZ_INSUFFICIENT_BALANCE"`.
-        request_id: The service's name for this request, for its support desk.
+        request_id: The service's identifier of this request, for its support desk.
         retry_after: How long the service asks to wait, in seconds, where it says so.
 
     Attributes:
@@ -131,7 +131,7 @@ class RateLimitError(ServiceError):
         code: As for `ServiceError`.
         request_id: As for `ServiceError`.
         retry_after: As for `ServiceError`.
-        kind: Which limit, where the service says so.
+        kind: The limit that was exceeded, where the service names it.
 
     Attributes:
         kind: As given.

@@ -23,7 +23,7 @@ MAX_BODY_BYTES = 10_000_000
 """Largest body of a request over HTTP, as `jina-rerank serve` has it by default."""
 
 _GRACE = 5
-"""Seconds for requests that are being answered when the process is told to end."""
+"""Seconds that requests in progress have to finish when the process is stopped."""
 
 
 class RankedText(BaseModel):
@@ -56,12 +56,12 @@ class Ranked(BaseModel):
 
 
 def create_server(reranker: Reranker) -> MCPServer:
-    """A server whose tool `rerank` is answered by a reranker.
+    """Create a server whose tool `rerank` calls a reranker.
 
-    An error of ours becomes a tool error with its message, for the agent to read.
+    A `RerankError` becomes a tool error with its message, for the agent to read.
 
     Args:
-        reranker: Its model is loaded at the first call, if it is not yet.
+        reranker: The reranker. Its model is loaded at the first call, unless it is loaded already.
     """
     server: MCPServer = MCPServer("jina-rerank", version=__version__, log_level="WARNING")
 
@@ -105,12 +105,12 @@ def create_server(reranker: Reranker) -> MCPServer:
 def run_http(server: MCPServer, listening: socket.socket) -> None:
     """Serve streamable HTTP at `PATH` until SIGTERM or SIGINT.
 
-    Requests are independent of each other. Those for another host than this machine, as a web page
-    could send them by a name of its own, are refused.
+    Requests are independent of each other. Requests for another host than this machine are
+    refused: a web page could send such requests under its own host name.
 
     Args:
-        server: From `create_server`.
-        listening: A socket of the loopback that listens.
+        server: A server made by `create_server`.
+        listening: A listening socket on the loopback interface.
     """
     app = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -129,10 +129,10 @@ def run_http(server: MCPServer, listening: socket.socket) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server whose process ends with status 0 when it is told to end."""
+    """A server whose process exits with status 0 after a signal."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End in order at the first signal, at once at the second."""
-        # Not as uvicorn does it, which raises the signal again at the end.
+        """Shut down in order at the first signal, at once at the second."""
+        # uvicorn's own handler would raise the signal again at the end.
         self.force_exit = self.should_exit
         self.should_exit = True

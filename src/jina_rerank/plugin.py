@@ -1,4 +1,4 @@
-"""The framework plugins' common part: settings to a `Reranker`, candidates to a list, errors."""
+"""Common code of the framework plugins: settings to a `Reranker`, checks of candidates, errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 T = TypeVar("T")
 
 Backend = Literal["local", "remote"]
-"""The meaning of `model`: `"local"`, a name as everywhere; `"remote"`, a service's own name."""
+"""The meaning of `model`: `"local"`, a name as in `scorer_of`; `"remote"`, a service's own name."""
 
 _DEFAULTS: Mapping[str, Any] = {
     "dtype": "auto",
@@ -70,7 +70,7 @@ def build_reranker(
     long_documents: LongDocuments = "truncate",
     revision: str | None = None,
 ) -> Reranker:
-    """A reranker from a plugin's settings.
+    """Build a reranker from a plugin's settings.
 
     Args:
         backend: `"local"` or `"remote"`.
@@ -89,12 +89,12 @@ def build_reranker(
         revision: As for `LocalScorer`.
 
     Raises:
-        ConfigurationError: Settings are out of range or do not go together, or a package is missing
-            that a local model needs.
+        ConfigurationError: Settings are out of range or contradict each other, or a package that
+            a local model needs is missing.
         AuthenticationError: There is no key for a hosted service.
     """
     key = None if api_key is None else ApiKey(api_key)
-    # Whatever is raised from here on, the key is not among the locals of this frame.
+    # The traceback of a later error must not have the key among the locals of this frame.
     del api_key
     if backend not in get_args(Backend):
         raise ConfigurationError(f"backend must be one of {get_args(Backend)}, not {backend!r}")
@@ -122,17 +122,20 @@ def build_reranker(
 
 
 def check_installed(reranker: Reranker) -> Reranker:
-    """The reranker, if the packages are installed that its scorer needs; none is imported.
+    """Check that the packages of a reranker's scorer are installed, without importing them.
+
+    Returns:
+        The reranker.
 
     Raises:
-        ConfigurationError: One is not: better now than at the first query.
+        ConfigurationError: A package is missing; otherwise the first query would fail.
     """
     check_scorer_installed(reranker.scorer)
     return reranker
 
 
 def needs_service(backend: Backend, model: Source) -> bool:
-    """Tell whether a plugin's model is asked for at a rerank service, which may want a key.
+    """Tell whether a plugin's model is behind a rerank service, which may require a key.
 
     Raises:
         ConfigurationError: The name cannot be read.
@@ -167,12 +170,12 @@ def refuse_settings(given: Iterable[str], spellings: Mapping[str, str]) -> None:
     """Refuse settings that the official integration of Jina has under another name.
 
     Args:
-        given: Names of settings that the plugin does not know.
-        spellings: By the official name, what to write here.
+        given: Names of settings that the plugin does not have.
+        spellings: Advice on what to write instead, by the official name.
 
     Raises:
-        ConfigurationError: One of them is an official one.
-        TypeError: One is nobody's.
+        ConfigurationError: A name is one of the official names.
+        TypeError: A name is unknown in both.
     """
     for name in given:
         if name in spellings:
@@ -181,18 +184,19 @@ def refuse_settings(given: Iterable[str], spellings: Mapping[str, str]) -> None:
 
 
 def check_candidates(candidates: object, kind: type[T], argument: str, remedy: str) -> list[T]:
-    """The candidates as a new list, if each is of the framework's kind; empty is fine.
+    """Check that each candidate is of the framework's class; return a new list, possibly empty.
 
-    Checked before anything is scored: whatever iterates will do, a generator too.
+    The check comes before any scoring. Any iterable is accepted, a generator too.
 
     Args:
-        candidates: As the caller passed them.
+        candidates: The candidates as the caller passed them.
         kind: The framework's class of a candidate.
         argument: The framework's name for the candidates.
         remedy: How to make a candidate of a text, for the message.
 
     Raises:
-        InputError: They cannot be iterated in order, or one is of another kind; it names which.
+        InputError: They cannot be iterated in order, or one is of another class; the message names
+            it.
     """
     plural = f"{kind.__name__} objects"
     if isinstance(candidates, kind):

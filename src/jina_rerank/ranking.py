@@ -13,13 +13,13 @@ class RankedDocument:
 
     Attributes:
         index: Its position in the documents that were given, from 0.
-        score: Its relevance to the query, higher is better. Local models answer the
+        score: Its relevance to the query, higher is better. A local model's score is the
             sigmoid of the logit, in (0, 1); a service's score is kept as the service gave it.
         text: The document as it was given.
-        logit: The model's raw output, or None where a service does not tell it.
-        tokens: How many of the document's own tokens the model read, without the query and
-            the special tokens; None where a service does not tell it.
-        truncated_tokens: How many of its tokens were cut off and not read; None likewise.
+        logit: The model's raw output, or None where a service does not report it.
+        tokens: Number of the document's own tokens that the model read, without the query and
+            the special tokens; None where a service does not report it.
+        truncated_tokens: Number of its tokens that were cut off and not read; None likewise.
     """
 
     index: int
@@ -35,14 +35,14 @@ class Usage:
     """Cost of scoring one query, over all its documents and not only those returned.
 
     Attributes:
-        documents: How many documents were scored.
-        tokens: How many tokens the model computed, with the query and the special tokens of
-            each pair and the overlaps of chunks; a service's own count where it gives one;
+        documents: Number of documents that were scored.
+        tokens: Number of tokens that the model computed, with the query and the special tokens
+            of each pair and the overlaps of chunks; a service's own count where it gives one;
             None where it does not.
-        truncated_documents: How many documents were cut to fit; None where a service does
-            not tell it.
-        truncated_query_tokens: How many tokens of the query were cut off; None likewise.
-        cached_documents: How many scores came from a cache; None where there is none.
+        truncated_documents: Number of documents that were cut to fit; None where a service does
+            not report it.
+        truncated_query_tokens: Number of the query's tokens that were cut off; None likewise.
+        cached_documents: Number of scores that came from a cache; None without a cache.
     """
 
     documents: int
@@ -54,15 +54,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the seconds of a call went whose model is in this process.
+    """Seconds that each part of a call took, for a model in this process.
 
-    Calls that are made together share batches: a batch's seconds are those of every call in it.
+    Concurrent calls share batches; the seconds of a batch count for every call in it.
 
     Attributes:
-        waiting: For the model, while it was busy with other calls.
-        tokenizing: Reading and cutting texts, as far as nothing was computed meanwhile, and
-            putting the answer together.
-        computing: In the model.
+        waiting: Waiting for the model while it was busy with other calls.
+        tokenizing: Tokenizing and cutting texts, as far as nothing was computed meanwhile, and
+            assembling the answer.
+        computing: Computing in the model.
     """
 
     waiting: float
@@ -79,15 +79,15 @@ class Ranking(Sequence[RankedDocument]):
     Attributes:
         hits: The documents that remain after `top_n` and `threshold`.
         model: The name of the model that scored them.
-        usage: What it cost.
-        degraded: None for a whole answer; otherwise the reason why this one is second best. A
+        usage: Cost of scoring.
+        degraded: None for a complete answer; otherwise the reason why this one is second best. A
             threshold is not applied to such an answer: it was chosen for the model's own scores,
             and would empty the answer when it is needed most.
-        unscored: The indices of documents that nothing has scored, in ascending order; empty
-            unless the answer is degraded. Such documents keep the order in which they were
-            given, behind all that were scored, and their scores only say that order.
-        timings: Where the time of the call went, which all its rankings share; None where a
-            service does not tell it. Rankings are equal whatever time they took.
+        unscored: The indices of documents without a score, in ascending order; empty unless the
+            answer is degraded. Such documents keep the order in which they were given, after all
+            scored documents, and their scores only express that order.
+        timings: Time that each part of the call took, the same for all its rankings; None where
+            a service does not report it. Comparisons of rankings ignore it.
     """
 
     hits: tuple[RankedDocument, ...]

@@ -1,4 +1,4 @@
-"""`Reranker`: check the input, let a scorer score it, order, cut."""
+"""`Reranker`: check the input, score it with a scorer, sort the documents, cut the list."""
 
 from __future__ import annotations
 
@@ -69,20 +69,21 @@ class Reranker:
         threshold: float | None = None,
         progress: bool = False,
     ) -> Ranking:
-        """The documents most relevant to the query, best first.
+        """Rank documents by their relevance to the query, best first.
 
         Args:
             query: The question; not blank.
             documents: The candidates. An empty list gives an empty ranking.
-            top_n: How many to keep, at least 1; None, or more than there are, keeps all.
-            threshold: Keep only scores of at least this much. A degraded answer ignores it.
+            top_n: Number of documents to keep, at least 1; None, or more than there are, keeps
+                all.
+            threshold: Lowest score to keep; None keeps all. A degraded answer ignores it.
             progress: Show a progress bar on standard error; it counts tokens.
 
         Returns:
             The ranking. Equal scores keep the order of `documents`.
 
         Raises:
-            InputError: An argument cannot be used; it names which one and what to do.
+            InputError: An argument cannot be used; the message names it and says what to do.
             ModelLoadError: The model cannot be loaded.
             ScoringError: A score came out as NaN, or the process was forked.
         """
@@ -116,7 +117,7 @@ class Reranker:
         """`rank` for many queries at once, faster than one by one: they share batches.
 
         Args:
-            pairs: Each query with its own documents.
+            pairs: Queries, each with its own documents.
             top_n: As for `rank`, for each query.
             threshold: As for `rank`.
             progress: As for `rank`.
@@ -125,7 +126,7 @@ class Reranker:
             One ranking for each query, in the same order.
 
         Raises:
-            InputError: As for `rank`; it names the pair, as in `"pairs[2].query"`.
+            InputError: As for `rank`; the message names the pair, as in `"pairs[2].query"`.
             ModelLoadError: As for `rank`.
             ScoringError: As for `rank`.
         """
@@ -142,7 +143,7 @@ class Reranker:
     ) -> list[Ranking]:
         """`rank_many` without blocking the event loop; cancelling it stops the work."""
         top_n, threshold = check_top_n(top_n), check_threshold(threshold)
-        # In a thread, as in arank: reading 100,000 documents would hold up the loop.
+        # In a thread, as in arank: reading 100,000 documents would block the loop.
         requests = await asyncio.to_thread(_check_pairs, pairs)
         return await self._arank(requests, top_n, threshold, progress)
 
@@ -153,12 +154,12 @@ class Reranker:
         top_n: int | None = None,
         threshold: float | None = None,
     ) -> list[Ranking]:
-        """`arank_many` for requests with options of their own, and without checking their texts.
+        """Rank requests that have their own options, without checking their texts.
 
-        It is what a service needs, which has checked them when they came in.
+        This is for services, which check the texts of a request when it arrives.
 
         Args:
-            requests: As `ScoreRequest` describes them.
+            requests: Queries with their documents and options; see `ScoreRequest`.
             top_n: As for `rank`, for each request.
             threshold: As for `rank`.
 
@@ -167,7 +168,7 @@ class Reranker:
 
         Raises:
             InputError: A document is too long where its request does not allow that, or the
-                scorer does not have an option; it names the request.
+                scorer does not have an option; the message names the request.
             ModelLoadError: As for `rank`.
             ScoringError: As for `rank`.
         """
@@ -175,7 +176,7 @@ class Reranker:
         return await self._arank(requests, top_n, threshold, False)
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
-        """The score of every document, in the order given; errors as for `rank`."""
+        """Compute the score of every document, in the order given; errors as for `rank`."""
         return _in_order_given(self.rank(query, documents))
 
     async def ascore(self, query: str, documents: Sequence[str]) -> list[float]:
@@ -191,7 +192,7 @@ class Reranker:
         await self._scorer.awarm_up()
 
     def close(self) -> None:
-        """Let go of the model; a model that nobody else uses is freed. Idempotent."""
+        """Release the model; it is freed if no other scorer uses it. Idempotent."""
         self._scorer.close()
 
     async def aclose(self) -> None:
@@ -251,7 +252,7 @@ class Reranker:
         top_n: int | None,
         threshold: float | None,
     ) -> list[Ranking]:
-        """One ranking for each request; `responses` are those of the requests not empty."""
+        """Make a ranking of each request; `responses` belong to the requests with documents."""
         expected = len(_without_empty(requests))
         if len(responses) != expected:
             raise ScoringError(f"{self.model} answered {len(responses)} of {expected} requests")
@@ -292,7 +293,7 @@ def _order_one(
             f"{model} answered {len(scores)} scores for {len(request.documents)} documents"
         )
     for i, score in enumerate(scores):
-        # One NaN among the keys and sorted() returns an order that means nothing.
+        # With a NaN among its keys, sorted() returns an order without meaning.
         if not math.isfinite(score):
             raise ScoringError(f"{model} scored {request.name}documents[{i}] as {score}")
     if response.degraded is not None:
@@ -343,5 +344,5 @@ def _progress(show: bool) -> Iterator[OnScored | None]:
             bar.update(progress.tokens - bar.n)
 
         yield update
-        # Nothing had to be computed, or the scorer does not tell.
+        # The total is 0 if nothing was computed or the scorer does not report progress.
         bar.leave = bool(bar.total)

@@ -1,4 +1,4 @@
-"""The one door: from a string that names a model to the scorer that runs it."""
+"""Names of models: from a string that names a model to the scorer that runs it."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ PREFIXES: Mapping[str, str] = {
     "bi-encoder": "bi-encoder:NAME",
     "sparse-encoder": "sparse-encoder:NAME",
 }
-"""By prefix: what is written."""
+"""Spelling of a model's name, by its prefix."""
 
 BM25 = "bm25"
-"""The name of BM25 where a collection is at hand."""
+"""The name of BM25, which needs a collection."""
 
 EMBEDDING = frozenset({"bi-encoder", "sparse-encoder"})
-"""Kinds that embed query and document apart, as a first stage does."""
+"""Kinds that embed query and document separately, as a first stage does."""
 
 NEED_COLLECTION = EMBEDDING | {"bm25"}
-"""Kinds that are built where a collection is at hand: in an evaluation or a recipe."""
+"""Kinds that need a collection, which an evaluation and a recipe have."""
 
 _IN_TORCH = ("models that run in torch", EMBEDDING | {"local", "cross-encoder"})
 _HERE = ("models on this machine", EMBEDDING | {"local", "cross-encoder", "onnx"})
@@ -76,7 +76,7 @@ _TAKERS: Mapping[str, tuple[str, frozenset[str]]] = {
     "timeout": _SERVICES,
     "max_retries": _SERVICES,
 }
-"""By option: which models have it, in words and by kind."""
+"""Models that have an option, in words and as kinds, by the option's name."""
 
 _SCORERS: Mapping[str, Callable[..., Scorer]] = {
     "local": LocalScorer,
@@ -86,25 +86,25 @@ _SCORERS: Mapping[str, Callable[..., Scorer]] = {
     "bi-encoder": BiEncoderScorer,
     "sparse-encoder": SparseEncoderScorer,
 }
-"""By kind: the scorers that are built from a name and options."""
+"""Scorers that are built from a name and options, by kind."""
 
 _HOSTED = re.compile(r"jina-(?:reranker|colbert)-[\w.-]+")
 """Names of Jina's hosted rerankers: jina-reranker-v2-base-multilingual, jina-colbert-v2, …"""
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-"""The files of weights that `encoders.files` looks for; its package needs libraries that may be
-missing where a name is read."""
+"""Names of the weight files that `encoders.files` looks for. They are repeated here, because that
+package needs libraries that may be missing where a name is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Meaning of a model's name. Nothing is loaded or asked.
+    """Meaning of a model's name. No model is loaded, and no service is asked.
 
     Attributes:
-        kind: What runs it.
+        kind: The kind of scorer that runs the model.
         name: A hub id, a folder, or a service's own name. None is the embedded model, or the
             default model of a service.
-        url: Where the service is, if the name says so; not shown.
+        url: The service's address, if the name holds one; left out of the repr.
     """
 
     kind: Kind
@@ -112,7 +112,7 @@ class Spec:
     url: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        """The name as it would be written, without an address, which may hold what is secret."""
+        """Return the name as it would be written, without an address, which may hold a secret."""
         if self.kind == "embedded":
             return EMBEDDED_MODEL
         name = "" if self.name is None else fspath(self.name)
@@ -163,9 +163,9 @@ def scorer_of(
     timeout: float | None = None,
     max_retries: int | None = None,
 ) -> Scorer:
-    """The scorer that a model's name means. Its model is not loaded yet, and nothing is sent.
+    """Build the scorer that a model's name stands for. No model is loaded, and nothing is sent.
 
-    The options are those of the scorer's own class, and None is its default.
+    The options are arguments of the scorer's class; None is the default of that class.
 
     Args:
         model: None, `jina-rerank-mini` or `mini` for the embedded model, which runs in torch where
@@ -186,12 +186,12 @@ def scorer_of(
 
     Raises:
         ConfigurationError: The name cannot be read or needs a collection; an option was given that
-            its scorer does not have, or is out of range; or there is nothing installed that runs
-            the embedded model.
+            its scorer does not have, or is out of range; or neither torch nor ONNX Runtime is
+            installed to run the embedded model.
         AuthenticationError: There is no key for a hosted service, or the key is malformed.
     """
     key = None if api_key is None else ApiKey.wrap(api_key)
-    # Whatever is raised from here on, the key is not among the locals of this frame.
+    # The traceback of a later error must not have the key among the locals of this frame.
     del api_key
     spec = model if isinstance(model, Spec) else parse(model)
     given: dict[str, Any] = {
@@ -219,11 +219,11 @@ def collection_scorer_of(
     query_prompt: str | None = None,
     passage_prompt: str | None = None,
 ) -> Scorer:
-    """The scorer that a model's name means where a collection is at hand.
+    """Build the scorer that a model's name stands for, where there is a collection.
 
     Args:
         model: As for `scorer_of`; or `bm25`, `bi-encoder:NAME` or `sparse-encoder:NAME`.
-        collection: The texts that are searched, in which `bm25` counts words.
+        collection: The searched texts, in which `bm25` counts words.
         dtype: As for `scorer_of`.
         max_length: As for `scorer_of`.
         long_documents: As for `scorer_of`.
@@ -252,13 +252,13 @@ def _given(options: Mapping[str, object]) -> dict[str, object]:
 def build_scorer(
     spec: Spec, options: Mapping[str, Any], collection: Collection[str] | None = None
 ) -> Scorer:
-    """The scorer of a name that has been read; see `scorer_of`.
+    """Build the scorer of a parsed name; see `scorer_of`.
 
     Args:
-        spec: From `parse`.
-        options: Those that were given, by the names that `scorer_of` has for them.
-        collection: As for `collection_scorer_of`; None where a call has the few documents that were
-            found and no others.
+        spec: A name that `parse` has read.
+        options: The options that were given, by their names in `scorer_of`.
+        collection: As for `collection_scorer_of`; None where there are only the few documents of
+            each call.
 
     Raises:
         ConfigurationError: As for `scorer_of`.
@@ -284,20 +284,20 @@ def build_scorer(
 
 
 def has_option(spec: Spec, name: str) -> bool:
-    """True if the scorer of a name has an option, by the name that `scorer_of` has for it.
+    """Tell whether the scorer of a name has an option; `name` is its name in `scorer_of`.
 
     Raises:
-        ConfigurationError: There is nothing installed that runs the embedded model.
+        ConfigurationError: Neither torch nor ONNX Runtime is installed to run the embedded model.
     """
     kind = _engine_of_the_embedded() if spec.kind == "embedded" else spec.kind
     return kind in _TAKERS[name][1]
 
 
 def checkpoint_of(model: Source) -> Source:
-    """The folder or hub id of a model whose weights are to be read; None is the embedded one.
+    """Find the folder or hub id of a model's checkpoint; None is the embedded model.
 
     Raises:
-        ConfigurationError: The name means something else than a checkpoint.
+        ConfigurationError: The name does not stand for a checkpoint that runs natively.
     """
     spec = parse(model)
     if spec.kind == "onnx":
@@ -312,10 +312,10 @@ def checkpoint_of(model: Source) -> Source:
 
 
 def split_served(entry: str) -> tuple[str, str]:
-    """The name that clients use for a served model, and the model, from `NAME=MODEL` or `MODEL`.
+    """Split `NAME=MODEL`, or `MODEL`, into the name that clients use and the model.
 
-    A path is a model and nothing else, whatever characters it has: an existing folder, and what
-    begins with `/`, `.` or `~`. So is what begins with a known prefix.
+    An existing folder is a model as a whole, even if its path has an equals sign. So is an entry
+    that begins with `/`, `.`, `~` or a known prefix.
 
     Raises:
         ConfigurationError: There is nothing before or after the equals sign.
@@ -333,9 +333,9 @@ def split_served(entry: str) -> tuple[str, str]:
 
 
 def name_of_path(model: Source) -> str | None:
-    """A model's name as a string, for frameworks that keep strings only.
+    """Convert a model's name to a string, for frameworks that keep strings only.
 
-    A path that would mean something else as a string is begun with `./`, so that it stays a path.
+    A path that would have another meaning as a string gets `./` in front, so that it stays a path.
     """
     if not isinstance(model, PathLike):
         return model
@@ -345,9 +345,9 @@ def name_of_path(model: Source) -> str | None:
 
 
 def _prefix_of(name: str) -> str | None:
-    """The prefix before the first colon, or None where the colon is part of a path."""
+    """Find the prefix before the first colon; None where the colon is part of a path."""
     prefix, colon, _ = name.partition(":")
-    # One letter is a drive of Windows.
+    # A single letter is a Windows drive.
     is_path = len(prefix) == 1 or name.startswith((".", "~")) or "/" in prefix or "\\" in prefix
     return prefix if colon and not is_path else None
 
@@ -359,7 +359,7 @@ def _prefixed(name: str, prefix: str) -> Spec:
         case "cross-encoder" | "onnx" | "remote" | "sagemaker" | "bi-encoder" | "sparse-encoder":
             kind: Kind = prefix
         case _:
-            # Not the whole: a user may have written an address that holds a password.
+            # The rest is not quoted: it may be an address that holds a password.
             raise ConfigurationError(
                 f"model: {prefix!r} before the colon is not known; there are {known}. A folder "
                 "with a colon in its name is written ./NAME"
@@ -377,10 +377,12 @@ def _prefixed(name: str, prefix: str) -> Spec:
 
 
 def _refuse_hosted(name: str) -> None:
-    """The hosted service's names look like those of folders, and the hub has none without a user.
+    """Refuse the name of a model of Jina's hosted service, unless such a folder exists.
+
+    Such a name looks like a folder's; it is no hub id, which has a user in front.
 
     Raises:
-        ConfigurationError: It is such a name, and no folder here.
+        ConfigurationError: It is such a name, and there is no such folder.
     """
     if _HOSTED.fullmatch(name) and not Path(name).exists():
         raise ConfigurationError(

@@ -17,21 +17,21 @@ from .scorers.base import (
 
 
 class FakeScorer:
-    """Scores by a function of yours and remembers what it was asked.
+    """Scorer that calls a function given by the test, and records its requests.
 
     Args:
-        score: From the query and a document to the score. The default counts the query's
-            distinct words that the document has, as a share of them.
-        degraded: What the answers say of themselves.
-        fingerprint: What a cache takes it for; give fakes that share one cache file and score
-            differently one each.
+        score: Function from a query and a document to the score. The default is the share of the
+            query's distinct words that the document has.
+        degraded: Value of `degraded` in every answer.
+        fingerprint: Fingerprint for caches. Fakes that share a cache file and score differently
+            need different ones.
         listwise: Whether a cache keeps each list of documents by itself.
 
     Attributes:
         fingerprint: As given.
         listwise: As given.
         requests: Every request so far.
-        warm_ups: How often it was warmed up.
+        warm_ups: Number of calls that warmed it up.
         closed: Whether it was closed.
     """
 
@@ -57,22 +57,22 @@ class FakeScorer:
         return "fake"
 
     def warm_up(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.warm_ups += 1
 
     async def awarm_up(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.warm_up()
 
     def score(
         self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
     ) -> list[ScoreResponse]:
-        """Score every document of every request; one counts as a token in `on_scored`.
+        """Score every document of every request; each counts as one token in `on_scored`.
 
         Raises:
             InputError: A request has a limit for its documents, which have no tokens here.
         """
-        # It reads texts of any length, which is what each of the three wants of it.
+        # Texts of any length are read whole, so all three values of the option can be accepted.
         refuse_options(requests, "FakeScorer", long_documents=get_args(LongDocuments))
         self.requests += requests
         responses = []
@@ -94,11 +94,11 @@ class FakeScorer:
         return self.score(requests, on_scored)
 
     def close(self) -> None:
-        """Remember it."""
+        """Set `closed`."""
         self.closed = True
 
     async def aclose(self) -> None:
-        """Remember it."""
+        """Set `closed`."""
         self.close()
 
 

@@ -1,9 +1,9 @@
 """JinaBERT as a model of Hugging Face transformers, for training and interoperation.
 
 Importing this registers it for the Auto classes: `AutoModelForSequenceClassification` and
-sentence-transformers' `CrossEncoder` then load checkpoints that were saved here. Jina's own say
-that they are `bert`, so they need `JinaBertForSequenceClassification.from_pretrained` by name; no
-remote code is ever run.
+sentence-transformers' `CrossEncoder` then load checkpoints that were saved here. Jina's own
+checkpoints have the model type `bert`, so they must be loaded with
+`JinaBertForSequenceClassification.from_pretrained`; no remote code is ever run.
 
 Scoring does not need this module: `Reranker` and `LocalScorer` do without transformers.
 """
@@ -81,9 +81,9 @@ class JinaBertRerankerConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - whatever config.json has
-        """Take up the fields of a checkpoint's config.json, without those that are not to stay.
+        """Take over the fields of a checkpoint's config.json but `quantization` and `auto_map`.
 
-        Once loaded, the weights are no longer quantized, and no remote code belongs to them.
+        Loaded weights are no longer quantized, and no remote code belongs to them.
         """
         for name in ("quantization", "auto_map"):
             kwargs.pop(name, None)
@@ -96,20 +96,20 @@ class JinaBertRerankerConfig(PreTrainedConfig):
         pretrained_model_name_or_path: str | PathLike[str],
         **kwargs: Any,  # noqa: ANN401 - as in transformers
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in transformers, but Jina's `bert` is taken for what it is."""
+        """Read config.json as transformers does, but recognize Jina's `bert` as a JinaBERT."""
         values, rest = super().get_config_dict(_resolve(pretrained_model_name_or_path), **kwargs)
         if values.get("position_embedding_type") == "alibi":
             values["model_type"] = MODEL_TYPE
         return values, rest
 
     def to_jinabert(self) -> JinaBertConfig:
-        """The same, as the model itself has it."""
+        """Convert to the configuration that `jina_rerank.encoders` uses."""
         names = JinaBertConfig.__dataclass_fields__.keys() - {"quantization"}
         return JinaBertConfig(**{name: getattr(self, name) for name in names})
 
 
 class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
-    """A JinaBERT reranker as transformers has its models.
+    """A JinaBERT reranker with the interface of transformers' models.
 
     Computes without padding, as `JinaBert` does. There is no dropout.
 
@@ -146,8 +146,8 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
     ) -> Self:
         """Read a checkpoint: Jina's, one that was saved here, or the embedded model's.
 
-        As in transformers, but strict: every tensor must be there, finite and of the right shape,
-        and none left over.
+        Works as in transformers, but is strict: every tensor must be there, finite and of the
+        right shape, and no other tensor may be there.
 
         Args:
             pretrained_model_name_or_path: A folder, a hub id, or `jina-rerank-mini` for the
@@ -191,11 +191,11 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         save_directory: str | PathLike[str],
         **kwargs: Any,  # noqa: ANN401 - as in transformers
     ) -> None:
-        """As in transformers; and the tokenizer, if the folder has none, so that it is complete.
+        """Save as in transformers, with the tokenizer if the folder has none.
 
         `LocalScorer` loads the folder, and so does `CrossEncoder`.
         """
-        # The modules' own names are the format; transformers 5.4 would call norms gamma and beta.
+        # The format has the modules' own names; transformers 5.4 would call norms gamma and beta.
         super().save_pretrained(save_directory, **{**kwargs, "save_original_format": False})
         folder = Path(save_directory)
         is_there = (folder / TOKENIZER).exists() or not (folder / CONFIG).exists()
@@ -211,7 +211,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         labels: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
-        """The logits of a padded batch.
+        """Compute the logits of a padded batch.
 
         Args:
             input_ids: Shape (batch, length), integers.
@@ -249,18 +249,18 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
         batch_size: int = 32,
         max_length: int | None = None,
     ) -> list[float]:
-        """The scores of pairs of a query and a document, as Jina's own code offers it.
+        """Compute the scores of pairs of a query and a document, as in Jina's own code.
 
-        Where a pair is too long, the longer of the two texts is cut; `LocalScorer` reports what
-        was cut, this does not.
+        Where a pair is too long, the longer of the two texts is cut. This is not reported here;
+        `LocalScorer` reports it.
 
         Args:
             sentence_pairs: Pairs (query, document), or one pair.
-            batch_size: Pairs computed at once.
+            batch_size: Number of pairs computed at once.
             max_length: Longest pair in tokens, special tokens included; None for the model's.
 
         Returns:
-            One score in (0, 1) for each pair, also where there is only one.
+            One score in (0, 1) for each pair; a list even for a single pair.
 
         Raises:
             InputError: An item is not a pair of strings, or a number is below 1.
@@ -293,7 +293,7 @@ class JinaBertForSequenceClassification(PackedForward, PreTrainedModel):
 
 
 def _check_pairs(sentence_pairs: object) -> list[list[str]]:
-    """The pairs as a list; one pair alone is a list of one."""
+    """Check pairs and return them as a list; a single pair becomes a list of one."""
     argument = "sentence_pairs"
     items = list(check_items(sentence_pairs, argument, "pairs", "for one pair pass [pair]"))
     if items and all(isinstance(item, str) for item in items):
@@ -312,7 +312,7 @@ def load_tokenizer(
     name: str | PathLike[str],
     **hub: Any,  # noqa: ANN401 - as in transformers
 ) -> PreTrainedTokenizerFast:
-    """A reranker's tokenizer, as its tokenizer.json says.
+    """Load a reranker's tokenizer exactly as its tokenizer.json defines it.
 
     For Jina's own checkpoints use this and not `AutoTokenizer`, which since transformers 5 rebuilds
     theirs without lower-casing.

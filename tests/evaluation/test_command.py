@@ -51,6 +51,24 @@ def test_the_embedded_model_on_real_questions(tmp_path: Path) -> None:
         assert len(found) <= 10
 
 
+def test_dtype_is_what_models_compute_in(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "places")
+    scores = {}
+    for dtype in ("float32", "bfloat16"):
+        output = tmp_path / dtype
+        status, _, err = run(folder, "--dtype", dtype, "--output", output)
+        assert (status, err) == (0, "")
+        assert f"dtype {dtype}" in (output / "report.md").read_text()
+        scores[dtype] = read_run(next((output / "runs").glob("mini*")))
+    exact, rounded = scores["float32"], scores["bfloat16"]
+    assert exact != rounded
+    for query, found in exact.items():
+        assert rounded[query] == pytest.approx(found, abs=0.2)
+    status, _, err = run(folder, "--dtype", "float64")
+    assert status == 2
+    assert "float64" in err
+
+
 def test_everything_told(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "places")
     model = write_checkpoint(tmp_path / "model")

@@ -7,8 +7,8 @@ from .streams import standard_streams
 
 
 def main() -> None:
-    """Run the command, or say what it needs to run."""
-    # Before anything else opens a file: it could be taken for a stream that is closed.
+    """Run the command, or exit with a message about a missing package."""
+    # Before anything opens a file, which could get the descriptor of a closed standard stream.
     with standard_streams():
         try:
             from .app import app

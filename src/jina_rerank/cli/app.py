@@ -1,4 +1,4 @@
-"""The commands and their options; `documents` reads, `tables` shows."""
+"""The commands and their options; `documents` reads the input, `tables` formats the output."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .tables import models_table, ranking_table, usable_offline
 ExportFormat = Literal["onnx"]
 
 PROGRESS_FROM = 100
-"""Documents from which a progress bar is worth its line."""
+"""Minimum number of documents for a progress bar."""
 
 app = typer.Typer(
     name="jina-rerank",
@@ -178,7 +178,7 @@ def export(
 
 
 def _name_document(documents: Sequence[Document], argument: str) -> str:
-    """The place where a document of the library's was read; any other argument as it is."""
+    """Replace `documents[i]` by the place where the document was read; keep other arguments."""
     found = re.fullmatch(r"documents\[(\d+)\]", argument)
     return argument if found is None else documents[int(found[1])].place
 

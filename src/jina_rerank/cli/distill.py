@@ -1,4 +1,4 @@
-"""`jina-rerank distill`: a small reranker that learns from larger ones."""
+"""`jina-rerank distill`: train a small reranker from larger ones."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Format: TypeAlias = Literal["text", "jsonl", "json", "csv", "tsv"]
 """Formats that `--format` takes."""
 
 Lines: TypeAlias = Sequence[tuple[int, str]]
-"""Lines with their numbers and their ends."""
+"""Lines with their numbers and line ends."""
 
 STANDARD_INPUT = Path("-")
 
@@ -34,9 +34,9 @@ _BY_SUFFIX: dict[str, Format] = {
 }
 
 _BEGINS_LIKE_JSON = re.compile(r"""\{|\[\s*(?:["'{\[]|\]?\s*$)""")
-"""Unlike "[12:01] a line of a log"."""
+"""Beginning of JSON, unlike that of "[12:01] a line of a log"."""
 
-# One field may be a whole document; the module's own limit is 131,072 characters.
+# One field may be a whole document; the csv module's default limit is 131,072 characters.
 csv.field_size_limit(10_000_000)
 
 
@@ -45,10 +45,10 @@ class Document:
     """A document and where it came from.
 
     Attributes:
-        text: What is ranked.
+        text: Text to be ranked.
         id: From `id` or `_id` in the input; otherwise `source:line`.
-        source: The file's name, or `-`.
-        place: Where it stands, as errors say it: `file:line`, or `file[position]` in a JSON array.
+        source: Name of the file, or `-`.
+        place: Place in the file for errors: `file:line`, or `file[position]` in a JSON array.
     """
 
     text: str
@@ -60,17 +60,18 @@ class Document:
 def read_documents(
     files: Sequence[Path], input_format: Format | None, column: str
 ) -> list[Document]:
-    """All documents of all files.
+    """Read all documents of all files.
 
     Args:
-        files: Text in UTF-8; what ends in `.gz` is unpacked. `-` is standard input.
-        input_format: Format of all files; None takes it from each name, and from the content where
-            the name does not tell.
+        files: Files with text in UTF-8; files that end in `.gz` are unpacked. `-` is standard
+            input.
+        input_format: Format of all files; None to detect it by each file's name or, failing that,
+            by its content.
         column: The column or key that holds the text.
 
     Raises:
-        InputError: A file cannot be read, is not in its format, or could be in several; or there
-            is no document at all. It names the line.
+        InputError: A file cannot be read, is not in its format, or its format is ambiguous; or
+            there is no document at all. The message names the line.
     """
     documents: list[Document] = []
     empty: list[str] = []
@@ -92,8 +93,8 @@ class _Reader:
     """Reads one file.
 
     Attributes:
-        name: What errors call it.
-        source: What results call it.
+        name: Name of the file in errors.
+        source: Name of the file in results.
         column: The column or key that holds the text.
     """
 
@@ -103,12 +104,12 @@ class _Reader:
 
     @classmethod
     def of(cls, file: Path, column: str) -> _Reader:
-        """The reader of a file, or of standard input."""
+        """Create the reader of a file, or of standard input."""
         return cls(name_of(_path_of(file)), typed_text(file), column)
 
     def read(self, file: Path, kind: Format | None) -> Iterator[Document]:
-        """The documents of the file."""
-        # Closed as soon as a line cannot be used, since standard input is lent.
+        """Read the documents of the file."""
+        # Closed at once if a line cannot be used: standard input must not stay in use.
         with closing(read_all_lines(_path_of(file))) as lines:
             yield from self._read(lines, file, kind)
 
@@ -126,7 +127,7 @@ class _Reader:
             yield from self._read_json(lines)
         else:
             for number, line in lines:
-                # A blank line separates documents and is none.
+                # A blank line is a separator and not a document.
                 if not line.strip():
                     continue
                 if kind == "jsonl":
@@ -136,7 +137,7 @@ class _Reader:
                     yield self._document(line.rstrip("\r\n"), f":{number}")
 
     def _recognise(self, lines: Lines, suffix: str) -> Format:
-        """The format by the content."""
+        """Detect the format by the content."""
         number, first = next(
             ((number, line.strip()) for number, line in lines if line.strip()), (1, "")
         )
@@ -188,7 +189,7 @@ class _Reader:
         rows = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
         heading: list[str] | None = None
         while True:
-            # A row may go on over several lines; the first is the one to look for.
+            # A row may have several lines; errors name the first.
             place = f":{rows.line_num + 1}"
             try:
                 row = next(rows, None)
@@ -225,7 +226,7 @@ class _Reader:
                 f"the row has {len(row)} of {len(heading)} fields; put a field that holds a "
                 "comma, a tab or a line end in double quotes",
             )
-        # A table that numbers its rows often has no name for that column, which comes first.
+        # The first column may have no name: it often holds row numbers.
         if any(field.strip() for name, field in zip(heading[1:], row[1:], strict=True) if not name):
             raise InputError(
                 f"{self.name}{place}",
@@ -238,17 +239,17 @@ class _Reader:
     def _document(
         self, text: str, place: str, values: Mapping[str, object] = MappingProxyType({})
     ) -> Document:
-        """A document, its text and its identifier checked.
+        """Create a document, and check its text and its identifier.
 
         Args:
-            text: What is ranked.
-            place: Behind the name of the file.
-            values: What stands beside the text.
+            text: Text to be ranked.
+            place: Place in the file, to be appended to its name.
+            values: Other fields of the document.
         """
         where = f"{self.name}{place}"
         identifier = f"{self.source}{place}"
         for key in ("id", "_id"):
-            # Writers of tables and of JSON leave these where there is no identifier.
+            # Null and a blank string are common for a missing identifier.
             if values.get(key) is not None and values[key] != "":
                 identifier = take_id(values, key, where)
                 break

@@ -1,4 +1,4 @@
-"""`jina-rerank eval`: rerankers side by side on judged queries."""
+"""`jina-rerank eval`: compare rerankers on judged queries."""
 
 from __future__ import annotations
 
@@ -217,13 +217,13 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         Console().print(summary_table(summary))
     else:
         print(summary_markdown(summary), end="")  # noqa: T201 - the output
-    # In a pipe the output is the report itself.
+    # In a pipe the output is the report itself, without further lines.
     if output is not None and sys.stdout.isatty():
         typer.echo(f"report: {typed_text(output / REPORT)}")
 
 
 def _check_outputs(judged: Collection, output: Path | None, json_file: Path | None) -> None:
-    """Before hours are spent: files that could not be written."""
+    """Check that the output files can be written, before hours are spent."""
     if json_file is not None:
         if json_file.is_dir():
             raise InputError("--json", f"{json_file} is a folder; name a file")
@@ -234,14 +234,14 @@ def _check_outputs(judged: Collection, output: Path | None, json_file: Path | No
 
 
 def _wanted_precision(thresholds: bool, precision: float | None) -> float | None:
-    """The precision to choose thresholds for; None to choose none."""
+    """Return the precision for which to choose thresholds; None for no thresholds."""
     if precision is None:
         return WANTED_PRECISION if thresholds else None
     return check_precision(precision)
 
 
 def _check_thresholds(judged: Collection, systems: Sequence[System | MixedSystem]) -> None:
-    """Before hours are spent: an evaluation that has no thresholds."""
+    """Check that the evaluation can have thresholds, before hours are spent."""
     if all(isinstance(system, MixedSystem) for system in systems):
         raise InputError(
             "--thresholds", "a mix has none; name a --model whose scores are not mixed"

@@ -1,4 +1,4 @@
-"""Exit statuses of commands that cannot do what was asked."""
+"""Exit statuses of commands that fail."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FAILED, BAD_USAGE = 1, 2
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """End the command with a message and a status where the block raises an error of ours.
+    """End the command with a message and a status if the block raises a `RerankError`.
 
-    The status is 2 where the command, its input or its set-up has to be changed, 1 where a model or
-    a service failed.
+    The status is 2 if the command, its input or its configuration has to be changed, and 1 if a
+    model or a service failed.
     """
     try:
         yield
@@ -30,6 +30,6 @@ def exit_on_error() -> Iterator[None]:
 
 
 def fail(error: RerankError, status: int) -> NoReturn:
-    """Say why on standard error, and leave with the status."""
+    """Write the error to standard error, and exit with the status."""
     typer.echo(f"jina-rerank: {shell_words(error)}", err=True)
     raise typer.Exit(status)

@@ -1,4 +1,4 @@
-"""`jina-rerank mcp`: a reranking model as a tool of agents."""
+"""`jina-rerank mcp`: a reranking model as a tool for agents."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mcp(
     until SIGTERM or SIGINT. Logs go to standard error. Exit status: 0 ended, 1 the model cannot be
     loaded, 2 an option cannot be used or an extra is missing.
     """
-    # Before the library would do so in its own way.
+    # Before the mcp library configures logging.
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     with exit_on_error():
         check_count(port, "port", least=0, most=2**16 - 1)

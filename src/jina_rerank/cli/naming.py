@@ -1,4 +1,4 @@
-"""Names of models, as help describes them."""
+"""Description of models' names for help texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jina-rerank serve`: models for others."""
+"""`jina-rerank serve`: serve models over HTTP."""
 
 from __future__ import annotations
 

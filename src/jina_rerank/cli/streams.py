@@ -1,4 +1,4 @@
-"""The standard streams of the command: UTF-8 in every locale, and an orderly end without them."""
+"""The standard streams of the command: UTF-8 in every locale, and an orderly end if they fail."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 CLOSED_PIPE = 141
-"""Exit status when the reader of a pipe has gone: 128 and the number of SIGPIPE."""
+"""Exit status if the reader of a pipe has closed it: 128 plus the number of SIGPIPE."""
 
 LOST_OUTPUT = 2
-"""As where a file cannot be written."""
+"""Exit status if standard output cannot be written, the same as for files."""
 
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Run the command with streams that write UTF-8 and end it where output is lost.
+    """Run the command with streams that write UTF-8, and end it if its output is lost.
 
-    Where standard output cannot be written, the command ends with status 2 and says why; where
-    its reader has gone, as `head` does, it ends with 141 and says nothing. Where standard error
-    cannot be written, what goes there is lost and the command goes on.
+    If standard output cannot be written, the command ends with status 2 and a message. If its
+    reader has closed the pipe, as `head` does, it ends with status 141 and no message. If standard
+    error cannot be written, its text is lost and the command continues.
     """
     _fill_closed_descriptors()
     if sys.stdin is None:
@@ -35,16 +35,16 @@ def standard_streams() -> Iterator[None]:
     try:
         yield
     finally:
-        # Not at the end of the process: what fails there is a message of the interpreter's own.
+        # Not at the end of the process, where the interpreter would write its own error message.
         sys.stdout.flush()
 
 
 class _Output(io.RawIOBase):
-    """A standard stream whose failure is handled once, whatever library writes to it.
+    """A standard stream whose failure is handled once, for all libraries that write to it.
 
     Args:
-        stream: Where it goes.
-        lost: Called when it cannot be written; after that, all of it goes nowhere.
+        stream: The underlying stream.
+        lost: Called with the error if the stream cannot be written; later output is discarded.
     """
 
     def __init__(self, stream: BinaryIO, lost: Callable[[OSError], None]) -> None:
@@ -56,7 +56,7 @@ class _Output(io.RawIOBase):
             self._stream.write(data)
             self._stream.flush()
         except OSError as error:
-            # So that what the stream still holds does not fail again at the end of the process.
+            # So that the stream's buffer does not fail again at the end of the process.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -84,7 +84,7 @@ def _open(
     return io.TextIOWrapper(
         io.BufferedWriter(output),
         "utf-8",
-        # A byte in a path that is no UTF-8 is then written as JSON escapes it.
+        # A byte of a path that is not UTF-8 is then written in the form of JSON's escapes.
         errors="backslashreplace",
         line_buffering=by_line or output.isatty(),
     )
@@ -99,13 +99,13 @@ def _end(error: OSError) -> None:
 
 
 def _go_on(error: OSError) -> None:
-    """Standard error has no place where its own failure could be said."""
+    """Ignore a failure of standard error, since no stream is left to report it."""
 
 
 def _fill_closed_descriptors() -> None:
-    """Keep the next file that is opened from being taken for a standard stream.
+    """Open descriptors of closed standard streams, so that no other file gets their numbers.
 
-    What fills the place of a closed one is opened the wrong way round, so that its use still fails.
+    They are opened in the wrong direction, so that their use still fails.
     """
     for descriptor, wrong_way in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:

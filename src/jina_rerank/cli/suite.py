@@ -1,4 +1,4 @@
-"""`jina-rerank eval --suite`: the measurements of Jina's announcement."""
+"""`jina-rerank eval --suite`: repeat the measurements of Jina's announcement."""
 
 from __future__ import annotations
 
@@ -50,28 +50,28 @@ def evaluate_suite(
 
     Args:
         name: The suite's name.
-        data: The folder with its sets.
-        models: As they were spelled.
-        embeddings: Embedding models, for retrieval.
-        max_length: Longest pair in tokens; None is each model's default.
-        long_documents: What to do with longer ones; None likewise.
-        depth: How many documents to rerank; None is the suite's own way.
-        queries: How many queries of each set to take; None takes all.
-        output: A folder for its files.
-        progress: Whether to show progress bars.
+        data: The folder with the suite's sets.
+        models: Names of models, as on the command line.
+        embeddings: Names of embedding models, for retrieval.
+        max_length: Maximum tokens of a pair; None for each model's default.
+        long_documents: Treatment of longer documents; None for each model's default.
+        depth: Number of documents to rerank; None for the suite's default.
+        queries: Number of queries of each set to take; None takes all.
+        output: A folder for the suite's files.
+        progress: True to show progress bars.
 
     Raises:
-        InputError: An option does not go with the suite, there is no data, or `output` cannot be
+        InputError: An option conflicts with the suite, there is no data, or `output` cannot be
             written.
         ConfigurationError: A model cannot be used with the suite.
-        RerankError: As the suite.
+        RerankError: The suite's errors.
     """
     systems = Speller({}, max_length, long_documents).build_all(models)
     parts = [part for system in systems for part in parts_of(system)]
     if any(part.name == BM25 for part in parts):
         raise ConfigurationError("bm25 is the first stage of a suite; call it first-stage")
     if output is not None:
-        # Before hours are spent.
+        # An output that cannot be written must fail before hours are spent.
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
     if SUITES[name].sets:
@@ -106,7 +106,7 @@ def evaluate_suite(
 
 
 def _searches(model: str) -> bool:
-    """True for a model whose place is in a first stage."""
+    """Return True for a model that is used in a first stage."""
     return parse(model).kind in NEED_COLLECTION
 
 

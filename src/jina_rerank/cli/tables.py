@@ -29,11 +29,11 @@ class UsableModel:
     """A model whose files are all on this machine.
 
     Attributes:
-        name: What `--model` and `Reranker` take; the embedded one is the default.
-        layers: Transformer blocks.
-        max_length: Longest pair in tokens.
+        name: Name for `--model` and `Reranker`; the embedded model is the default.
+        layers: Number of transformer blocks.
+        max_length: Maximum tokens of a pair.
         megabytes: Size of the weights on disk.
-        folder: Where they are.
+        folder: Folder of the model.
     """
 
     name: str
@@ -43,14 +43,14 @@ class UsableModel:
     folder: str
 
     def to_dict(self) -> dict[str, str | int | float]:
-        """As a plain dict."""
+        """Convert to a plain dict."""
         return asdict(self)
 
 
 def usable_offline() -> list[UsableModel]:
-    """The embedded model, if installed, and every model in the hub's cache that its name loads.
+    """List the models that can be loaded offline by name: the embedded one, and the hub's cache.
 
-    Without torch there is the embedded model, and without ONNX Runtime either, none.
+    Without torch there is only the embedded model, and without torch and ONNX Runtime none.
     """
     names: list[str] = []
     if is_installed("torch"):
@@ -59,7 +59,7 @@ def usable_offline() -> list[UsableModel]:
         names = [EMBEDDED_MODEL]
     found = []
     for name in names:
-        # Another kind of model, not wholly downloaded, or at a revision that has to be named.
+        # Skipped: other kinds of models, incomplete downloads, and revisions that must be named.
         with suppress(ConfigurationError, ModelLoadError):
             found.append(_describe(name, find_model(name, local_files_only=True)))
     return found
@@ -94,7 +94,7 @@ def _cached_names() -> list[str]:
 
 
 def ranking_table(query: str, ranking: Ranking, documents: Sequence[Document]) -> Table:
-    """The ranking with its scores, and what was cut."""
+    """Build the table of a ranking, with scores and the number of truncated documents."""
     usage = ranking.usage
     table = Table(
         title=escape(query),
@@ -115,7 +115,7 @@ def ranking_table(query: str, ranking: Ranking, documents: Sequence[Document]) -
 
 
 def models_table(models: Sequence[UsableModel]) -> Table:
-    """The models that can be used offline."""
+    """Build the table of models that can be used offline."""
     table = Table(box=box.SIMPLE_HEAD, caption_justify="left")
     table.caption = (
         f"{EMBEDDED_MODEL} is the default and not Jina's; others are downloaded when first named, "

@@ -1,4 +1,4 @@
-"""Errors in the words of a shell: the library's name arguments and values as Python spells them."""
+"""Conversion of the library's error messages, with names and values of Python, to shell options."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _FLAGS = {
     "unix_socket": "--unix-socket",
     "until": "--until",
 }
-"""Flags by the library's names. Only at the beginning of an error, where it says what is at fault:
-further on, and behind the name of a file, the same word may be something else."""
+"""Flags by the library's names. They are replaced only at the beginning of a message, where the
+argument is named: elsewhere, and behind the name of a file, the word may mean something else."""
 
 _FAULT = re.compile(rf"\A({'|'.join(_FLAGS)})(?=:| must| cannot| is )")
 
@@ -57,11 +57,11 @@ _REMEDIES = (
     ),
     (r"set key_file or keys, or allow_anonymous if", "pass --key-file, or --allow-anonymous if"),
 )
-"""A remedy in Python, rewritten for a shell."""
+"""Patterns of remedies in Python, with their replacements for a shell."""
 
 
 def shell_words(error: RerankError) -> str:
-    """The error's message as the user of a command reads it."""
+    """Return the error's message for the user of a command."""
     message = _FAULT.sub(lambda found: _FLAGS[found[1]], str(error))
     for python, shell in _REMEDIES:
         message = re.sub(python, shell, message)

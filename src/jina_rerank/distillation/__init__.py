@@ -1,4 +1,4 @@
-"""Knowledge distillation: small rerankers that learn from larger ones. Needs the extra `distill`.
+"""Knowledge distillation of small rerankers from larger ones. Requires the extra `distill`.
 
     >>> from pathlib import Path
     >>> from jina_rerank.distillation import distill, read_recipe
@@ -6,8 +6,8 @@
     >>> [teacher.name for teacher in recipe.teacher]
     ['minilm', 'bm25']
 
-`data` reads pairs and mines lists, `students` says what a model starts as, and `training` trains
-it; `recipe` says what there is to choose, and `run` does it.
+`data` reads pairs and mines lists, `students` initializes a model, and `training` trains it.
+`recipe` has all settings, and `run` executes a recipe.
 """
 
 from .data.negatives import CandidateList, mine

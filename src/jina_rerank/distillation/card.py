@@ -1,4 +1,4 @@
-"""The model card of a distilled model: what it was made of, by whom taught, and how good it is."""
+"""The model card of a distilled model: teachers, data, training and evaluation."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def write_card(
     """Write README.md with the header that the Hugging Face hub reads.
 
     Args:
-        folder: The checkpoint's.
-        recipe: What was done.
-        sources: What was read.
-        step: How many steps were taken.
+        folder: Folder of the checkpoint.
+        recipe: The recipe of the distillation.
+        sources: The training data.
+        step: Number of steps taken.
         figures: nDCG@10 by collection and system; may be empty.
     """
     header = {
@@ -89,7 +89,7 @@ def _sources_table(sources: Sequence[Source]) -> str:
 
 
 def _figures_table(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Empty where there are none."""
+    """Render the figures as a table; empty if there are none."""
     if not figures:
         return ""
     systems = list(next(iter(figures.values())))

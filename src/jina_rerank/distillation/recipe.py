@@ -54,9 +54,10 @@ class DataSettings(Settings):
 
     Attributes:
         pairs: Files, or patterns such as `pairs/*.jsonl`; see `read_pairs`.
-        queries: How many queries of each source at most, drawn at random; None for all. Teachers
-            are asked for all of them, and a step takes a few. Passages stay.
-        weights: How often lists of a source are drawn, where it is not 1.
+        queries: Maximum number of queries of each source, drawn at random; None for all. Teachers
+            score the lists of all these queries, and a step uses a few of them. All passages are
+            kept.
+        weights: Relative frequency of each source's lists; 1 for sources that are not named.
         seed: Seed of the choice of queries and of negatives.
     """
 
@@ -67,12 +68,12 @@ class DataSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """Collection for the evaluation whenever the state is saved.
+    """Settings of the evaluation, which runs whenever the state is saved.
 
     Attributes:
-        collections: Folders in BEIR layout, none of which may be trained on.
-        queries: How many of each, at most.
-        depth: How many of BM25's best are reranked.
+        collections: Folders of collections in BEIR layout, which must not be in the training data.
+        queries: Maximum number of queries of each collection.
+        depth: Number of BM25's best documents to rerank.
     """
 
     collections: Texts = ()
@@ -84,9 +85,9 @@ class CardSettings(Settings):
     """Texts of the model card, which cannot be measured.
 
     Attributes:
-        name: The model's.
-        license: An SPDX identifier.
-        data: The data and its licences, in Markdown.
+        name: Name of the model.
+        license: SPDX identifier of the model's license.
+        data: Description of the data and its licences, in Markdown.
     """
 
     name: str = "a reranker"
@@ -95,16 +96,16 @@ class CardSettings(Settings):
 
 
 class Recipe(Settings):
-    """All of it; see `read_recipe`.
+    """The recipe of a distillation; see `read_recipe`.
 
     Attributes:
-        student: What it starts as.
-        data: What it reads.
-        teacher: Whom it follows.
-        training: For how long and how fast.
-        ranking: What a step is made of.
-        evaluation: What is evaluated on as it goes.
-        card: What the model card says.
+        student: The student, as it is initialized.
+        data: Training data.
+        teacher: Teachers.
+        training: Settings of the training.
+        ranking: Settings of the ranking losses and lists.
+        evaluation: Settings of the evaluation during training.
+        card: Texts of the model card.
     """
 
     student: Annotated[AnyStudent, BeforeValidator(check_student_fields)]
@@ -141,8 +142,8 @@ def read_recipe(path: Path) -> Recipe:
     """Read and validate a recipe.
 
     Raises:
-        InputError: It cannot be read, or a field is unknown, missing, of the wrong kind or out of
-            range, or does not go with another; the message names the field.
+        InputError: The file cannot be read, or a field is unknown, missing, of the wrong type or
+            out of range, or conflicts with another; the message names the field.
     """
     try:
         given = tomllib.loads(read_text(path))

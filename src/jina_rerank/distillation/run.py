@@ -1,12 +1,12 @@
-"""`distill`: from a recipe to a checkpoint folder.
+"""`distill`: train a student by a recipe and save it as a checkpoint folder.
 
     OUTPUT/prepared/       candidate lists and teachers' scores
     OUTPUT/matching/       state and log of a stage that the student has before ranking
     OUTPUT/training/       state and log of ranking
-    OUTPUT/evaluated.jsonl figures on held-out collections, a line a saved state
-    OUTPUT/model/          what `LocalScorer` loads, with a model card
+    OUTPUT/evaluated.jsonl figures on held-out collections, one line per saved state
+    OUTPUT/model/          the checkpoint for `LocalScorer`, with a model card
 
-Whatever is finished there is not done again, so the same call resumes a run that was killed.
+Finished parts are not done again, so the same call resumes a run that was killed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from tokenizers import Tokenizer
 
 from .._inputs import check_positive
 from .._output import held, writing
-from ..encoders import JinaBert, PairTokenizer
-from ..encoders.checkpoint import save_checkpoint
+from ..encoders import EncoderModel, PairTokenizer
 from ..errors import InputError
 from ..evaluation.collection import Collection, read_beir
 from ..evaluation.evaluate import evaluate
@@ -53,22 +52,22 @@ Figures = dict[str, dict[str, float]]
 def distill(
     recipe: Recipe, output: Path, *, until: int | None = None, progress: bool = False
 ) -> Path:
-    """Prepare, train, evaluate, save.
+    """Prepare the data, train a student, evaluate it and save it.
 
     Args:
-        recipe: What to do.
-        output: Where everything goes; a run that is there is resumed. One call at a time.
-        until: Stop before this step of the training, at least 1, to go on another day.
-        progress: Show bars on standard error.
+        recipe: The recipe.
+        output: Output folder; a run in it is resumed. Only one call may use it at a time.
+        until: Step of the training before which to stop, at least 1, to continue later.
+        progress: True to show progress bars on standard error.
 
     Returns:
-        The checkpoint's folder.
+        Folder of the checkpoint.
 
     Raises:
         InputError: A file of the recipe cannot be used, or `output` cannot be written.
         ConfigurationError: A model of the recipe cannot be loaded, or the folder holds another
-            run's state or is being written to by one.
-        RerankError: As a teacher.
+            run's state or is being written to by another run.
+        RerankError: A teacher's errors.
     """
     if until is not None:
         until = check_positive(until, "until")
@@ -80,7 +79,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     device = choose_device("auto")
     student: Student = recipe.student
     dtype = recipe.training.dtype
-    # Whatever may be missing is looked for first: mining takes minutes, and teachers hours.
+    # All inputs are checked first: mining takes minutes, and teachers take hours.
     sources = _read_sources(recipe)
     collections = _read_collections(recipe)
     student.check()
@@ -90,7 +89,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     examples = _examples(prepared, student)
     model, tokenizer = student.build(examples)
     model = model.to(device)
-    masks = student.masks(model.config)
+    masks = student.masks(model)
     objective_of = _ranking_objectives(recipe, prepared, tokenizer, device)
     material = Material(
         prepared.passages, examples, tokenizer, device, dtype, recipe.ranking, objective_of
@@ -114,7 +113,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     def save(step: int) -> None:
         saved.append(step)
         with writing(folder):
-            _save(trainer.model, tokenizer, folder)
+            _save(student, trainer.model, tokenizer, folder)
         figures = _evaluate(folder, collections, recipe.evaluation.depth)
         with writing(output):
             write_card(folder, recipe, sources, step, figures)
@@ -143,7 +142,7 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
 def _prepare(
     recipe: Recipe, sources: Sequence[Source], folder: Path, *, progress: bool
 ) -> Prepared:
-    """Candidate lists, and the scores that each teacher gives them."""
+    """Prepare the candidate lists and each teacher's scores of them."""
     passages, lists = prepare_lists(sources, folder, seed=recipe.data.seed, progress=progress)
     scores = {
         one.name: teach(
@@ -162,7 +161,7 @@ def _prepare(
 def _ranking_objectives(
     recipe: Recipe, prepared: Prepared, tokenizer: Tokenizer, device: str
 ) -> Callable[[RankingSettings, AuxiliaryLoss | None], RankingObjective]:
-    """Builds objectives over the candidate lists."""
+    """Return a function that builds objectives over the candidate lists."""
     pairs = PairTokenizer(Tokenizer.from_str(tokenizer.to_str()))
     weights = {one.name: one.weight for one in recipe.teacher}
 
@@ -220,17 +219,17 @@ def _read_collections(recipe: Recipe) -> list[Collection]:
 
 
 def _examples(prepared: Prepared, student: Student) -> list[tuple[str, str]]:
-    """As many queries with their answers as the student asks for."""
+    """Draw the queries with answers that the student is built with."""
     lists: Sequence[CandidateList] = prepared.lists
     some = random.Random(student.seed).sample(lists, min(len(lists), student.examples))
     return [(one.query, prepared.passages[one.passages[0]]) for one in some]
 
 
-def _save(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the checkpoint, whole or not at all."""
+def _save(student: Student, model: EncoderModel, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the checkpoint to another folder, then replace the present one."""
     new = folder.with_name("model.new")
     try:
-        save_checkpoint(model, tokenizer, new)
+        student.save(model, tokenizer, new)
     except Exception as error:  # safetensors and tokenizers have errors of their own
         raise OSError(str(error)) from error
     shutil.rmtree(folder, ignore_errors=True)
@@ -240,7 +239,7 @@ def _save(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None:
 def _evaluate(folder: Path, collections: Sequence[Collection], depth: int) -> Figures:
     figures: Figures = {}
     for collection in collections:
-        # A scorer of its own each time: one that is shared would remember the weights before.
+        # A new scorer each time: a shared one would keep the previous weights.
         with Reranker(LocalScorer(folder)) as reranker:
             found = evaluate(
                 collection,

@@ -1,4 +1,4 @@
-"""The parts of a recipe: pydantic models with limits beside their fields, and errors in words."""
+"""Base of a recipe's parts: pydantic models, limits of their fields, and readable errors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 NumberT = TypeVar("NumberT", int, float)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""By the names that a recipe has for them."""
+"""Data types, by their names in a recipe."""
 
 
 class Settings(BaseModel):
-    """A table of a recipe: frozen, without unknown fields, and nothing is converted silently."""
+    """A table of a recipe: frozen, strict, and without unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
@@ -30,22 +30,22 @@ class Settings(BaseModel):
 
 
 def refuse(problem: str) -> PydanticCustomError:
-    """The error of a validator; what is wrong with the field that it is of, and what to do."""
+    """Return the error of a field's validator; `problem` says what is wrong and what to do."""
     return PydanticCustomError("refused", "{problem}", {"problem": problem})
 
 
 def refuse_field(field: str, problem: str) -> PydanticCustomError:
-    """The error of a validator of a whole table; `field` is called as from that table."""
+    """Return the error of a table's validator; `field` is the field's name within that table."""
     context = {"problem": problem, "field": field}
     return PydanticCustomError("refused", "{problem}", context)
 
 
 def limit(allows: Callable[[float], bool], words: str) -> AfterValidator:
-    """Range of a number.
+    """Return a validator of a number's range.
 
     Args:
-        allows: Whether this one will do; NaN never does.
-        words: The same for people, behind "must be".
+        allows: Function that returns True for allowed numbers; it must return False for NaN.
+        words: Description of the range for the message, behind "must be".
     """
 
     def check(number: NumberT) -> NumberT:
@@ -57,7 +57,7 @@ def limit(allows: Callable[[float], bool], words: str) -> AfterValidator:
 
 
 def _as_tuple(given: object) -> object:
-    """TOML has lists where models have tuples."""
+    """Convert a list, which TOML has, to a tuple, which models have."""
     return tuple(given) if isinstance(given, list) else given
 
 
@@ -68,7 +68,7 @@ def _as_tables(given: object) -> object:
 
 
 def _as_lengths(given: object) -> object:
-    """TOML's keys are strings."""
+    """Convert the keys of a table, which are strings in TOML, to lengths."""
     if not isinstance(given, Mapping):
         return given
     try:
@@ -108,7 +108,7 @@ Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 Lengths = Annotated[
     dict[int, NotNegative], BeforeValidator(_as_lengths), AfterValidator(_check_used)
 ]
-"""Shares by length in tokens."""
+"""Relative frequencies of lengths in tokens."""
 
 TorchDtype = Annotated[torch.dtype, BeforeValidator(_as_dtype)]
 
@@ -116,16 +116,16 @@ TorchDtype = Annotated[torch.dtype, BeforeValidator(_as_dtype)]
 def read_settings(
     kind: type[SettingsT], given: object, variants: Mapping[str, type[Settings]] | None = None
 ) -> SettingsT:
-    """Validate a table and all that is in it.
+    """Validate a table and its nested tables.
 
     Args:
-        kind: What it is.
-        given: As TOML has it.
+        kind: Model of the table.
+        given: The table, as parsed from TOML.
         variants: The models of tagged unions, by their tags, which begin with `<`.
 
     Raises:
-        InputError: A field is unknown, missing, of the wrong kind or out of range, or does not go
-            with another; the message names the field and what it may be.
+        InputError: A field is unknown, missing, of the wrong type or out of range, or conflicts
+            with another; the message names the field and the allowed values.
     """
     if not isinstance(given, dict):
         raise InputError("recipe", "the file: must be a table")
@@ -139,7 +139,7 @@ def read_settings(
 def nested_error(
     kind: type[Settings], given: object, error: ValidationError
 ) -> PydanticCustomError:
-    """The error of a field whose validator validates a table with another model."""
+    """Return the error of a field whose validator validates a table with another model."""
     return refuse_field(*_explained(kind, given, error, {}))
 
 
@@ -149,8 +149,8 @@ def _explained(
     error: ValidationError,
     variants: Mapping[str, type[Settings]],
 ) -> tuple[str, str]:
-    """The field of the first error, and what is wrong with it."""
-    # A field that is not known first: it may be one that is missing, misspelt.
+    """Return the field of the first error, and what is wrong with it."""
+    # Unknown fields come first: one of them may be a misspelt required field.
     errors = error.errors(include_url=False)
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     context = first.get("ctx", {})
@@ -171,7 +171,7 @@ def _explained(
 
 
 def _is_tag(part: int | str) -> bool:
-    """True for a part of a location that is no name of a recipe's."""
+    """Return True for a part of pydantic's location that is no name in the recipe."""
     return isinstance(part, str) and (not part or part == "[key]" or part.startswith("<"))
 
 
@@ -191,7 +191,7 @@ _KINDS = {
 
 
 def _place(given: object, location: list[int | str]) -> str:
-    """A field's name in errors: a teacher is told by its name, other places by their number."""
+    """Return a field's path for a message: a teacher by its name, other list items by number."""
     where, at = "", given
     for part in location:
         is_item = isinstance(at, list)
@@ -218,7 +218,7 @@ def _table(
     location: tuple[int | str, ...],
     variants: Mapping[str, type[Settings]],
 ) -> type[Settings] | None:
-    """The model of a table in another one."""
+    """Return the model of a nested table; None if there is none."""
     for part in location:
         if isinstance(part, str) and part in variants:
             kind = variants[part]
@@ -229,17 +229,17 @@ def _table(
 
 
 def fields_of(dataclass: type[Any]) -> dict[str, tuple[Any, Any]]:
-    """The fields of a dataclass with defaults, as `pydantic.create_model` takes them."""
+    """Return a dataclass's fields and defaults in the form of `pydantic.create_model`."""
     hints = get_type_hints(dataclass)
     return {one.name: (hints[one.name], one.default) for one in fields(dataclass)}
 
 
 @contextmanager
 def naming(field: str) -> Iterator[None]:
-    """A model that cannot be loaded is a field to be changed.
+    """Turn the error of a model that cannot be loaded into an error of the recipe's field.
 
     Raises:
-        ConfigurationError: It cannot be loaded; the message names the field.
+        ConfigurationError: The model cannot be loaded; the message names the field.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Teachers: scorers that say how well passages answer a query, and the mix of several."""
+"""Teachers: scorers of passages for queries, and the mix of several teachers' scores."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Question = tuple[str, Sequence[str]]
 
 
 class TeacherSettings(Settings):
-    """One teacher.
+    """Settings of one teacher.
 
     Attributes:
-        name: Its folder's among the scores.
+        name: Name of the teacher, and of its folder of scores.
         model: A model's name, as for `collection_scorer_of`: `bm25`, `bi-encoder:NAME`,
             `sparse-encoder:NAME` or a reranker; the key of a service is in JINA_API_KEY.
-        weight: In the mix.
-        query_prompt: What an encoder reads before a query; None is the model's own prompt.
-        passage_prompt: What it reads before a passage; None likewise.
+        weight: Weight in the mix of teachers.
+        query_prompt: Prompt that an encoder reads before a query; None for the model's prompt.
+        passage_prompt: Prompt that an encoder reads before a passage; None for the model's prompt.
     """
 
     name: str
@@ -42,7 +42,7 @@ class TeacherSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        # It becomes a folder's.
+        # It becomes a folder's name.
         if not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name):
             raise refuse_field("name", f"must be able to name a folder, not {self.name!r}")
         try:
@@ -55,15 +55,15 @@ class TeacherSettings(Settings):
 
 
 def load_teacher(teacher: TeacherSettings, passages: Sequence[str], dtype: torch.dtype) -> Scorer:
-    """A teacher's scorer, which reads its model when it is first asked.
+    """Create a teacher's scorer, which loads its model at the first request.
 
     Args:
-        teacher: Which one.
-        passages: All that it may be asked for.
-        dtype: What models on this machine compute in.
+        teacher: Settings of the teacher.
+        passages: All passages that the teacher may have to score.
+        dtype: Data type of models on this machine.
 
     Raises:
-        ConfigurationError: Its name cannot be read; the message names the field.
+        ConfigurationError: The model's name is invalid; the message names the field.
         AuthenticationError: There is no key for the service.
     """
     named: Dtype = "float32" if dtype is torch.float32 else "bfloat16"
@@ -73,7 +73,7 @@ def load_teacher(teacher: TeacherSettings, passages: Sequence[str], dtype: torch
             spec,
             tuple(dict.fromkeys(passages)),
             dtype=named if has_option(spec, "dtype") else None,
-            # A vector of a whole passage says less than those of its windows.
+            # One vector of a long passage holds less than the vectors of its windows.
             long_documents="chunk" if spec.kind in EMBEDDING else None,
             query_prompt=teacher.query_prompt,
             passage_prompt=teacher.passage_prompt,
@@ -81,17 +81,17 @@ def load_teacher(teacher: TeacherSettings, passages: Sequence[str], dtype: torch
 
 
 def check_teacher(teacher: TeacherSettings, dtype: torch.dtype) -> None:
-    """See that a teacher can be had, downloaded if need be.
+    """Check that a teacher can be loaded; download it if necessary.
 
-    Others than native models are loaded for that and let go, since only one at a time has to fit
-    into memory.
+    Models that are not native are loaded for the check and released, since only one at a time has
+    to fit into memory.
 
     Args:
-        teacher: Which one.
+        teacher: Settings of the teacher.
         dtype: As for `load_teacher`.
 
     Raises:
-        ConfigurationError: It cannot be had; the message names the field.
+        ConfigurationError: The teacher cannot be loaded; the message names the field.
         AuthenticationError: There is no key for the service.
     """
     scorer = load_teacher(teacher, (), dtype)
@@ -104,18 +104,18 @@ def check_teacher(teacher: TeacherSettings, dtype: torch.dtype) -> None:
 
 
 def ask(teacher: Scorer, questions: Sequence[Question]) -> list[list[float]]:
-    """A teacher's scores: one for each passage of each question, higher is better.
+    """Compute a teacher's scores, one for each passage of each question; higher is better.
 
-    They are logits where the scorer has them, since near 1 scores lie too close together to learn
-    an order from.
+    They are logits if the scorer has them, since scores near 1 are too close together to learn an
+    order from.
 
     Args:
-        teacher: Asked for the passages of many queries at a time.
+        teacher: The teacher, which scores many queries' passages at a time.
         questions: Queries with their passages.
 
     Raises:
         ScoringError: An answer is degraded.
-        RerankError: As the scorer.
+        RerankError: The scorer's errors.
     """
     answers = teacher.score([ScoreRequest(query, texts) for query, texts in questions])
     for (query, _), answer in zip(questions, answers, strict=True):
@@ -128,21 +128,21 @@ def ask(teacher: Scorer, questions: Sequence[Question]) -> list[list[float]]:
 
 
 def fingerprint_of(teacher: Scorer) -> str:
-    """All that decides a teacher's scores beside the texts; its model's name where that is all."""
+    """Return a fingerprint of all that determines a teacher's scores, or else the model's name."""
     return teacher.fingerprint if isinstance(teacher, CacheableScorer) else teacher.model
 
 
 def mix(
     scores: Mapping[str, Sequence[float]], weights: Mapping[str, float], length: int
 ) -> NDArray[np.float32]:
-    """The weighted mean of several teachers' scores for one list.
+    """Compute the weighted mean of several teachers' scores for one list.
 
-    Teachers have scales of their own, so each one's scores are first brought to mean 0 and
-    standard deviation 1 over the list; a teacher that tells no difference says nothing.
+    Teachers have different scales, so each teacher's scores are first standardized to mean 0 and
+    standard deviation 1 over the list. A teacher with equal scores for all passages adds nothing.
 
     Args:
-        scores: By teacher.
-        weights: By teacher; without one all is 0.
+        scores: Scores by teacher.
+        weights: Weights by teacher; without any teacher all scores are 0.
         length: Length of the list.
     """
     total = np.zeros(length, dtype=np.float32)

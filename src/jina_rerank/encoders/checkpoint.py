@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..errors import ModelLoadError
 from .families import Checkpoint, Source
-from .files import CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG
+from .files import CONFIG, SAFETENSORS, SHARD_INDEX, TOKENIZER, TOKENIZER_CONFIG
 from .model import EncoderModel
 from .quantization import SCALE_SUFFIX, dequantize_rows
 
@@ -111,6 +112,42 @@ def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None
     config = json.dumps(replace(model.config, quantization=None).to_dict(), indent=1)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     save_tokenizer(tokenizer, model.config.max_position_embeddings, folder)
+
+
+def save_like(checkpoint: Checkpoint, model: EncoderModel, folder: Path) -> None:
+    """Write a folder like a checkpoint's, with the weights of another model of its shape.
+
+    Tensors have the names that the checkpoint's family gives them, so whatever reads the original
+    reads the copy, too. All JSON files of the original are copied.
+
+    Args:
+        checkpoint: The original; its files are still there.
+        model: Its weights are written in the dtype they have.
+        folder: Made where it is missing; files in it are written over.
+    """
+    parts: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        source = checkpoint.source(name)
+        parts.setdefault(source.name, {})[source.part] = tensor.detach().cpu()
+    whole = {name: torch.cat([own[i] for i in sorted(own)]) for name, own in parts.items()}
+    original = checkpoint.files.config.parent
+    for module in checkpoint.files.modules:
+        prefix = f"{module.folder}."
+        own = {name: whole.pop(name) for name in list(whole) if name.startswith(prefix)}
+        if module.folder and module.config is not None:
+            _copy_json(module.config.parent, folder / module.folder)
+        if module.folder and own:
+            state = {name.removeprefix(prefix): tensor for name, tensor in own.items()}
+            write_weights(state, folder / module.folder / SAFETENSORS)
+    _copy_json(original, folder)
+    write_weights(whole, folder / SAFETENSORS)
+
+
+def _copy_json(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("*.json"):
+        if path.name != SHARD_INDEX:
+            shutil.copyfile(path, target / path.name)
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path) -> None:

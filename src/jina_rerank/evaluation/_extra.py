@@ -1,4 +1,4 @@
-"""Libraries that only evaluation needs, imported when they are needed."""
+"""Imports of libraries that only evaluation needs, at the time of their use."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .._installed import install_command, missing_package
 
 
 def import_extra(module: str, install: str | None = None) -> Any:  # noqa: ANN401 - a module
-    """The module.
+    """Import a module and return it.
 
     Args:
-        module: Its name.
-        install: The command that brings it; None is that of the extra `eval`.
+        module: Name of the module.
+        install: Command that installs it; None for that of the extra `eval`.
 
     Raises:
         ConfigurationError: It is not installed; the message names the command.

@@ -1,4 +1,4 @@
-"""An embedding model of sentence-transformers as LlamaIndex wants it."""
+"""An embedding model of sentence-transformers with LlamaIndex's interface."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class SentenceTransformerEmbedding(BaseEmbedding):
 
     @classmethod
     def load(cls, model: str) -> SentenceTransformerEmbedding:
-        """Load it.
+        """Load the model.
 
         Args:
             model: A folder or a hub id.
 
         Raises:
             ConfigurationError: sentence-transformers is missing.
-            ModelLoadError: It cannot be loaded.
+            ModelLoadError: The model cannot be loaded.
         """
         embedding = cls(model_name=model)
         embedding._encoder = BiEncoderScorer(model)

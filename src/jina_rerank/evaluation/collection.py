@@ -17,7 +17,7 @@ class Collection:
     """Documents, judged queries and their judgements.
 
     Attributes:
-        name: What reports call it.
+        name: The name in reports.
         queries: Texts by query id; judged queries only.
         documents: Texts by document id, title and text joined by a space.
         qrels: Grades by query id and document id, for every query.
@@ -35,15 +35,15 @@ class Collection:
 
     @property
     def missing_documents(self) -> list[str]:
-        """The judged documents that `documents` lacks, each once; nobody can find them."""
+        """The judged documents that `documents` lacks, without repetitions."""
         judged = dict.fromkeys(document for grades in self.qrels.values() for document in grades)
         return [document for document in judged if document not in self.documents]
 
     def take(self, count: int) -> Collection:
-        """The same collection with fewer queries, evenly spread, and all documents.
+        """Return the collection with fewer queries, evenly spread, and all documents.
 
         Args:
-            count: How many, at least 1; more than there are take all.
+            count: Number of queries, at least 1; if there are not so many, all are taken.
 
         Raises:
             InputError: `count` is below 1.
@@ -60,12 +60,13 @@ class Collection:
 
 
 def load_collection(name_or_folder: str, *, split: str = "test") -> Collection:
-    """A collection by its folder, or by its name where the network allows.
+    """Read a collection from a folder, or load it by name over the network.
 
     Args:
         name_or_folder: A folder in BEIR layout; or `loco/NAME` for a set of LoCoV1, such as
             `loco/qasper_abstract`; or an identifier of ir_datasets, such as `beir/scifact/test`.
-        split: Which judgements of a folder, as for `read_beir`; names say it themselves.
+        split: Split of a folder's judgements, as for `read_beir`; not used for names, which
+            include it.
 
     Raises:
         InputError: There is no such folder or name, or its content cannot be used.
@@ -74,7 +75,7 @@ def load_collection(name_or_folder: str, *, split: str = "test") -> Collection:
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         return read_beir(folder, split=split)
-    # No name begins so: whoever mistyped a folder is not to be sent to install a library.
+    # No name begins so. A mistyped folder must not lead to an error about a missing library.
     if name_or_folder.startswith(("/", ".", "~")):
         raise InputError(name_or_folder, "there is no such folder")
     from .named import load_named
@@ -83,19 +84,19 @@ def load_collection(name_or_folder: str, *, split: str = "test") -> Collection:
 
 
 def read_beir(folder: Path, *, split: str = "test", name: str | None = None) -> Collection:
-    """A collection in BEIR layout.
+    """Read a collection in BEIR layout.
 
     The folder holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and
     `qrels/SPLIT.tsv`, see `read_qrels`; each may be gzipped, with `.gz` behind its name. Judged
     documents that the corpus lacks are `missing_documents`.
 
     Args:
-        folder: Where it is.
-        split: Which judgements.
-        name: What reports call it; the folder's name by default.
+        folder: The folder.
+        split: Split of the judgements.
+        name: The name in reports; the folder's name by default.
 
     Raises:
-        InputError: A file is missing or a line cannot be used; it names file and line.
+        InputError: A file is missing or a line cannot be used; the message names file and line.
     """
     qrels, judged_at = read_qrels(_find_qrels(folder, split))
     texts = _read_texts(_existing(folder / "queries.jsonl"))
@@ -141,14 +142,14 @@ def _find_qrels(folder: Path, split: str) -> Path:
 
 
 def _read_texts(path: Path) -> dict[str, tuple[str, str]]:
-    """Text and place by identifier."""
+    """Read texts with their places in the file, by identifier."""
     texts: dict[str, tuple[str, str]] = {}
     for where, value in read_objects(path):
         identifier = take_id(value, "_id", where)
         if identifier in texts:
             raise InputError(where, f"has the _id {identifier!r} of {texts[identifier][1]} again")
         text = take_text(value, "text", where)
-        # A missing one is often null.
+        # A missing title is often null.
         title = "" if value.get("title") is None else take_text(value, "title", where)
         texts[identifier] = f"{title} {text}".strip(), where
     if not texts:

@@ -1,4 +1,4 @@
-"""`evaluate`: systems side by side on the candidates of one collection."""
+"""`evaluate`: compare systems on the candidates of one collection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .thresholds import WANTED_PRECISION, ThresholdChoice, choose_threshold
 logger = logging.getLogger(__name__)
 
 WINDOW = 16
-"""Queries that are scored together, so that batches are full, and kept together."""
+"""Number of queries that are scored together, so that batches are full, and saved together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Cost:
     """Cost of scoring.
 
     Attributes:
-        pairs: How many pairs of query and document were scored.
-        seconds: How long that took, without loading; over all runs if it was broken off.
-        tokens: How many tokens were computed, or None if that is not known.
-        truncated_documents: In how many pairs the document was cut, or None likewise.
+        pairs: Number of pairs of query and document that were scored.
+        seconds: Time of scoring, without loading; the sum over all runs if it was interrupted.
+        tokens: Number of tokens computed, or None if unknown.
+        truncated_documents: Number of pairs whose document was truncated, or None if unknown.
     """
 
     pairs: int
@@ -59,7 +59,7 @@ class Cost:
 
     @property
     def truncated_share(self) -> float | None:
-        """The share of pairs whose document was cut, or None if that is not known."""
+        """The share of pairs whose document was truncated, or None if unknown."""
         if self.truncated_documents is None or not self.pairs:
             return None
         return self.truncated_documents / self.pairs
@@ -73,9 +73,9 @@ class SystemResult:
         name: The system's name.
         run: Its scores of all candidates, each query's documents best first.
         measured: Its measures, per query and mean.
-        cost: What scoring cost; None for the first stage, which was there before.
-        scores: Its scores as `Ranking` gives them, with which a threshold is compared; `run` may
-            have logits. None for the first stage and for mixes, whose scores only order the
+        cost: Cost of scoring; None for the first stage, whose scores are part of the input.
+        scores: The system's scores as in `Ranking`, with which a threshold is compared; `run` may
+            hold logits. None for the first stage and for mixes, whose scores only order the
             documents of one query.
     """
 
@@ -91,11 +91,11 @@ class Evaluation:
     """Results of several systems on one collection.
 
     Attributes:
-        collection: What they were evaluated on.
-        depth: How many documents of the first stage each system ordered, at most.
-        measures: The names of the measures.
-        ignore_identical_ids: Whether a document with the query's own id was left out.
-        results: One for each system; the first is the first stage itself.
+        collection: The collection.
+        depth: Maximum number of the first stage's documents that each system ordered.
+        measures: Names of the measures.
+        ignore_identical_ids: True if a document with the query's id was left out.
+        results: One result for each system; the first is that of the first stage.
     """
 
     collection: Collection
@@ -106,7 +106,7 @@ class Evaluation:
 
     @property
     def first_stage(self) -> SystemResult:
-        """The order in which the candidates came."""
+        """The result of the first stage's order."""
         return self.results[0]
 
     @property
@@ -115,10 +115,10 @@ class Evaluation:
         return sum(map(len, self.first_stage.run.values()))
 
     def result(self, name: str) -> SystemResult:
-        """The result of the system of that name.
+        """Return the result of the system with this name.
 
         Raises:
-            InputError: There is none.
+            InputError: There is no such system.
         """
         for result in self.results:
             if result.name == name:
@@ -127,12 +127,12 @@ class Evaluation:
         raise InputError("name", f"{name!r} was not evaluated, but {names}")
 
     def compare(self, first: str, second: str, measure: str | None = None) -> PairedTest:
-        """Difference of the second system from the first; see `paired_test`.
+        """Test the difference of the second system from the first; see `paired_test`.
 
         Args:
-            first: A system's name.
-            second: Another's.
-            measure: By which measure; the first of `measures` by default.
+            first: Name of a system.
+            second: Name of another system.
+            measure: Name of the measure; the first of `measures` by default.
 
         Raises:
             InputError: A system or a measure was not evaluated.
@@ -144,10 +144,10 @@ class Evaluation:
         return paired_test(list(one.values()), [other[query] for query in one])
 
     def choose_threshold(self, name: str, precision: float = WANTED_PRECISION) -> ThresholdChoice:
-        """The threshold for a wanted precision, for `rank(threshold=...)`; see `choose_threshold`.
+        """Choose a threshold for `rank(threshold=...)` by precision; see `choose_threshold`.
 
         Args:
-            name: A system's name.
+            name: Name of a system.
             precision: The precision to reach.
 
         Raises:
@@ -173,21 +173,22 @@ def evaluate(
     state: Path | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Let each system order the same candidates, and measure.
+    """Have each system order the same candidates, and measure the results.
 
     Args:
         collection: The queries, the documents and their judgements.
-        first_stage: The candidates; every document must be in the collection. Queries that it
-            lacks count 0 for all systems.
-        systems: What to compare, each with a name of its own.
-        depth: How many of the first stage's best to order, at least 1.
-        measures: Names that ir-measures knows.
-        ignore_identical_ids: Leave out the candidate that has the query's own id, for collections
-            whose queries are documents too, as BEIR does. A judgement of it counts nevertheless.
-        state: A folder to keep finished queries in, one file for each system that has a
-            fingerprint. A later call goes on where the files' fingerprints say that collection,
-            candidates and system are the same, and starts anew where not. One call at a time.
-        progress: Whether to show progress bars on standard error.
+        first_stage: The candidates; every document must be in the collection. Queries without
+            candidates count as 0 for all systems.
+        systems: The systems to compare, each with a different name.
+        depth: Number of the first stage's best documents to order, at least 1.
+        measures: Names of measures, as in ir-measures.
+        ignore_identical_ids: True to leave out the candidate that has the query's id, for
+            collections whose queries are documents too, as BEIR does. A judgement of it still
+            counts.
+        state: A folder for finished queries, one file for each system that has a fingerprint. A
+            later call reuses a file if its fingerprint says that collection, candidates and system
+            are the same, and otherwise writes it again. Only one call may use it at a time.
+        progress: True to show progress bars on standard error.
 
     Returns:
         The first stage's result and one for each system, in their order.
@@ -212,8 +213,8 @@ def evaluate(
     scoring = _Scoring(candidates, state, progress)
     results = []
     with nullcontext() if state is None else held(state):
-        # The first stage is measured before the others are asked: a measure that cannot be
-        # computed is told before hours are spent.
+        # The first stage is measured before the others score, so that a measure that cannot be
+        # computed raises its error before hours are spent.
         for system in [FirstStageSystem(), *systems]:
             scores, cost = scoring.outcome(system)
             run = _order(candidates, scores)
@@ -241,7 +242,7 @@ def _check_names(systems: Sequence[System | MixedSystem]) -> None:
 
 
 def _check_part(part: System, asked: dict[str, System]) -> None:
-    """One that is called like another must be the same, since only one of them is asked."""
+    """Check that systems with the same name are the same, since only one of them scores."""
     other = asked.setdefault(part.name, part)
     if type(other) is not type(part) or other.fingerprint != part.fingerprint:
         raise _called_alike(part.name)
@@ -296,7 +297,7 @@ _Outcome = tuple[dict[str, SystemScores], Cost | None]
 
 
 class _Scoring:
-    """Asks each system once, however many mixes it is part of."""
+    """Has each system score once, no matter how many mixes it is part of."""
 
     def __init__(self, candidates: list[Candidates], state: Path | None, progress: bool) -> None:
         self._candidates = candidates
@@ -324,7 +325,7 @@ class _Scoring:
         state, finished = self._open_state(system)
         if len(finished.scores) < len(self._candidates):
             system.warm_up()
-            # Again: a model that had to be downloaded has its fingerprint only now.
+            # Again, since a model that had to be downloaded has a fingerprint only now.
             state, finished = self._open_state(system)
         missing = [one for one in self._candidates if one.query_id not in finished.scores]
         scores, seconds = dict(finished.scores), finished.seconds
@@ -399,7 +400,7 @@ def _add(first: Cost | None, second: Cost | None) -> Cost | None:
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    """None where any is."""
+    """Return the sum, or None if any number is None."""
     total = 0
     for number in numbers:
         if number is None:
@@ -409,7 +410,7 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 
 
 def file_name(name: str) -> str:
-    """A system's name as the name of a file: short, plain, and no two alike."""
+    """Convert a system's name to a file name that is short, plain and unique."""
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:60]
     # A folder's name may hold bytes that are not UTF-8.
     digest = sha256(name.encode("utf-8", "surrogateescape")).hexdigest()

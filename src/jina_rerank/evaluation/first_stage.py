@@ -1,4 +1,4 @@
-"""First stages: what a retriever found, from BM25 on the spot or from a file."""
+"""First stages: a retriever's candidates, computed by BM25 or read from a file."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Run: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 LARGEST_SCORE = 3e38
-"""Beyond it trec_eval, which has 32-bit floats, knows infinity only, and all are equal."""
+"""Largest magnitude of a score. trec_eval's 32-bit floats make larger ones infinite, and equal."""
 
 
 def best_first(scores: Mapping[str, float]) -> list[str]:
-    """Document ids by descending score; ties keep the order of the mapping."""
+    """Sort document ids by descending score; ties keep the order of the mapping."""
     return sorted(scores, key=scores.__getitem__, reverse=True)
 
 
 def bm25(collection: Collection, depth: int = 100, *, ignore_identical_ids: bool = False) -> Run:
-    """Documents that BM25 finds for each query; see `Bm25Index`.
+    """Search the documents of a collection for its queries with BM25; see `Bm25Index`.
 
     Args:
-        collection: Its documents are searched for its queries.
-        depth: How many documents to keep for a query. Fewer are found where fewer share a word
-            with it.
-        ignore_identical_ids: As for `evaluate`; another document takes the place of one left out.
+        collection: The collection.
+        depth: Number of documents to keep for a query. There are fewer if fewer documents share a
+            word with the query.
+        ignore_identical_ids: As for `evaluate`; another document replaces the one left out.
 
     Raises:
         InputError: `depth` is below 1.
@@ -54,28 +54,29 @@ def bm25(collection: Collection, depth: int = 100, *, ignore_identical_ids: bool
 
 
 def read_first_stage(path: Path) -> Run:
-    """A first stage from a file: candidates where its name ends in .jsonl, else a TREC run.
+    """Read a first stage from a file: candidates if its name ends in .jsonl, else a TREC run.
 
     Args:
-        path: The file; either may be gzipped, with `.gz` behind its name.
+        path: The file; it may be gzipped, with `.gz` behind its name.
 
     Raises:
-        InputError: The file cannot be read, or a line cannot be used; it names the line.
+        InputError: The file cannot be read, or a line cannot be used; the message names the line.
     """
     is_candidates = ".jsonl" in path.suffixes[-2:]
     return read_candidates(path) if is_candidates else read_run(path)
 
 
 def read_run(path: Path) -> Run:
-    """A run in TREC's format: query id, Q0, document id, rank, score, tag.
+    """Read a run in TREC's format: query id, Q0, document id, rank, score, tag.
 
-    The score decides, as in trec_eval, and not the rank; ties keep the order of the file.
+    Documents are ordered by score, as in trec_eval, and not by rank; ties keep the order of the
+    file.
 
     Args:
         path: The file.
 
     Raises:
-        InputError: The file cannot be read, or a line cannot be used; it names the line.
+        InputError: The file cannot be read, or a line cannot be used; the message names the line.
     """
     run: dict[str, dict[str, float]] = {}
     for where, line in read_lines(path):
@@ -102,16 +103,18 @@ def read_run(path: Path) -> Run:
 
 
 def read_candidates(path: Path) -> Run:
-    """Candidates in JSON Lines: `{"query_id": "q1", "document_ids": ["d7", "d3"]}`, best first.
+    """Read JSON Lines with candidates, best first.
+
+    A line is `{"query_id": "q1", "document_ids": ["d7", "d3"]}`.
 
     Args:
         path: The file.
 
     Returns:
-        Scores that say nothing but the order: as many as there are candidates, down to 1.
+        Scores that only hold the order: from the number of a query's candidates down to 1.
 
     Raises:
-        InputError: The file cannot be read, or a line cannot be used; it names the line.
+        InputError: The file cannot be read, or a line cannot be used; the message names the line.
     """
     run: dict[str, dict[str, float]] = {}
     for where, value in read_objects(path):
@@ -129,18 +132,18 @@ def read_candidates(path: Path) -> Run:
 
 
 def write_run(run: Run, path: Path, tag: str) -> None:
-    """Write a run in TREC's format, so that trec_eval sees the order that we see.
+    """Write a run in TREC's format, so that trec_eval reads the same order.
 
     trec_eval reads scores as 32-bit floats and orders ties by document id. A score that would
-    tie with the one before is therefore written as the next smaller such number.
+    tie with the previous one is therefore written as the next smaller 32-bit float.
 
     Args:
         run: The scores.
-        path: The file, written anew.
-        tag: What the last column says; blanks in it become underscores.
+        path: The file; an existing one is replaced.
+        tag: Tag in the last column; blanks in it become underscores.
 
     Raises:
-        InputError: An identifier has a blank in it, which the format does not allow; or the file
+        InputError: An identifier contains a blank, which the format does not allow; or the file
             cannot be written.
     """
     import numpy as np
@@ -159,14 +162,14 @@ def write_run(run: Run, path: Path, tag: str) -> None:
 
 
 def check_identifiers(identifiers: Iterable[str], path: Path) -> None:
-    """See that these can stand in a run in TREC's format.
+    """Check that identifiers can be written in TREC's format.
 
     Args:
         identifiers: Identifiers of queries and documents.
-        path: Where the run is to go, for the error.
+        path: File of the run, for the message.
 
     Raises:
-        InputError: One has a blank in it.
+        InputError: An identifier contains a blank.
     """
     for identifier in identifiers:
         if len(identifier.split()) != 1:

@@ -1,4 +1,4 @@
-"""The processor that figures were measured on, in words."""
+"""Description of the processor on which figures were measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """The name and the cores of this machine's processor, and its GPU if torch has loaded one.
+    """Describe this machine's processor: name, cores, and the GPU if torch is loaded and has one.
 
     For example `AMD EPYC 9454, 2 cores`.
     """
@@ -23,7 +23,7 @@ def processor() -> str:
 
 
 def _cpu_name() -> str | None:
-    """Linux tells it in a file; other systems tell it to Python."""
+    """Read the processor's name from /proc/cpuinfo; None on systems other than Linux."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return None

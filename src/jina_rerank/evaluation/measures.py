@@ -1,4 +1,4 @@
-"""Measures of rankings, and how much chance there is in them."""
+"""Measures of rankings, confidence intervals, and significance tests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .first_stage import Run, best_first
 from .qrels import Qrels
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "Success@10", "R@10", "AP", "R@100")
-"""In the words of ir-measures: RR@10 is MRR@10 when averaged, Success@10 the hit rate."""
+"""Names of ir-measures: the mean of RR@10 is MRR@10, that of Success@10 the hit rate."""
 
 LARGEST_GRADE = 10_000
-"""trec_eval has a counter for each grade up to the highest, and ends the process if that fails."""
+"""Maximum grade. trec_eval allocates a counter for each grade up to the highest, and ends the
+process if that fails."""
 
 LARGEST_CUTOFF = 1_000_000
-"""Beyond, and at 0, trec_eval ends the process."""
+"""Maximum cutoff. With a larger one, or 0, trec_eval ends the process."""
 
 RESAMPLES = 10_000
 _CHUNK = 1_000_000
@@ -47,11 +48,11 @@ class PairedTest:
 
     Attributes:
         difference: Mean of second minus first.
-        p_value: How often a difference at least as large, in either direction, would come out
-            if the two names were exchanged at random in each query.
-        wins: For how many queries the second is better.
-        ties: For how many they are equal.
-        losses: For how many the first is better.
+        p_value: Probability of a difference at least as large, in either direction, if the two
+            systems are exchanged at random in each query.
+        wins: Number of queries for which the second system is better.
+        ties: Number of queries for which both are equal.
+        losses: Number of queries for which the first system is better.
     """
 
     difference: float
@@ -62,18 +63,18 @@ class PairedTest:
 
 
 def measure(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) -> Measured:
-    """Measure a run with ir-measures, which asks trec_eval's own code.
+    """Measure a run with ir-measures, which calls trec_eval's code.
 
-    The order of the run counts and not the numbers: ties are taken as they are ranked. Every
+    Only the order of the run counts, not the scores: ties are taken as they are ranked. Every
     query of the judgements counts, with 0 if the run has no documents for it (as in
     `trec_eval -c`) or if no document was judged relevant (as in trec_eval). Queries of the run
-    that are not judged do not count. Recall and AP look at the run to its end, and divide by all
-    relevant documents, found or not.
+    that are not judged do not count. Without a cutoff, recall and AP use the whole run, and divide
+    by all relevant documents, found or not.
 
     Args:
         run: Scores by query id and document id.
         qrels: Grades by query id and document id, for at least one query.
-        measures: Names that ir-measures knows.
+        measures: Names of measures, as in ir-measures.
 
     Raises:
         ConfigurationError: A measure is unknown or cannot be computed here, or the extra `eval`
@@ -104,7 +105,7 @@ def measure(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) 
     try:
         for metric in ir_measures.iter_calc(list(set(parsed.values())), qrels, ranked):
             values[str(metric.measure)][metric.query_id] = float(metric.value)
-    except Exception as error:  # whatever the providers raise, scripts in Perl among them
+    except Exception as error:  # providers, some of them Perl scripts, raise errors of any kind
         raise ConfigurationError(
             f"measures: {', '.join(measures)} cannot be computed here: {error!r}"
         ) from error
@@ -129,14 +130,14 @@ def _parse(ir_measures: Any, name: str) -> Any:  # noqa: ANN401 - without annota
 def confidence_interval(
     values: Sequence[float], *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Where the mean would lie for other queries of this kind: a percentile bootstrap.
+    """Compute a confidence interval of the mean over queries by a percentile bootstrap.
 
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13, with 10,000
     resamples of the queries.
 
     Args:
-        values: One value for each query, at least one. A single one is its own interval.
-        level: How much of the distribution to cover, between 0 and 1.
+        values: One value for each query, at least one. A single value is both ends of the interval.
+        level: Share of the distribution to cover, between 0 and 1.
         seed: Seed of the random numbers; the same seed gives the same interval.
 
     Raises:
@@ -158,18 +159,18 @@ def confidence_interval(
 def ratio_interval(
     parts: Sequence[float], wholes: Sequence[float], *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Where the sum of parts by the sum of wholes would lie for other queries of this kind.
+    """Compute a confidence interval of the sum of parts divided by the sum of wholes.
 
-    It is bootstrapped as in `confidence_interval`; resamples whose wholes are all 0 are left out.
+    The bootstrap is that of `confidence_interval`; resamples whose wholes are all 0 are left out.
 
     Args:
-        parts: One number for each query, at least one.
-        wholes: The same queries in the same order; from 0, and not all 0.
+        parts: Numerators, one for each query, at least one.
+        wholes: Denominators for the same queries in the same order; 0 or more, and not all 0.
         level: As for `confidence_interval`.
         seed: As for `confidence_interval`.
 
     Raises:
-        InputError: There are not as many of both, or no whole is above 0.
+        InputError: The lengths differ, or no whole is above 0.
     """
     import_extra("numpy")
     import numpy as np
@@ -198,19 +199,19 @@ def _resamples(count: int, seed: int) -> Iterator[Any]:
 def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> PairedTest:
     """Test whether two systems differ: Fisher's paired randomization test, two-sided.
 
-    For each query the two values are exchanged or not, by a coin. The p-value is the share of
-    10,000 such trials whose mean difference is at least the one that was measured, the measured
-    one counted as a trial, so it is never 0 (Smucker, Allan and Carterette, A Comparison of
+    In each trial the two values of a query are exchanged with probability 1/2. The p-value is the
+    share of 10,000 trials whose mean difference is at least the measured one. The measured one is
+    counted as a trial, so that it is never 0 (Smucker, Allan and Carterette, A Comparison of
     Statistical Significance Tests for Information Retrieval Evaluation, 2007; Phipson and Smyth,
     Permutation P-values Should Never Be Zero, 2010).
 
     Args:
-        first: One value for each query, at least one.
-        second: The same queries in the same order.
+        first: The first system's values, one for each query, at least one.
+        second: The second system's values for the same queries in the same order.
         seed: Seed of the random numbers; the same seed gives the same p-value.
 
     Raises:
-        InputError: There are no values, or not as many of both.
+        InputError: There are no values, or the lengths differ.
     """
     import_extra("numpy")
     import numpy as np
@@ -222,7 +223,7 @@ def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 
     differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     measured = float(differences.mean())
     generator = np.random.default_rng(seed)
-    # A trial that repeats the measured one in another order of additions is as large as it.
+    # With a tolerance: a trial equal to the measured difference may differ by rounding.
     bar = abs(measured) - 1e-12
     rows = max(1, _CHUNK // len(differences))
     as_large = 0

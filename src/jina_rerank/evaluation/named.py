@@ -16,10 +16,10 @@ _LOCO_REVISION = "refs/convert/parquet"
 
 
 def load_named(name: str) -> Collection:
-    """A collection by its name; see `load_collection`.
+    """Load a collection by its name; see `load_collection`.
 
     Raises:
-        InputError: There is none of that name, or it cannot be had.
+        InputError: There is no collection of that name, or it cannot be downloaded.
         ConfigurationError: A library is missing.
     """
     if name.startswith(_LOCO):
@@ -56,7 +56,7 @@ def _load_ir_dataset(name: str) -> Collection:
 
 
 def _load_loco(name: str) -> Collection:
-    """One of LoCoV1's sets, whose documents compete among themselves only.
+    """Load one of LoCoV1's sets, each of which has its own documents.
 
     Saad-Falcon and others, Benchmarking and Building Long-Context Retrieval Models with LoCo and
     M2-BERT (2024); read from the hub's Parquet conversion.

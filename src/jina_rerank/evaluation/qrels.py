@@ -1,4 +1,4 @@
-"""Judgements: how relevant which documents are to which queries."""
+"""Judgements: grades of relevance of documents to queries."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
         Grades, and the place where each query is first judged.
 
     Raises:
-        InputError: The file cannot be read or has no judgements, or a line cannot be used; it names
-            the line.
+        InputError: The file cannot be read or has no judgements, or a line cannot be used; the
+            message names the line.
     """
     qrels: dict[str, dict[str, int]] = {}
     judged_at: dict[str, str] = {}

@@ -1,10 +1,10 @@
 """Retrieval for RAG, measured by LlamaIndex: hit rate and MRR, with and without a reranker.
 
-The way of LlamaIndex's "Boosting RAG: Picking the Best Embedding & Reranker models" (2023), which
-Jina's announcements follow: an embedding model finds ten passages in a vector store; the reranker
-keeps five of them, and without it the first five are kept. The hit rate is the share of queries
-with the right passage among the five, the reciprocal rank says how far up it is, and both are
-averaged over several embedding models.
+The method is that of LlamaIndex's "Boosting RAG: Picking the Best Embedding & Reranker models"
+(2023), which Jina's announcements follow. An embedding model finds ten passages in a vector store.
+The reranker keeps five of them; without it the first five are kept. The hit rate is the share of
+queries with a relevant passage among the five, and MRR is the mean of the reciprocal of its rank.
+Both are averaged over several embedding models.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 HIT_RATE, MRR = "hit_rate", "mrr"
 RAG_MEASURES = (HIT_RATE, MRR)
-"""In LlamaIndex's words. MRR is cut where the passages are: at `top_n`."""
+"""LlamaIndex's names of the measures. The cutoff of MRR is `top_n`, the number of passages."""
 
 EXTRA = "eval-rag"
 TEXTS = (".txt", ".md", ".rst")
@@ -44,11 +44,11 @@ _CHUNK_TOKENS = 512
 
 @dataclass(frozen=True)
 class RagResult:
-    """One embedding model with one reranker, or without.
+    """Result of one embedding model with one reranker, or without a reranker.
 
     Attributes:
-        embedding: The embedding model's name.
-        reranker: The reranker's name; None where the retriever's order was kept.
+        embedding: Name of the embedding model.
+        reranker: Name of the reranker; None if the retriever's order was kept.
         per_query: Values by measure and query id.
     """
 
@@ -64,13 +64,13 @@ class RagResult:
 
 @dataclass(frozen=True)
 class RagEvaluation:
-    """Every embedding model with every reranker, on one collection.
+    """Results of every embedding model with every reranker, on one collection.
 
     Attributes:
-        collection: What was searched.
-        candidates: How many passages the reranker was given.
-        top_n: How many it kept, and how many were kept without it.
-        results: One for each pair, those without a reranker first.
+        collection: The collection.
+        candidates: Number of passages that the reranker was given.
+        top_n: Number of passages that were kept, with or without a reranker.
+        results: One result for each pair, those without a reranker first.
     """
 
     collection: Collection
@@ -80,17 +80,17 @@ class RagEvaluation:
 
     @property
     def rerankers(self) -> tuple[str | None, ...]:
-        """The names, each once; None is the retriever alone."""
+        """The distinct names of rerankers; None is the retriever alone."""
         return tuple(dict.fromkeys(result.reranker for result in self.results))
 
     def average(self, reranker: str | None) -> dict[str, float]:
-        """The mean over all embedding models, by measure.
+        """Compute the mean over all embedding models, by measure.
 
         Args:
-            reranker: Its name, or None for the retriever alone.
+            reranker: Name of the reranker, or None for the retriever alone.
 
         Raises:
-            InputError: It was not evaluated.
+            InputError: The reranker was not evaluated.
         """
         found = [result.means for result in self.results if result.reranker == reranker]
         if not found:
@@ -99,26 +99,26 @@ class RagEvaluation:
 
 
 def read_rag_dataset(folder: Path, *, name: str | None = None) -> Collection:
-    """A dataset in the layout of LlamaHub: `rag_dataset.json`, and `source_files` beside it.
+    """Read a dataset in the layout of LlamaHub: `rag_dataset.json` and `source_files`.
 
-    The passages are the examples' `reference_contexts`, each once. In LlamaHub's datasets they
-    are the chunks of the source files, since questions were made for each chunk. Where they are
-    not all of the text, what lies between them is added in chunks of 512 tokens, to be searched
-    as well; but only if every context is found in the source files word by word, because what
-    answers a question would be judged wrong otherwise. Source files that are not text are left
-    alone.
+    The passages are the distinct `reference_contexts` of the examples. In LlamaHub's datasets they
+    are the chunks of the source files, since questions were made for each chunk. If they do not
+    cover all of the text, the text between them is added in chunks of 512 tokens, to be searched
+    as well. This requires that every context is found in the source files word by word; otherwise
+    an added chunk might answer a question and be judged wrong. Source files that are not text are
+    not read.
 
     Args:
-        folder: Where it is.
-        name: What reports call it; the folder's name by default.
+        folder: The folder.
+        name: The name in reports; the folder's name by default.
 
     Returns:
-        Queries `q1`, `q2`... in the order of the examples; passages `p1`... and, from between
-        them, `s1`...; grade 1 for a query's own contexts.
+        Queries `q1`, `q2`... in the order of the examples; passages `p1`..., and `s1`... for the
+        text between them; grade 1 for the contexts of a query.
 
     Raises:
-        InputError: The file is missing, or an example cannot be used; it names the example. Or a
-            file is not UTF-8; it names the line.
+        InputError: The file is missing, an example cannot be used, or a file is not UTF-8; the
+            message names the example or the line.
         ConfigurationError: There is text to be split, and LlamaIndex is missing.
     """
     path = folder / "rag_dataset.json"
@@ -167,7 +167,7 @@ def _source_texts(folder: Path) -> list[str]:
 
 
 def _between(texts: list[str], contexts: Sequence[str]) -> list[str]:
-    """The texts without the contexts, in chunks; empty if a context is not there."""
+    """Split the texts without the contexts into chunks; no chunks if a context is not found."""
     covered: list[list[tuple[int, int]]] = [[] for _ in texts]
     for context in contexts:
         words = re.compile(r"\s+".join(map(re.escape, context.split())))
@@ -210,28 +210,29 @@ def evaluate_rag(
     candidates: int = 10,
     top_n: int = 5,
 ) -> RagEvaluation:
-    """Measure retrieval from a vector store with LlamaIndex's own evaluator.
+    """Measure retrieval from a vector store with LlamaIndex's evaluator.
 
     The store is Qdrant in this process, which compares every vector, so that the figures do not
-    depend on an approximate index. A query without a relevant passage counts 0.
+    depend on an approximate index. A query without a relevant passage counts as 0.
 
     Args:
-        collection: Its documents are the passages; grades of at least 1 are relevant.
-        embeddings: Embedding models by the names that reports give them; or folders and hub ids
-            for sentence-transformers.
+        collection: The collection. Its documents are the passages; grades of at least 1 are
+            relevant.
+        embeddings: Embedding models by their names in reports; or folders and hub ids for
+            sentence-transformers.
         rerankers: Rerankers by their names.
-        candidates: How many passages the retriever finds for a reranker.
-        top_n: How many the reranker keeps, and how many are found without one.
+        candidates: Number of passages that the retriever finds for a reranker.
+        top_n: Number of passages that a reranker keeps, or the retriever finds without one.
 
     Returns:
-        The retriever alone and with each reranker, for each embedding model.
+        Results of the retriever alone and with each reranker, for each embedding model.
 
     Raises:
         InputError: `candidates` or `top_n` is out of range.
         ConfigurationError: There is no embedding model, or a library is missing; the message
             names the command.
         ModelLoadError: A model cannot be loaded.
-        RerankError: As the reranker.
+        RerankError: The reranker's errors.
     """
     return asyncio.run(
         aevaluate_rag(collection, embeddings, rerankers, candidates=candidates, top_n=top_n)
@@ -246,7 +247,7 @@ async def aevaluate_rag(
     candidates: int = 10,
     top_n: int = 5,
 ) -> RagEvaluation:
-    """`evaluate_rag` where an event loop runs already, as in a notebook.
+    """Run `evaluate_rag` where an event loop is already running, as in a notebook.
 
     It blocks the event loop, since LlamaIndex's evaluator calls rerankers without awaiting them.
     """
@@ -276,7 +277,7 @@ async def aevaluate_rag(
 
 
 def load_embedding(model: str) -> BaseEmbedding:
-    """An embedding model for LlamaIndex by sentence-transformers.
+    """Load an embedding model of sentence-transformers for LlamaIndex.
 
     Args:
         model: A folder or a hub id.
@@ -308,7 +309,7 @@ async def _measure(
         name: dict.fromkeys(collection.queries, 0.0) for name in RAG_MEASURES
     }
     for query, text in collection.queries.items():
-        # The rest of the judgements may be of documents that the collection does not have.
+        # Judged documents may be missing from the collection.
         grades = collection.qrels[query].items()
         expected = [ids[document] for document, grade in grades if grade > 0 and document in ids]
         if expected:
@@ -323,7 +324,7 @@ class _VectorStore:
 
     Args:
         documents: Texts by document id, at least one.
-        embedding: What embeds them, and the queries.
+        embedding: Embedding model of documents and queries.
 
     Attributes:
         ids: Qdrant's identifiers, which must be UUIDs, by document id.
@@ -360,5 +361,5 @@ class _VectorStore:
         await self._client.close()
 
     def retriever(self, top_k: int) -> BaseRetriever:
-        """A retriever that finds this many passages by the cosine of their vectors."""
+        """Return a retriever of the `top_k` passages with the highest cosine."""
         return self._index.as_retriever(similarity_top_k=top_k)

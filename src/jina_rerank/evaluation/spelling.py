@@ -1,4 +1,4 @@
-"""Names of systems on the command line."""
+"""Parsing of systems' names on the command line."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MIX = re.compile(_PART.format("first").replace(".+", ".+?") + r"\+" + _PART.for
 
 @dataclass(frozen=True)
 class Speller:
-    """Builds systems from how they are spelled.
+    """Builds systems from their names on the command line.
 
     Attributes:
         documents: The collection's documents, in which BM25 counts words.
-        max_length: Longest pair in tokens of models on this machine, and longest text of those that
-            embed it. None is each one's default.
-        long_documents: What they do with longer ones; None likewise.
-        dtype: Arithmetic of rerankers in torch; None likewise.
+        max_length: Maximum tokens of a pair for models on this machine, and of a text for embedding
+            models. None for each model's default.
+        long_documents: Treatment of longer documents; None for each model's default.
+        dtype: Data type of rerankers in torch; None for each model's default.
     """
 
     documents: Mapping[str, str]
@@ -42,15 +42,15 @@ class Speller:
     dtype: Dtype | None = None
 
     def build(self, spelled: str) -> System | MixedSystem:
-        """The system, not loaded yet; its name is as it was spelled.
+        """Build a system, which is not loaded yet and has the given name.
 
         Args:
-            spelled: A model's name as for `collection_scorer_of`; `first-stage`; or
-                `mix:A+B` for two of these, half and half, with weights as in
+            spelled: A model's name as for `collection_scorer_of`; `first-stage`; or `mix:A+B` for
+                two of these with equal weights, or other weights as in
                 `mix:0.3*first-stage+0.7*mini`.
 
         Raises:
-            ConfigurationError: It cannot be read.
+            ConfigurationError: The name is invalid.
         """
         kind, colon, rest = spelled.partition(":")
         if colon and kind == "mix":
@@ -58,14 +58,14 @@ class Speller:
         return self._single(spelled)
 
     def build_all(self, spelled: Sequence[str]) -> list[System | MixedSystem]:
-        """The systems of one evaluation.
+        """Build the systems of one evaluation.
 
         Args:
-            spelled: Each as for `build`.
+            spelled: Names, each as for `build`.
 
         Raises:
-            ConfigurationError: One cannot be read, or `max_length` or `long_documents` was given
-                and no system has it.
+            ConfigurationError: A name is invalid, or `max_length` or `long_documents` was given
+                and no system has this option.
         """
         systems = [self.build(one) for one in spelled]
         parts = [part for system in systems for part in parts_of(system)]
@@ -114,5 +114,5 @@ def _is_reranker_in_torch(spec: Spec) -> bool:
 
 
 def _cuts(system: System) -> bool:
-    """True if a system reads texts on this machine, and so up to a length."""
+    """Return True if a system runs on this machine and has a maximum length."""
     return isinstance(system, RerankerSystem) and has_option(parse(system.name), "max_length")

@@ -1,4 +1,4 @@
-"""Finished parts of an evaluation, kept in a file, so that one that was broken off goes on."""
+"""Finished parts of an evaluation in a file, from which an interrupted evaluation is resumed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Finished:
     """A system's results so far.
 
     Attributes:
-        scores: By query id.
-        seconds: How long scoring them took.
+        scores: Scores by query id.
+        seconds: Time of scoring.
     """
 
     scores: dict[str, SystemScores]
@@ -31,12 +31,12 @@ class Finished:
 
 
 class StateFile:
-    """One system's finished queries: a line that says of what, then a line for each window.
+    """One system's finished queries: a line with the fingerprint, then a line for each window.
 
     Args:
-        path: The file. It is used if its first line has the fingerprint, and otherwise written
-            anew with the first window.
-        fingerprint: All that decides the scores.
+        path: The file. It is used if its first line has the fingerprint; otherwise the first window
+            replaces it.
+        fingerprint: Fingerprint of all that determines the scores.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -46,7 +46,7 @@ class StateFile:
         self.finished = self._read()
 
     def append(self, seconds: float, scores: Mapping[str, SystemScores]) -> None:
-        """Keep a window of queries, on disk when this returns.
+        """Append a window of queries, which is on disk when this returns.
 
         Raises:
             InputError: The file cannot be written.
@@ -61,7 +61,7 @@ class StateFile:
             if not self._usable_bytes:
                 self._usable_bytes += file.write(self._header.encode())
             file.seek(self._usable_bytes)
-            # Behind it may lie half a line of a run that was killed.
+            # An incomplete line of a killed run may follow.
             file.truncate()
             self._usable_bytes += file.write(f"{line}\n".encode())
             file.flush()
@@ -97,7 +97,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def fingerprint_candidates(candidates: Iterable[Candidates]) -> str:
-    """A digest of every query and every candidate: ids, texts, order and scores."""
+    """Compute a digest of every query and every candidate: ids, texts, order and scores."""
     digest = hashlib.sha256()
     for one in candidates:
         line = [one.query_id, one.query, one.document_ids, one.documents, one.first_stage]

@@ -1,4 +1,4 @@
-"""Systems that can be evaluated: anything that scores the candidates of queries."""
+"""Systems that can be evaluated: classes that score the candidates of queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..ranking import Ranking
 from ..reranker import Reranker
 
 FIRST_STAGE = "first-stage"
-"""The name of the order in which the candidates came."""
+"""Name of the system that keeps the first stage's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Candidates:
     """A query and the documents that the first stage found for it, best first.
 
     Attributes:
-        query_id: The query's identifier.
-        query: Its text.
-        document_ids: The documents' identifiers, at least one.
-        documents: Their texts.
-        first_stage: The first stage's scores of them.
+        query_id: Identifier of the query.
+        query: Text of the query.
+        document_ids: Identifiers of the documents, at least one.
+        documents: Texts of the documents.
+        first_stage: The first stage's scores of the documents.
     """
 
     query_id: str
@@ -39,12 +39,12 @@ class SystemScores:
     """A system's answer for one query.
 
     Attributes:
-        scores: One for each candidate, in their order, as `Ranking` gives them: higher is better,
-            and a threshold is compared with them.
-        logits: What the candidates are ordered by and mixes are made of, one for each; None where
-            that is the scores.
-        tokens: How many tokens were computed, or None if that is not known.
-        truncated_documents: How many candidates were cut to fit, or None likewise.
+        scores: One score for each candidate, in their order, as in `Ranking`: higher is better, and
+            a threshold is compared with them.
+        logits: One logit for each candidate, by which candidates are ordered and mixes computed;
+            None to use the scores.
+        tokens: Number of tokens computed, or None if unknown.
+        truncated_documents: Number of candidates that were truncated, or None if unknown.
     """
 
     scores: Sequence[float]
@@ -60,23 +60,23 @@ class SystemScores:
 
 @runtime_checkable
 class System(Protocol):
-    """Anything that scores candidates."""
+    """A system that scores candidates."""
 
     @property
     def name(self) -> str:
-        """The name in reports; no two systems of an evaluation have the same."""
+        """The name in reports, unique within an evaluation."""
         ...
 
     @property
     def fingerprint(self) -> str | None:
-        """All that decides its scores besides the texts, as `CacheableScorer.fingerprint`.
+        """All that determines the scores besides the texts, as `CacheableScorer.fingerprint`.
 
-        None if that cannot be told; then an evaluation that was broken off scores anew.
+        None if it is unknown; an interrupted evaluation then scores again.
         """
         ...
 
     def warm_up(self) -> None:
-        """Load what scoring needs; its time does not count. Idempotent."""
+        """Load what scoring needs; this time is not measured. Idempotent."""
         ...
 
     def score(self, candidates: Sequence[Candidates]) -> list[SystemScores]:
@@ -89,34 +89,34 @@ class System(Protocol):
             One answer for each query, in the same order.
 
         Raises:
-            RerankError: And nothing else on purpose.
+            RerankError: Scoring failed. Implementations raise no other errors intentionally.
         """
         ...
 
 
 class FirstStageSystem:
-    """The candidates in the order in which they came."""
+    """The first stage, which keeps the order of the candidates."""
 
     name = FIRST_STAGE
     fingerprint = None
 
     def warm_up(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def score(self, candidates: Sequence[Candidates]) -> list[SystemScores]:
-        """The first stage's own scores."""
+        """Return the first stage's scores."""
         return [SystemScores(one.first_stage) for one in candidates]
 
 
 class RerankerSystem:
-    """A reranker, with whatever scorer it has; a bi-encoder and BM25 are scorers like others.
+    """A reranker with any scorer, also a bi-encoder or BM25.
 
-    Candidates are ordered by the model's logits where it tells them, which order like its scores
-    and do not crowd at 0 and 1; that matters where two systems are mixed.
+    Candidates are ordered by the model's logits if it has them. They have the same order as the
+    scores, but are not concentrated near 0 and 1, which matters when two systems are mixed.
 
     Args:
-        reranker: What scores.
-        name: What reports call it; the model's name by default.
+        reranker: The reranker.
+        name: The name in reports; the model's name by default.
     """
 
     def __init__(self, reranker: Reranker, *, name: str | None = None) -> None:
@@ -125,7 +125,7 @@ class RerankerSystem:
 
     @property
     def reranker(self) -> Reranker:
-        """The reranker that scores."""
+        """The reranker."""
         return self._reranker
 
     @property
@@ -135,7 +135,7 @@ class RerankerSystem:
 
     @property
     def fingerprint(self) -> str | None:
-        """The scorer's, where it has one."""
+        """The scorer's fingerprint, if it has one."""
         return getattr(self._reranker.scorer, "fingerprint", None)
 
     def warm_up(self) -> None:
@@ -146,8 +146,8 @@ class RerankerSystem:
         """Score all candidates in one call.
 
         Raises:
-            ScoringError: An answer was degraded: what another model said is no figure of this one.
-            RerankError: As the reranker.
+            ScoringError: An answer was degraded, so it holds scores of another model.
+            RerankError: The reranker's errors.
         """
         rankings = self._reranker.rank_many((one.query, one.documents) for one in candidates)
         return [_scores(ranking, one) for ranking, one in zip(rankings, candidates, strict=True)]
@@ -171,16 +171,16 @@ def _scores(ranking: Ranking, candidates: Candidates) -> SystemScores:
 
 @dataclass(frozen=True)
 class MixedSystem:
-    """Two systems' scores, each spread over 0 to 1 within a query, and added with weights.
+    """Weighted sum of two systems' scores, each scaled to 0 to 1 within a query.
 
-    It scores nothing itself: an evaluation mixes what its two systems said, each asked once. The
-    first stage takes part as `FirstStageSystem()`.
+    It does not score: an evaluation has the two systems score once, and mixes their scores. The
+    first stage can be mixed as `FirstStageSystem()`.
 
     Args:
-        name: What reports call it.
-        first: One system.
-        second: The other.
-        weight: The first one's share, between 0 and 1; the second has the rest.
+        name: The name in reports.
+        first: The first system.
+        second: The second system.
+        weight: Weight of the first system, between 0 and 1; the second has the rest.
 
     Raises:
         ConfigurationError: `weight` is out of range.
@@ -200,7 +200,7 @@ class MixedSystem:
         object.__setattr__(self, "weight", weight)
 
     def mix(self, first: Sequence[float], second: Sequence[float]) -> list[float]:
-        """The mixed scores of one query's candidates, from both systems' scores of them."""
+        """Compute the mixed scores of one query's candidates from both systems' scores."""
         return [
             self.weight * a + (1 - self.weight) * b
             for a, b in zip(_spread(first), _spread(second), strict=True)
@@ -208,12 +208,12 @@ class MixedSystem:
 
 
 def parts_of(system: System | MixedSystem) -> tuple[System, ...]:
-    """The systems that score: the two of a mix, or the system itself."""
+    """Return the systems that score: both systems of a mix, or the system itself."""
     return (system.first, system.second) if isinstance(system, MixedSystem) else (system,)
 
 
 def _spread(scores: Sequence[float]) -> list[float]:
-    """Scores moved and stretched to lie between 0 and 1; all 0 where they are all equal."""
+    """Scale scores to lie between 0 and 1; all are 0 if they are equal."""
     low, high = min(scores), max(scores)
     if high == low:
         return [0.0] * len(scores)

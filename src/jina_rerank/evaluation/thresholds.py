@@ -1,4 +1,4 @@
-"""Thresholds on scores: what each of them keeps, and which one reaches a wanted precision."""
+"""Thresholds on scores: precision and recall of each, and the choice of one by precision."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ from .measures import ratio_interval
 from .qrels import Qrels
 
 WANTED_PRECISION = 0.8
-"""The precision that a threshold is chosen for where none is named."""
+"""Default precision for which a threshold is chosen."""
 
 _DECIMALS = 12
-"""Decimals after which a threshold is a score itself."""
+"""Maximum decimals of a rounded threshold; if they are not enough, the threshold is a score."""
 
 _WHOLE = 1e12
-"""From here on, scores are taken as they are."""
+"""Magnitude from which on scores are not rounded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdPoint:
-    """A threshold, and figures of what it keeps of the candidates of all queries.
+    """A threshold, and figures of the documents that it keeps, over all queries.
 
     Attributes:
-        threshold: Scores of at least this much are kept.
-        precision: The share of kept documents that are relevant; documents that nobody judged are
-            not.
-        recall: The share of relevant documents that are kept; those that the first stage did not
+        threshold: The least score that is kept.
+        precision: Share of kept documents that are relevant; documents without a judgement are not.
+        recall: Share of relevant documents that are kept; documents that the first stage did not
             find are not.
-        without_documents: The share of queries for which nothing is kept.
-        documents: How many documents are kept for a query, on average.
+        without_documents: Share of queries for which no document is kept.
+        documents: Mean number of documents that are kept for a query.
     """
 
     threshold: float
@@ -52,10 +51,11 @@ class ThresholdChoice:
 
     Attributes:
         wanted: The precision to reach.
-        suggested: The threshold that reaches it with the highest recall; None if none does.
-        interval: The 95% confidence interval of its precision over queries, see `ratio_interval`;
-            None without it.
-        points: All thresholds worth choosing, lowest first. The first keeps every candidate; each
+        suggested: The threshold with the highest recall that reaches this precision; None if none
+            does.
+        interval: 95% confidence interval of the suggested threshold's precision over queries, see
+            `ratio_interval`; None without a suggested threshold.
+        points: All thresholds worth choosing, lowest first. The first keeps every candidate. Each
             of the others is between the score of a relevant document, which it keeps, and the next
             lower score. Thresholds in between have the recall of the next higher one and a lower
             precision.
@@ -68,22 +68,22 @@ class ThresholdChoice:
 
     @property
     def most_precise(self) -> ThresholdPoint:
-        """The threshold of the highest precision; of several, the one of the highest recall."""
+        """The threshold with the highest precision and, of several, with the highest recall."""
         return max(self.points, key=lambda point: point.precision)
 
 
 def choose_threshold(
     scores: Run, qrels: Qrels, precision: float = WANTED_PRECISION
 ) -> ThresholdChoice:
-    """Compare thresholds on scores, and choose one for a wanted precision.
+    """Compare thresholds on scores, and choose one that reaches a precision.
 
-    Documents of all queries count together, as those of one list. Thresholds have no more decimals
-    than they need to tell a score from the next lower one.
+    The documents of all queries count together, as one list. A threshold has no more decimals than
+    it needs to separate a score from the next lower one.
 
     Args:
-        scores: Scores by query id and document id, as `Ranking` gives them, of all candidates.
-        qrels: Grades by query id and document id; documents above 0 are relevant. Queries that it
-            lacks do not count; those without scores count as left without a document.
+        scores: Scores of all candidates by query id and document id, as in `Ranking`.
+        qrels: Grades by query id and document id; documents above 0 are relevant. Queries without
+            grades do not count; queries without scores count as queries without a document.
         precision: The precision to reach, above 0 and at most 1.
 
     Raises:
@@ -99,10 +99,10 @@ def choose_threshold(
 
 
 def check_precision(precision: object) -> float:
-    """A precision that a threshold can be chosen for.
+    """Check a precision for which a threshold is to be chosen, and return it as a float.
 
     Raises:
-        InputError: It is no number above 0 and at most 1.
+        InputError: It is not a number above 0 and at most 1.
     """
     wanted = as_real(precision)
     if wanted is None or not 0 < wanted <= 1:
@@ -146,7 +146,7 @@ def _is_relevant(qrels: Qrels, query: str, document: str) -> bool:
 
 
 def _shortest(below: float, score: float) -> float:
-    """The number of the fewest decimals that is above one score and at most the other."""
+    """Return the number with the fewest decimals that is above `below` and at most `score`."""
     exact = Decimal(score)
     for decimals in range(_DECIMALS + 1 if abs(score) < _WHOLE else 0):
         rounded = float(exact.quantize(Decimal(1).scaleb(-decimals), ROUND_FLOOR))

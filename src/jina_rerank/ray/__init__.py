@@ -1,7 +1,8 @@
-"""Past one machine: the service on Ray Serve, and offline scoring on Ray Data.
+"""Scaling beyond one process with Ray: the service on Ray Serve, offline scoring on Ray Data.
 
 `application` is `jina-rerank serve` in as many processes as the load needs; `build` is the same for
-a Serve config file. `rerank_dataset` scores Parquet by the million. Needs the extra `ray`.
+a Serve config file. `rerank_dataset` scores millions of rows in Parquet files. Requires the extra
+`ray`.
 """
 
 import warnings
@@ -10,7 +11,7 @@ from .._installed import missing
 
 try:
     with warnings.catch_warnings():
-        # Of what Ray itself does with pydantic, while it is imported.
+        # Ray's use of pydantic causes these warnings while it is imported.
         warnings.simplefilter("ignore", DeprecationWarning)
         from .dataset import rerank_dataset
         from .serving import application, build

@@ -1,4 +1,4 @@
-"""`rerank_dataset`: scores for more rows than one process can take."""
+"""`rerank_dataset`: score more rows than one process can."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .parts import Folder, Part
 from .rows import ROWS, Columns, score_rows
 
 MOST_TASKS = 1000
-"""Into how many tasks the parts are divided at most: Ray plans each of them."""
+"""Maximum number of tasks into which the parts are divided, since Ray plans each task."""
 
 
 def rerank_dataset(
@@ -35,39 +35,40 @@ def rerank_dataset(
     num_cpus: float = 1,
     num_gpus: float = 0,
 ) -> Dataset:
-    """Score every row, on as many processes as the cluster has room for.
+    """Score every row of a dataset, on several processes of a Ray cluster.
 
-    All columns are kept and two are added: the score, and `score_error` beside it. A row with
-    several documents has a list of scores in their order. A row that cannot be scored, because a
-    text is blank or null for instance, has no score and says why.
+    All columns are kept and two are added: the score, and `score_error`. A row with several
+    documents has a list of scores in their order. A row that cannot be scored, for example because
+    a text is blank or null, has no score, and the reason in `score_error`.
 
-    Parquet in, Parquet out: each row group becomes a file under the name of its own, which appears
-    when it is complete. A run that was killed is resumed by the same call: what is there is not
-    computed again. Files that have come since are added; a file that has changed is refused, and
-    so is another model. One run at a time may write to a folder.
+    With Parquet files as source, each row group becomes a Parquet file, which appears when it is
+    complete. A run that was killed is resumed by the same call, which does not compute existing
+    files again. New source files are added; a changed source file or another model is refused.
+    Only one run may write to a folder at a time.
 
     Args:
         source: A Parquet file or a folder of them, as a path or an address such as
-            `s3://bucket/folder`; or a dataset of Ray's.
-        output: The folder for the results, with a path as source; every node must reach both.
-            A dataset is not written, and cannot be resumed.
-        model: As for `Reranker`; every node, this one included, must find it.
-        query_column: Strings.
-        document_column: Strings, or lists of strings.
-        score_column: What to call the score.
-        actors: Processes that hold the model.
-        num_cpus: CPUs for each of them, and threads that it computes in.
-        num_gpus: GPUs for each of them; 0.5 puts two of them on one.
+            `s3://bucket/folder`; or a Ray dataset.
+        output: The folder for the results if the source is a path; every node must have access to
+            both. The result of a dataset is not written, and cannot be resumed.
+        model: Model as for `Reranker`; every node, including this one, must have access to it.
+        query_column: Name of the column of queries, which are strings.
+        document_column: Name of the column of documents, which are strings or lists of strings.
+        score_column: Name of the new column of scores.
+        actors: Number of processes with the model.
+        num_cpus: Number of CPUs for each process, and of threads in which it computes.
+        num_gpus: Number of GPUs for each process; with 0.5 two processes share one.
 
     Returns:
-        With a path, what the output holds when all is done. With a dataset, one that scores when it
-        is consumed.
+        With a path, the dataset in the output folder, when all is done. With a dataset, a dataset
+        that is scored when it is consumed.
 
     Raises:
-        ConfigurationError: A column is missing, of the wrong type, or there already; a number is
-            out of range; there is nothing to read; the output holds something else; or there is
-            one too many or too few of source and output.
-        RerankError: The model failed. With a dataset, when it is consumed, inside Ray's own.
+        ConfigurationError: A column is missing, has the wrong type, or already exists; a number is
+            out of range; there is nothing to read; the output holds something else; a dataset has
+            an output, or a path has none.
+        RerankError: The model failed. With a dataset, it is raised inside Ray's error when the
+            dataset is consumed.
     """
     scorer = Reranker(model).scorer
     columns = Columns(query_column, document_column, score_column)
@@ -112,11 +113,12 @@ def rerank_dataset(
 
 
 def _identify(scorer: Scorer) -> str:
-    """Fields that tell a model from all others."""
+    """Return a string that identifies a model."""
     if not isinstance(scorer, CacheableScorer):
         return repr(scorer)
     if '"weights": null' in scorer.fingerprint:
-        # Not on this machine yet. Loaded, it can tell which it is, before and after a kill alike.
+        # The weights are not on this machine yet. The fingerprint must include them, so that it is
+        # the same when a killed run is resumed.
         scorer.warm_up()
     return scorer.fingerprint
 
@@ -130,7 +132,7 @@ def _names(columns: Columns) -> dict[str, str]:
 
 
 class _ScoreTables:
-    """Holds the model in a process of Ray's."""
+    """Scores tables in a Ray process that keeps the model."""
 
     def __init__(self, scorer: Scorer, columns: Columns) -> None:
         self._reranker = Reranker(scorer)
@@ -141,7 +143,7 @@ class _ScoreTables:
 
 
 class _ScoreParts:
-    """Holds the model in a process of Ray's, and makes parts by their numbers."""
+    """Scores parts by their numbers in a Ray process that keeps the model."""
 
     def __init__(self, scorer: Scorer, columns: Columns, folder: Folder, parts: list[Part]) -> None:
         self._reranker = Reranker(scorer)
@@ -157,7 +159,7 @@ class _ScoreParts:
                 schema = self._columns.extend(file.schema_arrow)
                 self._folder.write(part, schema, self._score(file, part.group))
         except RerankError as error:
-            # Not raised: what Ray makes of it has another type, and ours only in its text.
+            # Not raised: Ray would raise another type, with this error only in its text.
             return {"failure": [pickle.dumps(error)]}
         return {"failure": [b""]}
 

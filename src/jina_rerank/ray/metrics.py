@@ -1,4 +1,4 @@
-"""Metrics for Ray, which adds the replica and gives them to Prometheus."""
+"""Metrics for Ray, which adds the replica and exports them to Prometheus."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MODEL = ("model",)
 
 
 class ReplicaMetrics(Metrics):
-    """The numbers of one replica: what rankings cost, to Ray as well.
+    """Metrics of one replica, whose ranking metrics are reported to Ray as well.
 
-    `/metrics` is answered by any one replica, so it is no source for Prometheus here. Requests,
-    their statuses and latencies are counted by Ray itself.
+    `/metrics` is answered by an arbitrary replica, so Prometheus cannot use it here. Ray itself
+    counts requests, their statuses and latencies.
 
     Args:
-        queue: Whose length is told.
+        queue: Queue whose length is reported.
     """
 
     def __init__(self, queue: Queue) -> None:

@@ -1,4 +1,4 @@
-"""Parquet in parts, each of which is there as a whole or not at all."""
+"""Parquet files written in parts, each of which is complete or missing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from ..errors import ConfigurationError
 
 UNFINISHED = "_unfinished-"
-"""Prefix of parts that are being written: a name with it is not read as data."""
+"""Prefix of files that are being written; files with this prefix are not read as data."""
 
 MANIFEST = "_rerank.json"
-"""File that tells what the parts in a folder were made of, and how."""
+"""File with the source files and the settings of the parts in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class File:
     """A file of the source.
 
     Attributes:
-        path: Where it is.
-        size: In bytes.
-        changed: When it was written last, in nanoseconds since 1970.
+        path: Path of the file.
+        size: Size in bytes.
+        changed: Time of the last change, in nanoseconds since 1970.
     """
 
     path: str
@@ -44,9 +44,9 @@ class Part:
     """A row group of a file.
 
     Attributes:
-        source: The file.
-        group: Which row group; None where the file has none.
-        target: What is made of it.
+        source: Path of the file.
+        group: Number of the row group; None if the file has none.
+        target: Path of the output file.
     """
 
     source: str
@@ -55,18 +55,18 @@ class Part:
 
 
 class Folder:
-    """Files that go in, and parts that come out under the same names.
+    """Source files, and a folder for the output parts, which are named after the source files.
 
     Args:
         source: A Parquet file or a folder of them, at any depth; a path, or an address such as
             `s3://bucket/folder`.
-        output: A folder.
+        output: The output folder.
 
     Raises:
-        ConfigurationError: There is no such source, or the output lies in it.
+        ConfigurationError: There is no such source, or the output is inside it.
 
     Attributes:
-        files: What was found, in order.
+        files: The source files, in order.
     """
 
     def __init__(self, source: str | PathLike[str], output: str | PathLike[str]) -> None:
@@ -82,7 +82,7 @@ class Folder:
             raise ConfigurationError(f"{fspath(output)}: is in the source; name another folder")
 
     def parts(self) -> Iterator[Part]:
-        """Every part there is to make, read from the files' ends."""
+        """List all parts, from the footers of the source files."""
         for file in self.files:
             relative = posixpath.relpath(file.path, self._root)
             stem = posixpath.join(self.output, relative.removesuffix(".parquet"))
@@ -94,26 +94,27 @@ class Folder:
                 yield Part(file.path, None, f"{stem}-00000.parquet")
 
     def missing(self) -> list[Part]:
-        """Those that are not there yet."""
+        """List the parts that have not been written yet."""
         there = {file.path for file in _parquet_files(self.output_filesystem, self.output)}
         return [part for part in self.parts() if part.target not in there]
 
     def open(self, path: str) -> pq.ParquetFile:
-        """A file of the source."""
+        """Open a file of the source."""
         return pq.ParquetFile(self.filesystem.open_input_file(path))
 
     def claim(self, settings: Mapping[str, str]) -> None:
-        """Note what the parts are made of and how, and clear away what was left half written.
+        """Write the manifest, and remove unfinished files of earlier runs.
 
         Args:
-            settings: All that decides the scores.
+            settings: All settings that determine the scores.
 
         Raises:
-            ConfigurationError: The folder holds something else, or files have changed since.
+            ConfigurationError: The folder holds something else, or was begun with other settings or
+                files.
         """
         filesystem = self.output_filesystem
         path = posixpath.join(self.output, MANIFEST)
-        # What tells a file from another of its name.
+        # Size and time tell whether a file has been replaced.
         files = {
             posixpath.relpath(file.path, self._root): [file.size, file.changed]
             for file in self.files
@@ -143,12 +144,12 @@ class Folder:
             stream.write(text)
 
     def write(self, part: Part, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
-        """Write a part; it appears when it is complete.
+        """Write a part; its file appears when it is complete.
 
         Args:
-            part: Its `target` is where.
-            schema: That of the tables.
-            tables: The rows.
+            part: The part, with the path of its file.
+            schema: Schema of the tables.
+            tables: Tables with the part's rows.
         """
         with (
             _whole(self.output_filesystem, part.target) as stream,
@@ -159,7 +160,7 @@ class Folder:
 
 
 def _open(path: str | PathLike[str]) -> tuple[pa_fs.FileSystem, str]:
-    """The filesystem of a path or an address, and the path in it."""
+    """Return the filesystem of a path or an address, and the path in it."""
     text = fspath(path)
     if "://" not in text:
         return pa_fs.LocalFileSystem(), Path(text).resolve().as_posix()
@@ -168,7 +169,7 @@ def _open(path: str | PathLike[str]) -> tuple[pa_fs.FileSystem, str]:
 
 
 def _parquet_files(filesystem: pa_fs.FileSystem, folder: str) -> list[File]:
-    """All of them, in order; none where there is no such folder."""
+    """List a folder's Parquet files at any depth, in order; none if there is no such folder."""
     selector = pa_fs.FileSelector(folder, recursive=True, allow_not_found=True)
     found = (
         _describe(file)
@@ -186,10 +187,10 @@ def _describe(info: pa_fs.FileInfo) -> File:
 
 @contextmanager
 def _whole(filesystem: pa_fs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
-    """A stream whose file appears under its name at the end of the block."""
+    """Open a stream whose file appears under its name at the end of the block."""
     folder, name = posixpath.split(path)
     filesystem.create_dir(folder, recursive=True)
-    # A name of its own: Ray may run a part twice when a node is out of reach for a while.
+    # A unique name, since Ray may run a part twice if a node is unreachable for a while.
     unfinished = posixpath.join(folder, f"{UNFINISHED}{name}-{secrets.token_hex(4)}")
     with filesystem.open_output_stream(unfinished) as stream:
         yield stream

@@ -1,4 +1,4 @@
-"""Scoring rows of Arrow tables: one text to a row, or a list of them."""
+"""Scoring rows of Arrow tables, with one document or a list of documents per row."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..errors import ConfigurationError, InputError
 from ..reranker import Reranker
 
 ROWS = 1024
-"""Rows that are scored at a time: enough to fill batches, few enough for memory."""
+"""Number of rows that are scored at a time: enough to fill batches, few enough for memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names of columns.
+    """Names of the columns.
 
     Attributes:
-        query: Strings.
-        document: Strings, or lists of strings.
-        score: What is added: a number, or a list of numbers in the order of the documents.
+        query: Name of the column of queries, which are strings.
+        document: Name of the column of documents, which are strings or lists of strings.
+        score: Name of the new column: a number, or a list of numbers in the order of the documents.
     """
 
     query: str
@@ -32,17 +32,17 @@ class Columns:
 
     @property
     def error(self) -> str:
-        """The column beside it: why a row has no score."""
+        """Name of the new column with the reason why a row has no score."""
         return f"{self.score}_error"
 
     def extend(self, schema: pa.Schema) -> pa.Schema:
-        """The schema of what comes out.
+        """Return the schema of the output.
 
         Args:
-            schema: That of what goes in.
+            schema: Schema of the input.
 
         Raises:
-            ConfigurationError: A column is missing, of the wrong type, or there already.
+            ConfigurationError: A column is missing, has the wrong type, or already exists.
         """
         for name in (self.query, self.document):
             if name not in schema.names:
@@ -75,15 +75,15 @@ class Columns:
 
 
 def score_rows(reranker: Reranker, table: pa.Table, columns: Columns) -> pa.Table:
-    """The rows with their scores.
+    """Score the rows of a table, and return it with two more columns.
 
-    A row that cannot be scored, because a text is blank or null for instance, has no score and says
-    why: one of them among millions is no reason to end.
+    A row that cannot be scored, for example because a text is blank or null, has no score, and the
+    reason as its error: one such row among millions must not end the run.
 
     Args:
-        reranker: What scores.
-        table: Some 1,000 rows.
-        columns: Their names.
+        reranker: The reranker.
+        table: About 1,000 rows.
+        columns: Names of the columns.
 
     Raises:
         ConfigurationError: See `Columns.extend`.
@@ -93,7 +93,7 @@ def score_rows(reranker: Reranker, table: pa.Table, columns: Columns) -> pa.Tabl
     lists = columns.has_lists(table.schema)
     scores: list[Any] = [None] * len(table)
     errors: list[str | None] = [None] * len(table)
-    # Pairs of one query stand together in most files, and its tokens are found once for all.
+    # Rows of one query are adjacent in most files; grouped, the query is tokenized once.
     places: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     texts: defaultdict[str, list[str]] = defaultdict(list)
     queries = table.column(columns.query).to_pylist()
@@ -123,7 +123,7 @@ def score_rows(reranker: Reranker, table: pa.Table, columns: Columns) -> pa.Tabl
 
 
 def _check(query: object, found: object, lists: bool, columns: Columns) -> list[str]:
-    """The documents of a row that can be scored; errors name the column."""
+    """Check a row, and return its documents; errors name the column."""
     for name, value in ((columns.query, query), (columns.document, found)):
         if value is None:
             raise InputError(name, "is null")

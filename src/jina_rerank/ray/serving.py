@@ -1,4 +1,4 @@
-"""The service as an application of Ray Serve: the same engine and dialects in every replica."""
+"""The service as a Ray Serve application, with the same engine and dialects in every replica."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .metrics import ReplicaMetrics
 logger = logging.getLogger(__name__)
 
 NAME = "reranker"
-"""Name of the deployment at Ray; a Serve config file changes its options under this name."""
+"""Name of the deployment in Ray; a Serve config file changes its options under this name."""
 
 RAYS_OWN = {
     "host": "http_options say where the proxies listen",
@@ -31,18 +31,19 @@ RAYS_OWN = {
     "root_path": "an application's route_prefix is its prefix",
     "drain": "Ray sends no request to a replica that ends",
 }
-"""Settings of `jina-rerank serve` that have another place here."""
+"""Settings of `jina-rerank serve` that are configured elsewhere in Ray."""
 
 OPTIONS: dict[str, Any] = {
-    # What waits in a replica shares batches; what waits before it does not.
+    # Requests that wait in a replica share batches; requests that wait at the proxy do not.
     "max_ongoing_requests": 64,
-    # What finds no replica free waits at the proxy, and beyond this is told to come again.
+    # Requests wait at the proxy if no replica is free. More than this are refused, to be retried.
     "max_queued_requests": 1000,
     "backpressure_config": {"status_code": 429, "retry_after_s": 1},
     "health_check_period_s": 5,
-    # New before old: a single replica is updated without a gap, and a full cluster stays as it is.
+    # New replicas start before old ones end: a single replica is updated without a gap, and a full
+    # cluster keeps its replicas.
     "max_surge_percent": 20,
-    # Replicas log by themselves; Ray's access log would quote ids that clients choose.
+    # Replicas write their own log; Ray's access log would quote ids that clients choose.
     "logging_config": {"enable_access_log": False},
 }
 
@@ -51,24 +52,24 @@ def application(
     settings: Settings | None = None,
     **options: Any,  # noqa: ANN401 - as many kinds as Ray has options
 ) -> serve.Application:
-    """The service for `ray.serve.run`.
+    """Build the service for `ray.serve.run`.
 
-    Every replica is a process with the models in it, and joins the requests that are there at the
-    same time into batches. Its end loses no request; it becomes ready when its models are warm,
-    and ends itself when a model with something to do has computed nothing for as long as
-    `Settings.deadline`, so that Ray starts another one in its place.
+    Every replica is a process that holds the models and batches concurrent requests. A replica
+    becomes ready when its models are warm, and no request is lost when it ends. If a model has work
+    but has computed nothing for `Settings.deadline`, the replica ends itself, so that Ray starts
+    another one in its place.
 
-    Keys never pass through Ray, which shows and logs what it is given: `Settings.key_file` is a
-    file that every node has, and JINA_RERANK_KEYS is read from the environment of the replicas.
+    Keys never pass through Ray, which shows and logs its settings: `Settings.key_file` is a file on
+    every node, and JINA_RERANK_KEYS is read from the environment of the replicas.
 
     Args:
-        settings: Models, limits and the file of keys; None is all defaults. `host`, `port`,
+        settings: Models, limits and the file of keys; None for all defaults. `host`, `port`,
             `unix_socket`, `root_path` and `drain` are not used: Ray listens, and ends replicas. A
-            replica cannot see where Ray listens, so without keys it starts only if
+            replica does not know where Ray listens, so without keys it starts only if
             `allow_anonymous` is true.
-        options: Ray's own, of `ray.serve.deployment`: `num_replicas`, `autoscaling_config`,
-            `ray_actor_options={"num_cpus": 4}`, ... One replica with one CPU is the default; a
-            model computes in as many threads as its replica has CPUs. These go before `OPTIONS`.
+        options: Options of `ray.serve.deployment`: `num_replicas`, `autoscaling_config`,
+            `ray_actor_options={"num_cpus": 4}`, ... The default is one replica with one CPU; a
+            model computes in as many threads as its replica has CPUs. They override `OPTIONS`.
 
     Raises:
         ConfigurationError: `settings.keys` is set.
@@ -77,18 +78,18 @@ def application(
 
 
 def build(args: Mapping[str, Any]) -> serve.Application:
-    """The service for a Serve config file, whose `import_path` is `jina_rerank.ray:build`.
+    """Build the service for a Serve config file, with `jina_rerank.ray:build` as `import_path`.
 
     Args:
         args: The settings by name, as in the TOML file of `jina-rerank serve`. Ray's own options
-            stand under `deployments` with the name `reranker`.
+            belong under `deployments` with the name `reranker`.
 
     Raises:
-        ConfigurationError: A setting is unknown, cannot be read, or does not belong here.
+        ConfigurationError: A setting is unknown, cannot be read, or is configured elsewhere in Ray.
     """
     known = {field.name for field in dataclasses.fields(Settings)}
     for name in args:
-        # Never the value: Ray logs this error.
+        # The error must not contain the value, since Ray logs it.
         if name == "keys":
             raise _misplaced_keys()
         if name not in known:
@@ -101,7 +102,7 @@ def build(args: Mapping[str, Any]) -> serve.Application:
 def deploy(
     replica: type[Replica], settings: Settings, options: Mapping[str, Any]
 ) -> serve.Application:
-    """`application`, with a replica of another kind."""
+    """Build the application with another class of replica."""
     if settings.keys:
         raise _misplaced_keys()
     chosen = OPTIONS | {"graceful_shutdown_timeout_s": settings.deadline + GRACE} | dict(options)
@@ -117,7 +118,7 @@ def _misplaced_keys() -> ConfigurationError:
 
 
 class Replica:
-    """One process of the service. Ray builds it, asks after its health, and ends it.
+    """One process of the service, which Ray creates, checks and ends.
 
     Args:
         settings: See `application`.
@@ -130,7 +131,7 @@ class Replica:
     def __init__(self, settings: Settings) -> None:
         settings = dataclasses.replace(
             settings,
-            host="0.0.0.0",  # noqa: S104 - for all that is known here
+            host="0.0.0.0",  # noqa: S104 - where Ray listens is unknown here
             unix_socket=None,
             root_path="",
             keys=os.environ.get(f"{PREFIX}KEYS", ""),
@@ -140,15 +141,15 @@ class Replica:
         self._engine.metrics = ReplicaMetrics(self._engine.queue)
 
     def find_models(self, settings: Settings) -> list[ServedModel]:
-        """The models that are served here."""
+        """Create the models to be served, which are not loaded yet."""
         return find_models(settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """The application that answers requests, in the event loop of this replica."""
+        """Build the application that answers requests, in the event loop of this replica."""
         return create_app(self._engine)
 
     async def check_health(self) -> None:
-        """Return if all models compute; Ray sends no request before it has once.
+        """Check that all models compute; Ray sends no request before the first success.
 
         Raises:
             RerankError: A model cannot be loaded, or does not compute.
@@ -157,6 +158,6 @@ class Replica:
             await self._engine.warm_up()
         if await self._engine.hangs():
             logger.critical("a model hangs; this replica ends")
-            # Not in order: that would wait for the thread that hangs, with its CPUs kept from the
-            # replica that takes its place.
+            # Not an orderly end, which would wait for the thread that hangs and keep its CPUs from
+            # the next replica.
             os._exit(1)

@@ -1,1 +1,1 @@
-"""One room for each way of scoring; `base` holds the protocol they share."""
+"""One module for each way of scoring; `base` holds the protocol they share."""

@@ -1,4 +1,4 @@
-"""The next piece of work is made ready while the present one is computed."""
+"""Preparation of the next piece of work while the current one is computed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 def one_ahead(prepare: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
-    """Prepare each item, all but the first on a thread, while the caller works on the one before.
+    """Prepare each item on a thread while the caller works on the item before it.
 
-    To be closed: that waits for the thread, so that none is left inside a foreign library when the
-    interpreter ends.
+    The first item is prepared on the caller's thread. The generator must be closed: that waits for
+    the thread, so that none is left inside a foreign library when the interpreter ends.
 
     Args:
-        prepare: Gains time where it leaves Python's lock to others.
-        items: In the order in which they are to come; none of them None.
+        prepare: Prepares an item. This saves time as far as it releases Python's lock.
+        items: The items in the order of their results; none of them is None.
 
     Yields:
-        What `prepare` returns, in order. What it raises is raised when the item's turn has come.
+        The results of `prepare`, in order. An error of `prepare` is raised at the item's turn.
     """
     remaining = iter(items)
     first = next(remaining, None)
@@ -46,5 +46,5 @@ def one_ahead(prepare: Callable[[S], T], items: Iterable[S]) -> Generator[T, Non
 def _fill(future: Future[T], prepare: Callable[[S], T], item: S) -> None:
     try:
         future.set_result(prepare(item))
-    except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
+    except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
         future.set_exception(error)

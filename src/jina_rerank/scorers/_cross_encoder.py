@@ -1,4 +1,4 @@
-"""A model of sentence-transformers as the scoring steps see it: its own modules, our batches."""
+"""A model of sentence-transformers as a `PairModel`: its own modules, our batches."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from ..encoders import TokenPair
 
 TOKENS = ("input_ids", "attention_mask", "token_type_ids")
-"""The features that are made anew for each batch."""
+"""Names of the features that are built for each batch."""
 
 GENERATIVE = ("text-generation", "any-to-any")
-"""Tasks of which a score is read off the last token, so that rows are padded before their texts."""
+"""Tasks whose score is read at the last token, so that rows are padded before their texts."""
 
 
 class CrossEncoderPairs:
     """A CrossEncoder as a `PairModel`.
 
     Args:
-        encoder: One that `check_head` lets pass.
-        name: What to call it in messages.
-        device: Where it is.
-        weights: Which it was loaded from.
+        encoder: A model that `check_head` accepts.
+        name: The model's name in messages.
+        device: The device that holds it.
+        weights: The weights it was loaded from.
 
     Raises:
         ModelLoadError: It has no fast tokenizer, or its template cannot carry a pair.
@@ -52,14 +52,14 @@ class CrossEncoderPairs:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if tokenizer is None or backend is None:
             raise ModelLoadError(f"{name}: has no fast tokenizer")
-        # A copy of our own: transformers sets truncation and padding on its own at each call.
+        # A copy: transformers sets truncation and padding on its tokenizer at each call.
         own = Tokenizer.from_str(backend.to_str())
         try:
             self.tokenizer: PairReader = (
                 RenderedPairs(encoder, own) if _renders(encoder) else PairTokenizer(own)
             )
             features = preprocess(encoder, [("a", "b")])
-        except Exception as error:  # whatever a template raises
+        except Exception as error:  # a template may raise anything
             raise ModelLoadError(f"{name}: {error}") from error
         self.max_length = min(int(tokenizer.model_max_length), *_limits(transformer))
         self.device = device
@@ -76,11 +76,11 @@ class CrossEncoderPairs:
         self._counts = "position_ids" in signature(transformer.model.forward).parameters
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
-        """The score of each pair before the activation, in order."""
+        """Compute the score of each pair before the activation, in order."""
         if self._pad is not None:
             return self._run(pairs, self._pad)
-        # Such a model takes the last token of a row for the end of its text, padded or not, and
-        # refuses more than one row.
+        # A model without a padding id takes the last token of a row for the end of its text, even
+        # if it is padding, and refuses more than one row.
         return [logit for pair in pairs for logit in self._run([pair], 0)]
 
     def _run(self, pairs: Sequence[TokenPair], pad: int) -> list[float]:
@@ -98,7 +98,7 @@ class CrossEncoderPairs:
         if self._has_types:
             features["token_type_ids"] = types
         if self._pads_left and self._counts:
-            # Models with a table of positions count the padding otherwise.
+            # Otherwise models with a table of positions would count the padding.
             features["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
         try:
             with torch.inference_mode():
@@ -110,24 +110,24 @@ class CrossEncoderPairs:
 
 
 def _renders(encoder: CrossEncoder) -> bool:
-    """Tell whether there is more around the texts than the tokenizer's template for pairs."""
+    """Tell whether pairs have a chat template or a prompt, beyond the tokenizer's template."""
     return "message" in encoder.modalities or bool(
         encoder.prompts.get(encoder.default_prompt_name or "")
     )
 
 
 def check_head(encoder: CrossEncoder, name: str, stored: Set[str] | None) -> None:
-    """See that what scores was trained and gives one score.
+    """Check that the scoring head was trained and has one output.
 
-    A checkpoint without a head gets a random one from transformers, and only a warning.
+    For a checkpoint without a head, transformers makes a random one and only warns.
 
     Args:
-        encoder: As it was loaded.
-        name: What to call it in messages.
+        encoder: The loaded model.
+        name: The model's name in messages.
         stored: The names of the checkpoint's tensors, or None where they are not known.
 
     Raises:
-        ModelLoadError: It was not, or gives several.
+        ModelLoadError: The head was not trained, or has several outputs.
     """
     transformer, scoring = encoder[0], encoder[-1]
     if not isinstance(transformer, Transformer):
@@ -158,26 +158,26 @@ def check_head(encoder: CrossEncoder, name: str, stored: Set[str] | None) -> Non
 
 
 def _head_of(model: PreTrainedModel) -> set[str]:
-    """The parameters that stand beside the encoder and are not tied to it."""
+    """List the parameters outside the encoder that are not tied to its parameters."""
     within = {id(parameter) for parameter in model.base_model.parameters()}
     return {name for name, own in model.named_parameters() if id(own) not in within}
 
 
 def _padding_id(model: PreTrainedModel) -> int | None:
-    """The id that the model takes for padding, or None if it knows none.
+    """Get the model's padding id, or None if it has none.
 
-    The model's own and not the tokenizer's: by it a decoder tells where a text ends.
+    It is not the tokenizer's: a decoder finds the end of a text by the model's own id.
     """
     config = model.config.get_text_config()
     pad = getattr(config, "pad_token_id", None)
-    # Some say -1 for none, which is no row of the embeddings.
+    # Some models have -1 for none, which is no row of the embeddings.
     return int(pad) if pad is not None and 0 <= pad < config.vocab_size else None
 
 
 def _limits(transformer: Transformer) -> list[int]:
-    """Longest pairs that the positions and sentence-transformers' own settings allow, in tokens.
+    """List the limits on a pair's length in tokens: by positions, by sentence-transformers.
 
-    The RoBERTa family starts counting after the padding id, so two of its 514 are unused.
+    The RoBERTa family counts positions from behind the padding id, so two of its 514 are unused.
     """
     model, given = transformer.model, transformer.processing_kwargs
     config = model.config.get_text_config()

@@ -1,4 +1,4 @@
-"""One call to an `EmbeddingScorer`: its texts, their vectors as they come, and what was cut."""
+"""One call to an `EmbeddingScorer`: its texts, their vectors, and the counts of cut tokens."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .worker import worker_for
 logger = logging.getLogger(__name__)
 
 WINDOW_WORDS = 180
-"""Words of a window of a long document: about the 256 tokens that small encoders were trained for,
-and so the vectors of longer windows say less."""
+"""Words in a window of a long document: about the 256 tokens that small encoders were trained for.
+The vectors of longer windows are less informative."""
 
 WINDOW_TOKENS = 254
-"""Tokens that `WINDOW_WORDS` are about, special tokens left out; a model that reads fewer has
-shorter windows."""
+"""Approximate number of tokens in `WINDOW_WORDS`, without special tokens; a model that reads fewer
+has shorter windows."""
 
 
 Windows: TypeAlias = Sequence[Sequence[Text]]
@@ -31,7 +31,7 @@ Windows: TypeAlias = Sequence[Sequence[Text]]
 
 
 class EmbeddingCall(Generic[VectorT]):
-    """The texts of one call to a scorer, and their vectors as they come."""
+    """The texts of one call to a scorer, and their vectors as they are computed."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class EmbeddingCall(Generic[VectorT]):
         self._model = model
         self._requests = requests
         self._on_scored = on_scored
-        # In place of the scorer's own setting where a request has one.
+        # A request's own option goes before the scorer's setting.
         modes = [one.long_documents or long_documents for one in requests]
         self._windows = _windows(model, requests, modes)
         self._lengths = _Lengths(model, requests, self._windows, modes)
@@ -61,13 +61,13 @@ class EmbeddingCall(Generic[VectorT]):
         self._computed = 0
 
     def batches(self) -> Iterator[Future[dict[Text, VectorT]]]:
-        """Have a batch embedded each time the next one is asked for."""
+        """Submit one batch to the worker for each future that is requested."""
         worker = worker_for(self._model.device)
         for batch in batches_of(self._missing):
             yield worker.run(partial(self._model.embed, batch))
 
     def add(self, vectors: dict[Text, VectorT]) -> None:
-        """Take the vectors of a batch."""
+        """Store the vectors of a batch and report the progress."""
         self._vectors.update(vectors)
         tokens = sum(map(_tokens_about, vectors))
         self._computed += tokens
@@ -76,7 +76,7 @@ class EmbeddingCall(Generic[VectorT]):
             self._on_scored(Progress(self._computed, self._remaining))
 
     def responses(self) -> list[ScoreResponse]:
-        """The answers, once all vectors are there."""
+        """Build the responses; all batches must have been added."""
         return [self._response(number, request) for number, request in enumerate(self._requests)]
 
     def _response(self, number: int, request: ScoreRequest) -> ScoreResponse:
@@ -84,7 +84,7 @@ class EmbeddingCall(Generic[VectorT]):
         flat = [self._vectors[window] for own in windows for window in own]
         query = self._vectors[Text(request.query, is_query=True)]
         compared = self._model.compare(query, flat)
-        # max() over windows finds a NaN or overlooks it, depending on where it stands.
+        # max() over windows returns a NaN or skips it, depending on its position.
         if not all(map(math.isfinite, compared)):
             raise ScoringError(f"{self._model.name} has no number for a document")
         found = iter(compared)
@@ -93,7 +93,7 @@ class EmbeddingCall(Generic[VectorT]):
 
 
 class _Lengths:
-    """Token counts of the texts of a call, whole and as far as they are read."""
+    """Token counts of the texts of a call, of whole texts and of the parts that are read."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Lengths:
     def response(
         self, number: int, request: ScoreRequest, scores: Sequence[float]
     ) -> ScoreResponse:
-        """One request's answer, with what was cut where that is known."""
+        """Build one request's response, with the counts of cut tokens where they are known."""
         if self._lengths is None:
             return ScoreResponse(scores, Usage(len(scores)))
         cut = [sum(map(self._missed, own)) for own in self._windows[number]]

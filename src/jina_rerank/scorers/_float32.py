@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def score_in_float32(encoder: CrossEncoder) -> None:
-    """Make what follows the encoder's layers compute in float32.
+    """Make the steps behind the encoder's layers compute in float32.
 
     Args:
-        encoder: Changed in place. A model that is in float32 computes as before.
+        encoder: The model, changed in place. A model in float32 computes as before.
     """
     transformer, *rest = encoder
     assert isinstance(transformer, Transformer)
@@ -46,9 +46,9 @@ def _in_float32(value: object) -> object:
 
 
 def _compute_rows_in_float32(model: PreTrainedModel, scoring: LogitScore) -> None:
-    """Compute the logits of the tokens that a score is read off, and of no other, in float32.
+    """Compute in float32 only the logits of the tokens that give the score.
 
-    The weights of all tokens are often those of the embeddings, and too many to be copied.
+    The output weights of all tokens are often shared with the embeddings, and too many to copy.
     """
     head = model.get_output_embeddings()
     if head is None or model.dtype is torch.float32:
@@ -71,7 +71,7 @@ def _compute_rows_in_float32(model: PreTrainedModel, scoring: LogitScore) -> Non
 
 
 def _compute_head_in_float32(model: PreTrainedModel) -> None:
-    """Poolers stand within the encoder, other heads beside it."""
+    """Compute the head in float32: a pooler inside the encoder, other modules outside it."""
     encoder = model.base_model
     pooler = getattr(encoder, "pooler", None)
     within = set(encoder.modules()) - set(() if pooler is None else pooler.modules())

@@ -1,4 +1,4 @@
-"""A loaded cross-encoder, as the scoring steps and the worker see it."""
+"""Interface of a loaded cross-encoder for the scoring steps and the worker."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from ..encoders.tokenizer import Document, Query, TokenIds, TokenPair
 
 TOKENS_PER_BATCH = 4096
-"""Most tokens computed at once, unless one pair alone has more, by a model that has no better
-number of its own."""
+"""Most tokens in a batch, for a model that sets no better number; a single pair may have more."""
 
 
 class PairReader(Protocol):
@@ -30,11 +29,11 @@ class PairReader(Protocol):
     has_instruction: bool
 
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
-        """The ids of each text, whole, without special tokens."""
+        """Tokenize each text whole, without special tokens."""
         ...
 
     def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """As much of each text as its first tokens stand for."""
+        """Cut each text to the part that its first tokens cover."""
         ...
 
     def documents(
@@ -43,18 +42,18 @@ class PairReader(Protocol):
         documents: Sequence[str],
         limits: Sequence[int | None],
     ) -> list[Document]:
-        """Tokenize documents, each to be read with the query of the same place.
+        """Tokenize documents, each for a pair with the query at the same position.
 
         Args:
-            queries: One for each document.
-            documents: Texts.
-            limits: How many first tokens of each to read; None for all.
+            queries: One query for each document.
+            documents: The texts of the documents.
+            limits: Number of first tokens to read, for each document; None for all.
         """
         ...
 
 
 def facts_of(checkpoint: Checkpoint, dtype: str) -> ModelFacts:
-    """Describe a checkpoint of a family of ours, computed in a dtype."""
+    """Describe a checkpoint of a native family that is computed in a dtype."""
     architecture = checkpoint.architecture
     limited = [window for window in architecture.windows if window is not None]
     return ModelFacts(
@@ -68,11 +67,11 @@ class PairModel(Protocol):
     Attributes:
         tokenizer: Its tokenizer.
         max_length: Longest pair it reads, in tokens.
-        device: Where it runs; its worker has the same name.
-        weights: Which weights it was loaded from.
-        facts: What it is.
-        batch_tokens: Most tokens that one call gives it at once, unless one pair alone has more;
-            joined calls give it up to twice as many.
+        device: The device it runs on; its worker has the same name.
+        weights: The weights it was loaded from.
+        facts: Description of the model.
+        batch_tokens: Most tokens in a batch of one call; a single pair may have more. A batch of
+            joined calls has up to twice as many.
     """
 
     @property
@@ -85,17 +84,17 @@ class PairModel(Protocol):
     batch_tokens: int
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
-        """The logit of each pair, in order; neighbours are of similar length."""
+        """Compute the logit of each pair, in order; neighbouring pairs are of similar length."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """Result of a job.
+    """Result of one step of a job.
 
     Attributes:
         logits: One for each pair, in order.
-        seconds: What computing them took, together with those of other jobs.
+        seconds: Seconds for the whole batch, with the pairs of other jobs in it.
     """
 
     logits: Sequence[float]

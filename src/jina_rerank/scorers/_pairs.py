@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHARACTERS_PER_WINDOW = 500_000
-"""Amount of text that is tokenized at a time: while its pairs are scored, and no further ahead, so
-is the next. The memory of a call, beside its documents, depends on this and not on their number."""
+"""Characters that are tokenized at a time. While their pairs are scored, the next window is
+tokenized, and no further one. So the memory of a call, beside its documents, depends on this and
+not on their number."""
 
 LEAST_ROOM = 8
-"""Tokens that a query and a document have together at the least, beside a model's template."""
+"""Fewest tokens that must be left for a query and a document, beside a model's template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,11 @@ class _Query:
     """A request's query, tokenized.
 
     Attributes:
-        kept: What is read of it.
-        truncated_tokens: How many tokens are not.
+        kept: The part of the query that is read.
+        truncated_tokens: Number of tokens that are cut off.
         room: Tokens that are left for a document, by the usual number of special tokens.
         max_length: Longest pair in tokens.
-        long_documents: What to do with a document that has more.
+        long_documents: Treatment of a document that does not fit.
     """
 
     kept: Query
@@ -52,14 +53,14 @@ class _Query:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Documents that are tokenized together: where they belong, and as pairs.
+    """Documents that are tokenized together, with their places and their pairs.
 
     Attributes:
-        places: The number of the request and the document's in it.
-        tokens: How many each document has, whole.
-        rooms: How many of them fit beside the query.
+        places: Number of the request, and number of the document in it, for each document.
+        tokens: Number of tokens of each whole document.
+        rooms: Number of a document's tokens that fit beside the query, for each document.
         pairs: Pairs of all documents.
-        parts_of: Which of the pairs are each document's.
+        parts_of: Positions in `pairs` of each document's pairs.
     """
 
     places: Sequence[tuple[int, int]]
@@ -80,17 +81,17 @@ def score_in_steps(
 ) -> Steps[list[ScoreResponse]]:
     """Score every document of every request, one batch a step.
 
-    The worker may join a batch with those of other calls. The longest come first over all
-    requests together. How long a text is, is first taken from its characters, so that the texts
-    need not be tokenized all at once; then, within a window, from its tokens.
+    The worker may join a batch with batches of other calls. Documents of all requests are sorted
+    together, longest first: by characters, so that not all texts must be tokenized at once, and
+    within a window by tokens.
 
     Args:
-        model: What computes.
-        requests: All of them; their options go before `long_documents`.
+        model: The model that computes the logits.
+        requests: The requests of the call; their options go before `long_documents`.
         max_length: Longest pair in tokens.
-        long_documents: For requests that say nothing of it.
-        on_scored: Told how far the call has come.
-        submitted: When the call was made, by `time.perf_counter`.
+        long_documents: Default for requests without this option.
+        on_scored: Called with the progress of the call.
+        submitted: Time of the call, by `time.perf_counter`.
     """
     clock = _Clock(submitted)
     max_length = min(max_length, model.max_length)
@@ -158,7 +159,7 @@ class _Answer:
 
 
 class _Clock:
-    """Where a call's time goes."""
+    """Clock of a call: the seconds of waiting, tokenizing and computing."""
 
     def __init__(self, submitted: float) -> None:
         self._submitted = submitted
@@ -166,7 +167,7 @@ class _Clock:
         self._computing = 0.0
 
     def gave_way(self, seconds: float, computing: float) -> None:
-        """The worker was busy, with this call's batch for a part of the time."""
+        """Count the seconds of a step, `computing` of which went to this call's batch."""
         self._waiting += seconds - computing
         self._computing += computing
 
@@ -182,7 +183,7 @@ def _tokenize_queries(
     max_length: int,
     long_documents: LongDocuments,
 ) -> list[_Query]:
-    """Each query's tokens, once, cut to at most half of the room, and what is left of it."""
+    """Tokenize each query once, cut to at most half of the room; compute the room that is left."""
     from ..encoders.tokenizer import Query
 
     available = max_length - tokenizer.special_tokens
@@ -218,7 +219,7 @@ def _tokenize_documents(
     queries: Sequence[_Query],
     places: Sequence[tuple[int, int]],
 ) -> _Window:
-    """The pairs of some documents; `places` are the numbers of their requests and their own."""
+    """Make the pairs of some documents; `places` are the numbers of request and document."""
     texts = [requests[r].documents[d] for r, d in places]
     limits = [requests[r].max_document_tokens for r, _ in places]
     found = tokenizer.documents([queries[r].kept for r, _ in places], texts, limits)
@@ -247,7 +248,7 @@ def _tokenize_documents(
 
 
 def _longest_first(requests: Sequence[ScoreRequest]) -> list[tuple[int, int]]:
-    """All documents: the numbers of their requests and their own."""
+    """Sort all documents by length; each is given by the numbers of request and document."""
     everything = [
         (r, d) for r, request in enumerate(requests) for d in range(len(request.documents))
     ]
@@ -258,11 +259,11 @@ def _longest_first(requests: Sequence[ScoreRequest]) -> list[tuple[int, int]]:
 def _windows(
     requests: Sequence[ScoreRequest], order: Sequence[tuple[int, int]]
 ) -> Iterator[list[tuple[int, int]]]:
-    """Documents in the order given, in groups of a bounded number of characters."""
+    """Group documents, in the order given, up to a number of characters."""
     window: list[tuple[int, int]] = []
     characters = 0
     for r, d in order:
-        # The constant is for the objects that even an empty document takes.
+        # The constant stands for the objects that even an empty document needs.
         size = len(requests[r].documents[d]) + 100
         if window and characters + size > CHARACTERS_PER_WINDOW:
             yield window
@@ -274,10 +275,10 @@ def _windows(
 
 
 def _cut(ids: TokenIds, room: int, long_documents: LongDocuments) -> list[TokenIds]:
-    """The parts of a document that are scored: one, unless it is long and to be chunked.
+    """Cut a document into the parts that are scored: one, or the chunks of a long document.
 
-    Chunks are as long as fits and overlap by a quarter, so that a passage on a border stands
-    whole in one of them; the last one ends with the document.
+    Chunks are as long as fits and overlap by a quarter, so that a passage at a border is whole in
+    one of them; the last chunk ends with the document.
     """
     if len(ids) <= room or long_documents != "chunk":
         return [ids[:room]]
@@ -301,19 +302,19 @@ def _run(
             logits[position] = logit
         if progress is not None:
             progress.computed(wanted.tokens)
-    # In float32 the last bits depend on the row of a batch, and the same texts are to tie.
+    # Equal texts must tie, but in float32 the last bits of a logit depend on its row in the batch.
     first: dict[tuple[bytes, bytes], int] = {}
     same = ((pair.input_ids.tobytes(), pair.token_type_ids.tobytes()) for pair in pairs)
     return [logits[first.setdefault(key, i)] for i, key in enumerate(same)]
 
 
 def _best(logits: Sequence[float]) -> float:
-    # max() would let a NaN pass or not, depending on where it stands.
+    # max() would return a NaN or skip it, depending on its position.
     return math.nan if any(map(math.isnan, logits)) else max(logits)
 
 
 def _sigmoid(logit: float) -> float:
-    """In Python's float64: in bf16 or fp32 the scores of good documents would tie at 1."""
+    """Compute the sigmoid in float64: in bf16 or fp32 scores of good documents would tie at 1."""
     if logit >= 0:
         return 1 / (1 + math.exp(-logit))
     return math.exp(logit) / (1 + math.exp(logit))

@@ -10,16 +10,16 @@ from .base import OnScored, Progress
 
 
 class TokenProgress:
-    """Counts tokens of pairs, and estimates those of the documents still to be tokenized.
+    """Counter of the tokens of pairs, with an estimate for documents not yet tokenized.
 
-    They are taken to have as many tokens for each character as those that have been tokenized.
+    The estimate takes the number of tokens per character from the documents that are tokenized.
 
     Args:
-        on_scored: Told whenever something changes.
-        characters: The length of each document, in the order in which they are tokenized, longest
-            first.
-        around: The tokens that each document's query and special tokens add to it.
-        longest: Tokens of the longest pair; None where a longer document becomes several pairs.
+        on_scored: Called at every change of the progress.
+        characters: Number of characters of each document, in the order in which they are tokenized,
+            longest first.
+        around: Number of tokens that query and special tokens add to each document.
+        longest: Longest pair in tokens; None where a longer document becomes several pairs.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class TokenProgress:
         """Count the next documents.
 
         Args:
-            documents: How many.
-            tokens: How many they have, whole.
-            tokens_of_pairs: How many their pairs have: cut, with queries and special tokens.
+            documents: Number of documents.
+            tokens: Number of their tokens, uncut.
+            tokens_of_pairs: Number of tokens in their pairs: cut, with queries and special tokens.
         """
         self._documents += documents
         self._tokens_of_documents += tokens
@@ -62,7 +62,7 @@ class TokenProgress:
         self._on_scored(Progress(self._computed, remaining))
 
     def _untokenized(self) -> int:
-        """The tokens of the pairs of all documents that have not been tokenized."""
+        """Estimate the tokens in the pairs of all documents that have not been tokenized."""
         first, end = self._documents, len(self._characters)
         if first == end:
             return 0

@@ -1,4 +1,4 @@
-"""Pairs as sentence-transformers writes them: with a model's prompt, or in its chat template."""
+"""Pairs rendered by sentence-transformers: with a model's prompt, or in its chat template."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FILLERS = ("0", "1 2 3 4")
-"""Two documents that begin and end differently: what their pairs share is the template."""
+"""Two documents that begin and end differently: the common part of their pairs is the template."""
 
 PAIRS_AT_ONCE = 64
-"""Pairs rendered while others wait for the tokenizer."""
+"""Pairs rendered at a time, while other threads wait for the tokenizer."""
 
 
 class RenderedPairs(TextTokenizer):
-    """Has sentence-transformers render and tokenize each pair whole, and cuts the document in it.
+    """Tokenizer of pairs that sentence-transformers renders whole; documents are cut in the pair.
 
-    A template's last character and a document's first may be one token, so that neither the query
-    nor the document has ids of its own apart from the other.
+    A template's last character and a document's first may form one token, so the query and the
+    document cannot be tokenized separately.
 
     Args:
-        encoder: Whose prompt and template it is.
-        tokenizer: The encoder's, a copy that nobody else has.
+        encoder: The model with the prompt and the template.
+        tokenizer: A copy of the encoder's tokenizer for this object alone.
 
     Raises:
         ScoringError: The template cannot carry a query and a document.
@@ -55,15 +55,15 @@ class RenderedPairs(TextTokenizer):
     def documents(
         self, queries: Sequence[Query], documents: Sequence[str], limits: Sequence[int | None]
     ) -> list[Document]:
-        """Tokenize documents, each to be read with the query of the same place.
+        """Tokenize documents, each for a pair with the query at the same position.
 
         Args:
-            queries: One for each document.
-            documents: Texts.
-            limits: How many first tokens of each to read; None for all.
+            queries: One query for each document.
+            documents: The texts of the documents.
+            limits: Number of first tokens to read, for each document; None for all.
 
         Raises:
-            ScoringError: The template fails on one of them.
+            ScoringError: The template fails on a document.
         """
         documents = [
             text if limit is None else self.beginnings([text], limit)[0]
@@ -102,7 +102,7 @@ class RenderedPairs(TextTokenizer):
             try:
                 with self._lock:
                     features = preprocess(self._encoder, some, instruction)
-            except Exception as error:  # whatever a template raises
+            except Exception as error:  # a template may raise anything
                 raise ScoringError(f"the model's template fails: {error}") from error
             ids = [array("i", row) for row in features["input_ids"]]
             types = features.get("token_type_ids", [[0] * len(row) for row in ids])
@@ -118,9 +118,9 @@ def preprocess(
     """Render pairs in the encoder's template, whole and not padded.
 
     Args:
-        encoder: Whose template it is.
+        encoder: The model with the template.
         pairs: Queries and documents.
-        instruction: Goes in place of the encoder's own prompt; None for that one.
+        instruction: Replaces the encoder's own prompt; None keeps that prompt.
 
     Returns:
         The features by their names.
@@ -133,7 +133,7 @@ def preprocess(
         processing_kwargs={
             "text": {**whole, "verbose": False},
             "common": {"return_tensors": None},
-            # A bucket of its own, which goes before the others in a chat template.
+            # Separate settings, which go before the others in a chat template.
             "chat_template": whole if "message" in encoder.modalities else {},
         },
     )
@@ -148,7 +148,7 @@ class _Frame:
     after: TokenIds
 
     def document(self, whole: TokenPair) -> Document:
-        """Find the document in its pair: what the frame does not account for."""
+        """Find the document in its pair: the tokens that are not part of the frame."""
         ids, types = whole.input_ids, whole.token_type_ids
         start = _shared(ids, self.before)
         end = len(ids) - min(_shared(ids[::-1], self.after[::-1]), len(ids) - start)

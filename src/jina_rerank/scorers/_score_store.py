@@ -1,4 +1,4 @@
-"""Where `CachedScorer` keeps its scores: one SQLite table, in memory or in a file."""
+"""Storage of `CachedScorer`: one SQLite table, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BUSY_SECONDS = 2.0
 """Longest wait for another process that writes to the file."""
 
 REST_SECONDS = 60.0
-"""After a failure the store is left alone for this long, so that calls do not wait each time."""
+"""Time after a failure in which the store is not used, so that not every call waits for it."""
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = int.from_bytes(b"jrrk")
@@ -45,7 +45,7 @@ _READ = """
 SELECT group_concat(hex(key) || hex(value), ''), min(used), (SELECT max(used) FROM scores)
 FROM scores WHERE key IN (KEYS) AND length(value) = 28
 """
-# What replaces an entry gets the next `used`, as what is inserted does.
+# An entry that replaces another gets the next `used`, like an inserted one.
 _WRITE = "INSERT OR REPLACE INTO scores (key, value) VALUES "
 _MOVE = """
 INSERT OR REPLACE INTO scores (key, value)
@@ -59,23 +59,23 @@ logger = logging.getLogger(__name__)
 
 
 class ScoreStore:
-    """Values by key, at most `max_entries` of them; those unused for longest go first.
+    """Values by key, at most `max_entries`; the least recently used are deleted first.
 
-    An entry's `used` is its place in one sequence. What is put goes to the end of it; so does
-    what is found in its older half, and what is found in the newer half stays, so that most reads
-    write nothing. What is `max_entries` places behind the end is deleted. The bound therefore
-    holds without counting, and an entry is there for as long as no more than `max_entries / 2`
-    others have been used with it or after it.
+    An entry's `used` is its place in one sequence. A stored entry goes to the end of the sequence;
+    so does an entry that is found in its older half. An entry found in the newer half stays, so
+    that most reads write nothing. Entries `max_entries` places behind the end are deleted. The
+    bound therefore holds without counting, and an entry stays for as long as no more than
+    `max_entries / 2` others have been used with it or after it.
 
-    After `open` has succeeded once, nothing here fails: what goes wrong is logged, once for each
-    time that it goes wrong, and the store answers as if it were empty.
+    After `open` has succeeded once, no method raises: a failure is logged, once until an access
+    succeeds again, and the store answers as if it were empty.
 
     Keys and values are bytes, of `KEY_BYTES` and `VALUE_BYTES`, and not objects of several parts:
-    100,000 of those would keep the garbage collector busy, and with it all threads.
+    100,000 such objects would keep the garbage collector busy, and with it all threads.
 
     Args:
         path: The file, or None for memory.
-        max_entries: At least 1.
+        max_entries: Largest number of entries, at least 1.
     """
 
     def __init__(self, path: Path | None, max_entries: int) -> None:
@@ -90,15 +90,15 @@ class ScoreStore:
         _stores.add(self)
 
     def open(self) -> None:
-        """Open it now instead of at the first use. Idempotent.
+        """Open the store now instead of at the first use. Idempotent.
 
         Raises:
-            ConfigurationError: The file cannot be used, or is not ours.
+            ConfigurationError: The file cannot be used, or is no score cache of this version.
         """
         self._attempt(lambda _: None)
 
     def get(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
-        """The values of those keys that it has.
+        """Get the values of the keys that are stored.
 
         Raises:
             ConfigurationError: As for `open`.
@@ -111,7 +111,7 @@ class ScoreStore:
         return found
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
-        """Keep values; more than `max_entries` at once leave the last of them.
+        """Store values; of more than `max_entries` at once, only the last are kept.
 
         Raises:
             ConfigurationError: As for `open`.
@@ -120,7 +120,7 @@ class ScoreStore:
             self._attempt(lambda connection: self._write(connection, values))
 
     def close(self) -> None:
-        """Close the file, or forget all. Idempotent."""
+        """Close the file, or drop all entries in memory. Idempotent."""
         with self._lock:
             self._closed = True
             self._disconnect()
@@ -129,7 +129,7 @@ class ScoreStore:
         import sqlite3
 
         with self._lock:
-            # One that was closed during a call is no error to that call.
+            # Closing the store during a call is no error for that call.
             if self._closed or time.monotonic() < self._rest_until:
                 return
             try:
@@ -157,14 +157,14 @@ class ScoreStore:
         import sqlite3
 
         try:
-            # Used under the lock, from whichever thread.
+            # Used under the lock, from any thread.
             connection = sqlite3.connect(
                 self._path or ":memory:",
                 timeout=BUSY_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
             )
-            # Closes it also where nobody calls close().
+            # Closes the connection even if close() is never called.
             self._close_connection = weakref.finalize(self, connection.close)
             self._connection = connection
             self._prepare(connection)
@@ -182,7 +182,7 @@ class ScoreStore:
             raise
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        # Looked at before anything is changed: it may be somebody else's.
+        # Checked before anything is changed: the file may belong to another program.
         with _transaction(connection):
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -221,7 +221,7 @@ class ScoreStore:
         aging: list[list[bytes]],
     ) -> None:
         for chunk in _chunks(keys):
-            # One row for all: Python's sqlite3 lets go of the interpreter's lock at each row, and
+            # One row for all: Python's sqlite3 releases the interpreter's lock at each row, and
             # beside a busy thread takes 5 ms to get it back: 3 s for 1,000 rows, 30 ms this way.
             entries, oldest, newest = connection.execute(
                 _READ.replace("KEYS", _marks(chunk)), chunk
@@ -265,11 +265,11 @@ class ScoreStore:
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
-        self._connection = None  # if in memory: the child's is one of its own, and empty
+        self._connection = None  # a store in memory starts empty in the child
 
 
-# SQLite's locks are a process's, and its own notes on them would be wrong in a child: the child
-# would believe to hold what only the parent holds. So files are closed before a fork, and both
+# SQLite's file locks belong to one process, and its records of them would be wrong in a child,
+# which does not hold the parent's locks. So files are closed before a fork, and both processes
 # open them again when they need them.
 _stores: weakref.WeakSet[ScoreStore] = weakref.WeakSet()
 _fork_lock = threading.Lock()
@@ -313,12 +313,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _let_readers_go_on(connection: sqlite3.Connection) -> None:
-    """Write ahead, so that others read meanwhile.
+    """Switch to write-ahead logging, so that other connections can read during a write.
 
-    Where that cannot be had, the file keeps its rollback journal, which is slower and as safe: on
-    some file systems, and while another process uses the file. Of two that ask for it at the same
-    time SQLite tells one at once that the file is busy, whatever the timeout: each would wait for
-    the other.
+    On some file systems, and while another process uses the file, this is not possible. The file
+    then keeps its rollback journal, which is slower and as safe. If two connections switch at the
+    same time, SQLite reports at once to one of them that the file is busy, whatever the timeout,
+    since each would wait for the other.
     """
     import sqlite3
 
@@ -331,18 +331,18 @@ def _let_readers_go_on(connection: sqlite3.Connection) -> None:
                 raise
             if time.monotonic() > until:
                 return
-            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - or they meet again
+            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - or both would collide again
         else:
             return
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 where the error is of Python's own module."""
+    """Get SQLite's primary result code; 0 for an error of Python's own module."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _passing_errors() -> set[int]:
-    """Errors that say nothing about the file itself, and may be over in a minute."""
+    """List the errors that are not about the file itself and may pass within a minute."""
     import sqlite3
 
     return {

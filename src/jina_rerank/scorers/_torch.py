@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def import_torch() -> None:
-    """Import torch so that an event loop on another thread goes on meanwhile.
+    """Import torch so that an event loop on another thread keeps running.
 
     Python holds its lock while the dynamic linker reads an extension module with all that it
     needs: some 0.2 s for libtorch_cpu, in which no other thread runs. A foreign function
     called through ctypes runs without that lock, so the linker is called that way first, and
-    the import finds the libraries in place. Where this cannot be done nothing is lost but time.
+    the import finds the libraries loaded. Where this is not possible, only time is lost.
     """
     spec = importlib.util.find_spec("torch")
     if "torch" not in sys.modules and sys.platform == "linux" and spec and spec.origin:

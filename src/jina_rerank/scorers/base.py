@@ -1,4 +1,4 @@
-"""The one seam: what the reranker asks of anything that can score."""
+"""The `Scorer` protocol: the interface between the reranker and everything that scores."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..errors import InputError
 from ..ranking import Timings, Usage
 
 LongDocuments = Literal["truncate", "chunk", "error"]
-"""A scorer's way with a document that does not fit: read its beginning, read it all in windows
-and take the best one's score, or refuse it."""
+"""Treatment of a document that does not fit: read its beginning, read all of it in windows and take
+the best window's score, or refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress of a call, in the tokens that it takes to compute; time goes by these.
+    """Progress of a call in computed tokens, which determine its time.
 
     Attributes:
-        tokens: How many have been computed.
-        remaining_tokens: How many have not. An estimate while texts are not tokenized, and always
-            where a service tokenizes them. What need not be computed, since a cache has it or a
-            part has failed, is in neither.
+        tokens: Number of tokens that have been computed.
+        remaining_tokens: Number of tokens still to be computed. An estimate while texts are not
+            tokenized, and always where a service tokenizes them. Tokens that need not be computed,
+            because a cache has the score or a part has failed, are in neither number.
     """
 
     tokens: int
@@ -30,24 +30,24 @@ class Progress:
 
 
 OnScored = Callable[[Progress], object]
-"""Told, from whichever thread scores, how far the call has come. A call that begins anew, with
-another scorer for instance, counts from 0 again."""
+"""Callback for the progress of a call, called on the thread that scores. A call that begins again,
+with another scorer for instance, counts from 0 again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
     """One query and the documents to score against it, already checked.
 
-    A scorer honours the options or refuses them with an `InputError` that names the option; it
-    never leaves one aside. See `refuse_options`.
+    A scorer applies the options or refuses them with an `InputError` that names the option; it
+    never ignores one. See `refuse_options`.
 
     Attributes:
-        query: Not blank.
-        documents: At least one.
-        name: How errors name this request: empty, or a prefix such as `"pairs[2]."`.
-        long_documents: In place of the scorer's own setting; None is the scorer's.
-        max_document_tokens: How many tokens of each document are read at most, without special
-            tokens; None is as many as fit. The rest is left out as asked, and is not counted as
+        query: The query; not blank.
+        documents: The documents; at least one.
+        name: Prefix for this request in errors: empty, or such as `"pairs[2]."`.
+        long_documents: Replaces the scorer's own setting; None keeps it.
+        max_document_tokens: Most tokens of each document that are read, without special tokens;
+            None is as many as fit. The rest is left out as requested, and is not counted as
             truncated.
         instruction: What makes a document relevant, in words, for models whose template has a
             place for it; None is the model's own. Not blank.
@@ -67,13 +67,13 @@ def refuse_options(
     """Refuse requests with options that a scorer does not have.
 
     Args:
-        requests: Those of a call.
-        who: The scorer, as errors name it.
-        long_documents: The values of that option which it does have.
+        requests: The requests of a call.
+        who: The scorer's name in errors.
+        long_documents: The values of that option which the scorer has.
 
     Raises:
-        InputError: A request has another value there, a limit for its documents, or an
-            instruction.
+        InputError: A request has another value of `long_documents`, a limit for its documents, or
+            an instruction.
     """
     had = {None, *long_documents}
     for request in requests:
@@ -91,18 +91,18 @@ def refuse_options(
 
 
 class NoInstructionError(InputError):
-    """A request has an instruction, and what is to score it takes none."""
+    """A request has an instruction, but its scorer or model takes none."""
 
 
 def refuse_instruction(request: ScoreRequest, who: str) -> None:
     """Refuse a request with an instruction, which most models have no place for.
 
     Args:
-        request: One of a call.
-        who: The scorer or the model, as errors name it.
+        request: A request of a call.
+        who: The name of the scorer or the model in errors.
 
     Raises:
-        NoInstructionError: It has one.
+        NoInstructionError: The request has an instruction.
     """
     if request.instruction is not None:
         raise NoInstructionError(f"{request.name}instruction", f"{who} takes none; leave it out")
@@ -112,18 +112,18 @@ def refuse_instruction(request: ScoreRequest, who: str) -> None:
 class ScoreResponse:
     """The answer to one request: columns with one value for each document, in its order.
 
-    Columns, because a hundred thousand small objects would keep the garbage collector busy, and
-    with it all threads. What a scorer cannot tell is None as a whole.
+    Columns are used because a hundred thousand small objects would keep the garbage collector busy,
+    and with it all threads. A column that a scorer cannot provide is None.
 
     Attributes:
-        scores: Higher is more relevant.
-        usage: What it cost.
+        scores: The documents' scores; higher is more relevant.
+        usage: Cost of scoring.
         logits: See `RankedDocument.logit`.
         tokens: See `RankedDocument.tokens`.
         truncated_tokens: See `RankedDocument.truncated_tokens`.
-        degraded: Why the answer is second best, or None.
+        degraded: The reason why the answer is second best, or None.
         unscored: See `Ranking.unscored`; only a degraded answer has any.
-        model: Which model scored, if not the scorer's `model`.
+        model: The name of the model that scored, if it is not the scorer's `model`.
         timings: See `Ranking.timings`.
     """
 
@@ -144,10 +144,10 @@ class ModelFacts:
 
     Attributes:
         max_tokens: Longest pair that is read, in tokens.
-        dtype: What it computes in, such as `"bfloat16"`.
-        family: Its family, such as `"ModernBERT"`; None where another library knows.
-        window: How far a token sees to either side, in tokens, in layers where that is limited;
-            None where it sees everything, or where another library knows.
+        dtype: The dtype it computes in, such as `"bfloat16"`.
+        family: Its family, such as `"ModernBERT"`; None if another library runs the model.
+        window: Largest distance that a token attends to on either side, in tokens, in layers where
+            that is limited; None if it is not limited, or if another library runs the model.
     """
 
     max_tokens: int
@@ -161,7 +161,7 @@ class Scorer(Protocol):
     """Scores documents against queries, on this machine or elsewhere.
 
     A scorer is safe to share between threads and event loops, and to pickle. Building one is
-    cheap: what is expensive waits for `warm_up` or the first call.
+    cheap: expensive work is left to `warm_up` or the first call.
     """
 
     @property
@@ -183,15 +183,15 @@ class Scorer(Protocol):
         """Score every document of every request.
 
         Args:
-            requests: The queries with their documents. Taken together, so that the pairs of
-                all of them can share batches.
+            requests: The queries with their documents. They come in one call, so that the pairs
+                of all of them can share batches.
             on_scored: Called as tokens are computed.
 
         Returns:
             One response for each request, in the same order.
 
         Raises:
-            RerankError: And nothing else on purpose.
+            RerankError: Scoring failed. No other kind of error is raised on purpose.
         """
         ...
 
@@ -202,7 +202,7 @@ class Scorer(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the model or the connections. Idempotent."""
+        """Release the model or the connections. Idempotent."""
         ...
 
     async def aclose(self) -> None:
@@ -216,10 +216,10 @@ class CacheableScorer(Scorer, Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """All that decides its scores besides query and document, as one line of text.
+        """All that determines the scores besides query and document, as one line of text.
 
-        Two scorers with the same fingerprint give a pair the same score, in any process and on
-        any day. It holds no key.
+        Two scorers with the same fingerprint give a pair the same score, in any process and at
+        any time. It holds no key.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""`BiEncoderScorer`: query and document embedded apart, compared by cosine."""
+"""`BiEncoderScorer`: query and document embedded separately, compared by cosine."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 class BiEncoderScorer(EmbeddingScorer["Vector"]):
     """Scores with an embedding model of sentence-transformers; the score is the cosine.
 
-    A document is embedded once for many queries, as an index would do it. Its own prompts are those
-    of the model's config_sentence_transformers.json, or else those that e5 and bge are known to
-    need. Remote code is never run.
+    A document is embedded once for many queries, as in an index. A model's own prompts are those of
+    its config_sentence_transformers.json, or else those that e5 and bge are known to need. Remote
+    code is never run.
 
     Args:
         model: A folder or a hub id.
-        query_prompt: What the model reads before a query; None is its own prompt.
-        passage_prompt: What it reads before a document; None likewise.
-        dtype: What to compute in. float32 by default, since similarities are near each other and
-            many would tie in bfloat16.
+        query_prompt: Text before each query; None is the model's own prompt.
+        passage_prompt: Text before each document; None likewise.
+        dtype: Dtype of the computation. float32 by default, since similarities are near each other
+            and many would tie in bfloat16.
         device: As for `LocalScorer`.
         max_length: Longest text in tokens; None is the model's own limit, which applies if it is
             lower.

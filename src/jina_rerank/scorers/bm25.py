@@ -1,4 +1,4 @@
-"""`Bm25Scorer`: what words alone can tell, with the statistics of a collection."""
+"""`Bm25Scorer`: BM25 with the word statistics of a collection."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .base import OnScored, Progress, ScoreRequest, ScoreResponse, refuse_option
 
 
 class Bm25Scorer:
-    """BM25 as Anserini has it, with how rare each word is in a collection; see `Bm25Index`.
+    """Scores with BM25 as in Anserini, with word frequencies of a collection; see `Bm25Index`.
 
-    A document need not be one of the collection's. Scores are 0 or more; a document that shares no
+    A document need not be part of the collection. Scores are 0 or more; a document that shares no
     word with the query has 0. The index is built at the first call or by `warm_up`.
 
     Args:
-        collection: The texts in which words are counted; one that is there twice counts twice.
+        collection: The texts in which words are counted; a text that is there twice counts twice.
 
     Raises:
         ConfigurationError: `collection` is a single string. From `warm_up` and `score`: the extra
@@ -71,10 +71,10 @@ class Bm25Scorer:
         return False
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if a package is missing.
+        """Check now, and not at the first call, that the packages are installed.
 
         Raises:
-            ConfigurationError: One is not installed.
+            ConfigurationError: A package is missing.
         """
         check_installed(("bm25s", "Stemmer"), "BM25", "eval")
 
@@ -120,7 +120,7 @@ class Bm25Scorer:
         return responses
 
     def close(self) -> None:
-        """Let go of the index; the next call builds it again. Idempotent."""
+        """Release the index; the next call builds it again. Idempotent."""
         self._index = None
 
     async def aclose(self) -> None:
@@ -141,10 +141,10 @@ class Bm25Scorer:
 
 
 class Bm25Index:
-    """BM25 as Anserini has it: k1 0.9, b 0.4, English stop words left out, words stemmed.
+    """BM25 as in Anserini: k1 0.9, b 0.4, English stop words left out, words stemmed.
 
     Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009), in
-    Lucene's variant, by bm25s, with its English stop words and Snowball's stemmer.
+    Lucene's variant, computed by bm25s, with its English stop words and Snowball's stemmer.
 
     Args:
         texts: The documents.
@@ -169,11 +169,11 @@ class Bm25Index:
             self._index.index(words, show_progress=False)
 
     def search(self, query: str, depth: int) -> dict[int, float]:
-        """The best documents that share a word with the query, by place, best first.
+        """Find the best documents that share a word with the query: scores by place, best first.
 
         Args:
             query: The question.
-            depth: How many documents at most.
+            depth: Largest number of documents.
         """
         import numpy as np
 
@@ -186,7 +186,7 @@ class Bm25Index:
         return {int(place): float(scores[place]) for place in best}
 
     def score_texts(self, query: str, texts: Sequence[str]) -> list[float]:
-        """The scores of these texts; 0 where no word is shared.
+        """Score texts; a text that shares no word with the query has 0.
 
         Args:
             query: The question.
@@ -206,7 +206,7 @@ class Bm25Index:
         return {text: place for place, text in enumerate(self._texts)}
 
     def _score_unknown(self, query: Sequence[str], words: Sequence[str]) -> float:
-        """Lucene's formula for a document that is not in the index."""
+        """Score a document that is not in the index, by Lucene's formula."""
         counts = Counter(words)
         norm = self.K1 * (1 - self.B + self.B * len(words) / (self._mean_length or 1))
         return sum(
@@ -216,7 +216,7 @@ class Bm25Index:
         )
 
     def _rarity(self, word: str) -> float:
-        """A word's inverse document frequency; bm25s has no score for what no document holds."""
+        """Compute a word's inverse document frequency; 0 for a word that no document holds."""
         number = None if self._index is None else self._index.vocab_dict.get(word)
         if number is None:
             return 0.0
@@ -227,7 +227,7 @@ class Bm25Index:
     def _scores(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - an array
         import numpy as np
 
-        # Stop words alone, or none: bm25s would raise an IndexError.
+        # bm25s would raise an IndexError for a query without words, or with stop words only.
         if not words or self._index is None:
             return np.zeros(len(self._texts), dtype=np.float32)
         return self._index.get_scores(list(words))

@@ -1,4 +1,4 @@
-"""`CachedScorer`: scores that have been computed once are not computed again."""
+"""`CachedScorer`: a cache, so that no score is computed twice."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
 from .service.parts import put_last
 
 _NUMBERS = struct.Struct("<ddiii")
-"""Fields kept of a pair: score, logit, tokens, truncated tokens, truncated tokens of the query.
-NaN is no logit, and a negative count is none."""
+"""Fields stored for a pair: score, logit, tokens, truncated tokens, truncated tokens of the query.
+NaN stands for no logit, and a negative count for no count."""
 assert _NUMBERS.size == VALUE_BYTES
 
 _UNSCORED = _NUMBERS.pack(math.nan, math.nan, -1, -1, -1)
 
 
 class CachedScorer:
-    """Takes the scores of pairs that it has seen from a cache, and asks a scorer for the rest.
+    """Takes known scores of pairs from a cache, and computes the others with a scorer.
 
     Scores depend on the query, the document and the model alone, so they can be kept for as long
-    as there is room. What a call lacks is asked for in one call to the scorer, each pair once.
-    Texts are never stored, only digests of them and numbers.
+    as there is room. The scores that a call lacks are computed in one call to the scorer, each
+    pair once. Texts are never stored, only digests of them and numbers.
 
-    Only whole answers are kept: none that is degraded, has unscored documents, or comes from
-    another model than the scorer's `model`. An answer in which some documents are unscored still
-    has the cached scores of the others. Any other that is not whole is passed on as it is; where
-    a part of its documents came from the cache, the scorer is asked again for all of them, so
-    that scores which cannot be compared never meet.
+    Only complete answers are stored: none that is degraded, has unscored documents, or comes from
+    another model than the scorer's `model`. In an answer with unscored documents, the other
+    documents still have their cached scores. Any other incomplete answer is passed on as it is; if
+    the cache had some of its documents, the scorer is asked again for all of them, so that scores
+    which cannot be compared are never mixed.
 
-    A cache never fails a call: a disk that is full or locked is a warning in the log, once, and
-    the scorer is asked for everything.
+    The cache never makes a call fail: a full or locked disk causes one warning in the log, and the
+    scorer computes everything.
 
     Args:
         scorer: A `CacheableScorer`, such as `LocalScorer`.
-        path: A file, to share between processes and to keep; it is made if its folder exists.
-            None is a cache in memory, private to this object.
-        max_entries: How many scores to keep at most; those unused for longest go first. A
+        path: A file, which several processes can share and which is kept; it is created if its
+            folder exists. None is a cache in memory, private to this object.
+        max_entries: Largest number of scores; the least recently used are deleted first. A
             million take some 115 MB.
 
     Raises:
-        ConfigurationError: The scorer's scores cannot be kept, or an argument is out of range.
+        ConfigurationError: The scorer's scores cannot be cached, or an argument is out of range.
             From `warm_up` or the first call: the file cannot be used.
     """
 
@@ -86,10 +86,10 @@ class CachedScorer:
         return f"CachedScorer({self._scorer!r}, path={path!r}, max_entries={self._max_entries})"
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if a package is missing that the scorer needs.
+        """Check now, and not at the first call, that the scorer's packages are installed.
 
         Raises:
-            ConfigurationError: One is not installed.
+            ConfigurationError: A package is missing.
         """
         check_scorer_installed(self._scorer)
 
@@ -97,8 +97,8 @@ class CachedScorer:
         """Open the cache and warm up the scorer. Idempotent.
 
         Raises:
-            ConfigurationError: The file cannot be used, or this is closed.
-            RerankError: As the scorer's `warm_up`.
+            ConfigurationError: The file cannot be used, or this scorer is closed.
+            RerankError: As raised by the scorer's `warm_up`.
         """
         self._check_open()
         self._store.open()
@@ -115,10 +115,10 @@ class CachedScorer:
     ) -> list[ScoreResponse]:
         """Score every document of every request; see `Scorer.score`.
 
-        `usage` is what this call cost: tokens are those that the scorer computed, and 0 where it
-        was not asked; `cached_documents` are those for which it was not, be it that the cache had
-        them or that the same call has them twice. Truncated documents and query tokens are
-        counted whether cached or not.
+        `usage` is the cost of this call: `tokens` are those that the scorer computed, 0 if it was
+        not called; `cached_documents` are those that it did not compute, since the cache had them
+        or the same call has them twice. Truncated documents and query tokens are counted whether
+        cached or not.
         """
         self._check_open()
         call = self._look_up(requests)
@@ -127,7 +127,7 @@ class CachedScorer:
         except InputError:
             if not call.shortened:
                 raise
-            # It names a document by its place among those that were lacking.
+            # The error names a document by its place among those that the cache lacked.
             return self._scorer.score(requests, on_scored)
         self._merge(call, computed)
         if call.again:
@@ -187,7 +187,7 @@ class CachedScorer:
                     asked.add(key)
                     places.append(place)
             if places and listwise:
-                # Some may have been dropped from the cache, but a part of the list is another list.
+                # The scorer gets the whole list: scores of a part of it would be different.
                 places = list(range(len(own)))
             call.places.append(places)
             if places:
@@ -196,12 +196,12 @@ class CachedScorer:
         return call
 
     def _merge(self, call: _Call, computed: Sequence[ScoreResponse]) -> None:
-        """Keep what was computed, and fill `call.answers` and `call.again`."""
+        """Store the computed scores, and fill `call.answers` and `call.again`."""
         if len(computed) != len(call.lacking):
             raise ScoringError(
                 f"{self.model} answered {len(computed)} of {len(call.lacking)} requests"
             )
-        # The model may have been another than the one on disk when the keys were made.
+        # The loaded model may differ from the one that was on disk when the keys were made.
         same_model = not computed or self._scorer.fingerprint == call.fingerprint
         rest = iter(computed)
         responses = [next(rest) if places else None for places in call.places]
@@ -230,14 +230,14 @@ class CachedScorer:
             ):
                 call.places_again.append(len(call.answers))
                 call.again.append(request)
-                # Takes the place of the answer to be.
+                # A placeholder until the request is scored as a whole.
                 call.answers.append(ScoreResponse([], Usage(0)))
             else:
                 values = [call.known.get(key) for key in keys]
                 call.answers.append(_answer(values, len(places), response))
 
     def _is_comparable(self, response: ScoreResponse, documents: int) -> bool:
-        """Tell whether what it has scored can stand beside scores from the cache."""
+        """Tell whether the scores of a response can be compared with scores from the cache."""
         columns = (response.scores, response.logits, response.tokens, response.truncated_tokens)
         return (
             (response.degraded is None or bool(response.unscored))
@@ -252,15 +252,15 @@ class _Call:
     """Plan for the requests of one call.
 
     Attributes:
-        requests: All of them.
-        fingerprint: The scorer's, when the keys were made.
+        requests: The requests of the call.
+        fingerprint: The scorer's fingerprint when the keys were made.
         keys: Keys of each document of each request.
-        known: The numbers of those that are known.
-        places: Places of the documents that the scorer is asked for, of each request.
+        known: The numbers of known documents, packed, by key.
+        places: Places of the documents that the scorer is asked for, for each request.
         lacking: The requests to the scorer, one for each entry of `places` that is not empty.
         answers: The answer to each request.
-        again: Requests that must be asked for as a whole.
-        places_again: The places of their answers.
+        again: Requests that must be scored again as a whole.
+        places_again: Places of these requests in `answers`.
     """
 
     requests: Sequence[ScoreRequest]
@@ -275,7 +275,7 @@ class _Call:
 
     @property
     def shortened(self) -> bool:
-        """Tell whether a request to the scorer has fewer documents than it had."""
+        """Tell whether a request to the scorer has fewer documents than the original one."""
         return any(
             0 < len(places) < len(keys) for places, keys in zip(self.places, self.keys, strict=True)
         )
@@ -288,12 +288,12 @@ def _check_path(path: str | PathLike[str] | None) -> Path | None:
         raise ConfigurationError(f"path must be a file or None, not {type(path).__name__}")
     if fspath(path) in {"", ":memory:"}:
         raise ConfigurationError(f"path is {fspath(path)!r}; leave it out for a cache in memory")
-    # Absolute, so that it stays the same file wherever the process or a pickle of it goes.
+    # Absolute, so that it stays the same file in a pickle, or when the current folder changes.
     return Path(path).expanduser().absolute()
 
 
 def _keys(fingerprint: str, model: str, listwise: bool, request: ScoreRequest) -> list[bytes]:
-    """A digest for each document, of all that its score depends on."""
+    """Compute a digest for each document, of all that its score depends on."""
     from hashlib import blake2b
 
     common = blake2b(digest_size=KEY_BYTES)
@@ -320,13 +320,13 @@ def _keys(fingerprint: str, model: str, listwise: bool, request: ScoreRequest) -
 
 
 def _with_length(text: str) -> bytes:
-    """Bytes that are no other text's, whatever comes before and after them."""
+    """Encode a text with its length in front, so that joined texts cannot be confused."""
     data = text.encode("utf-8", "surrogatepass")
     return len(data).to_bytes(8) + data
 
 
 def _pack(response: ScoreResponse) -> list[bytes]:
-    """The numbers of each document of an answer."""
+    """Pack the numbers of each document of an answer."""
     documents = len(response.scores)
     query = response.usage.truncated_query_tokens
     none = [-1] * documents
@@ -349,7 +349,7 @@ def _is_finite(value: bytes) -> bool:
 def _answer(
     values: Sequence[bytes | None], computed: int, response: ScoreResponse | None
 ) -> ScoreResponse:
-    """The answer to a request, `computed` of whose scores are those of `response`."""
+    """Build the answer to a request; `computed` of its scores come from `response`."""
     unscored = tuple(i for i, value in enumerate(values) if value is None)
     packed = b"".join(_UNSCORED if value is None else value for value in values)
     scores, logits = _floats(packed, 0), _floats(packed, 1)
@@ -384,7 +384,7 @@ def _floats(packed: bytes, column: int) -> list[float]:
 
 
 def _counts(packed: bytes, column: int) -> list[int] | None:
-    """A column, or None if one of its counts is unknown."""
+    """Read a column of counts; None if one of them is unknown."""
     counts = [numbers[column] for numbers in _NUMBERS.iter_unpack(packed)]
     return None if min(counts, default=0) < 0 else counts
 

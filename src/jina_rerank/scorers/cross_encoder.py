@@ -1,4 +1,4 @@
-"""`CrossEncoderScorer`: any other reranker with one output, by sentence-transformers."""
+"""`CrossEncoderScorer`: any other reranker with one output, run by sentence-transformers."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 OTHERS = "CrossEncoderScorer"
 OLDEST = (5, 5)
-"""Version of sentence-transformers that first takes settings of its templates for one call."""
+"""Oldest version of sentence-transformers that takes template settings for a single call."""
 
 
 class CrossEncoderScorer(InProcessScorer):
-    """Scores with what sentence-transformers runs: mxbai-rerank v1, Qwen3-Reranker, and others.
+    """Scores with models that sentence-transformers runs: mxbai-rerank v1, Qwen3-Reranker, others.
 
     Runs encoders with a classification head, module lists, and language models whose score is the
     logit of a token (`LogitScore`). Prompts and chat templates are the model's own.
 
-    Behaves as `LocalScorer` does: the document is cut and never the query or the template, what
-    was cut is reported, the event loop is never blocked. The logit is what the model's `predict`
-    gives before its activation, and the score is the logit's sigmoid whatever that activation is:
-    scores of one model are the same natively and here. Needs sentence-transformers. Remote code is
-    never run.
+    Behaves as `LocalScorer` does: the document is cut and never the query or the template, cut
+    tokens are reported, and the event loop is never blocked. The logit is the result of the model's
+    `predict` before its activation, and the score is the logit's sigmoid, whatever that activation
+    is: scores of one model are the same natively and here. Needs sentence-transformers. Remote code
+    is never run.
 
     Args:
         model: A folder or a hub id, of a model with one output and a fast tokenizer.
@@ -77,28 +77,28 @@ class CrossEncoderScorer(InProcessScorer):
         return (CrossEncoderScorer, self._source_key(), self._dtype, self._device)
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if a package is missing; none is imported.
+        """Check now, and not at the first call, that the packages are installed; none is imported.
 
         Raises:
-            ConfigurationError: One that loading needs is not installed.
+            ConfigurationError: A package that loading needs is missing.
         """
         check_installed(("torch", "sentence_transformers"), OTHERS, "cross-encoder")
 
     def _load(self) -> PairModel:
-        # Before they are read: weights that are written over meanwhile must not pass for these.
+        # Identified before they are read, since they may be overwritten meanwhile.
         weights = find_weights(self.model, self._revision)
         assert self._source is not None
         encoder, device = load_model(self._load_encoder, self._source, self._revision)
-        # After, if they had to be downloaded.
+        # Identified afterwards if they had to be downloaded.
         weights = weights or find_weights(self.model, self._revision)
-        # Only now: it imports what `_load_encoder` has found to be installed.
+        # Imported only now: `_load_encoder` reports the packages that this import needs.
         from ._cross_encoder import CrossEncoderPairs, check_head
 
         check_head(encoder, self.model, self._stored_tensors())
         return CrossEncoderPairs(encoder, self.model, device, weights)
 
     def _stored_tensors(self) -> set[str] | None:
-        """The names of the checkpoint's tensors, or None where they cannot be told."""
+        """List the names of the checkpoint's tensors; None where they are not known."""
         from ..encoders.files import find_checkpoint
 
         assert self._source is not None

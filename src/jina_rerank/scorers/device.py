@@ -1,4 +1,4 @@
-"""Where to compute, and in which numbers."""
+"""Choice of the device and the dtype of a computation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ computes the large matrix products in 8-bit integers, on a CPU, and the rest in 
 
 
 def check_dtype(dtype: Dtype) -> Dtype:
-    """The dtype, if it is one of those.
+    """Check that a dtype is one of `Dtype`, and return it.
 
     Raises:
         ConfigurationError: It is not.
@@ -26,7 +26,7 @@ def check_dtype(dtype: Dtype) -> Dtype:
 
 
 def check_device(device: str) -> str:
-    """The device's name, if it is a string; whether torch knows it shows at load.
+    """Check that a device's name is a string, and return it; torch checks the name at load.
 
     Raises:
         ConfigurationError: It is not.
@@ -37,7 +37,7 @@ def check_device(device: str) -> str:
 
 
 def choose_device(device: str) -> str:
-    """The device that `"auto"` stands for, or the one named, if torch knows it.
+    """Choose the device that `"auto"` stands for, or check that torch has the named device.
 
     Apple's GPU is used only if named: torch's support for it leaks and aborts under load.
     """
@@ -52,7 +52,7 @@ def choose_device(device: str) -> str:
 
 
 def check_int8(device: str) -> None:
-    """See that products of 8-bit integers can be computed.
+    """Check that products of 8-bit integers can be computed.
 
     Raises:
         ConfigurationError: The device is no CPU, the processor has no VNNI, or torch no kernel.
@@ -74,7 +74,7 @@ def refuse_int8(dtype: Dtype) -> None:
     """Refuse `"int8"` where sentence-transformers computes.
 
     Raises:
-        ConfigurationError: It is wanted.
+        ConfigurationError: The dtype is `"int8"`.
     """
     if dtype == "int8":
         raise ConfigurationError(
@@ -84,11 +84,11 @@ def refuse_int8(dtype: Dtype) -> None:
 
 
 def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
-    """Torch's dtype of the weights; `"auto"` is the fastest that keeps the ranking.
+    """Choose torch's dtype of the weights; `"auto"` is the fastest that keeps the ranking.
 
     Args:
-        dtype: Ours. `"int8"` is made from float32.
-        device: As `choose_device` names it.
+        dtype: A dtype of `Dtype`. Weights for `"int8"` are made from float32.
+        device: A device's name from `choose_device`.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""`EmbeddingScorer`: what bi-encoders and sparse encoders share."""
+"""`EmbeddingScorer`: the common base of bi-encoders and sparse encoders."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
-    """A scorer that embeds query and document apart, by sentence-transformers.
+    """A scorer that embeds query and document separately, with sentence-transformers.
 
-    A document is embedded once for many queries, as an index would do it, so its pairs a second
-    are not those of a reranker. Remote code is never run.
+    A document is embedded once for many queries, as in an index, so its throughput in pairs cannot
+    be compared with a reranker's. Remote code is never run.
 
     Args:
-        model: See `BiEncoderScorer` for this and the others.
+        model: See `BiEncoderScorer` for this and the other arguments.
         query_prompt: As `model`.
         passage_prompt: As `model`.
         dtype: As `model`.
@@ -85,13 +85,13 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
     def _encoder(
         self, library: BaseModel, prompts: Prompts, device: str, weights: Weights
     ) -> Encoder[VectorT]:
-        """A loaded model as this scorer uses it."""
+        """Wrap a loaded model for this scorer."""
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if a package is missing; none is imported.
+        """Check now, and not at the first call, that the packages are installed; none is imported.
 
         Raises:
-            ConfigurationError: One that loading needs is not installed.
+            ConfigurationError: A package that loading needs is missing.
         """
         packages = ("torch", "sentence_transformers")
         check_installed(packages, type(self).__name__, "cross-encoder")
@@ -103,7 +103,7 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
 
         Raises:
             ScoringError: The model failed.
-            InputError: A text is too long, where `long_documents` says so.
+            InputError: A text is too long, and `long_documents` is `"error"`.
         """
         call = self._call(self._loading().result(), requests, on_scored)
         for future in call.batches():
@@ -125,11 +125,11 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
         return await asyncio.to_thread(call.responses)
 
     def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[VectorT]:
-        """The vectors of some texts, each with its prompt; longer ones are cut.
+        """Embed texts, each with its prompt; texts that are too long are cut.
 
         Args:
-            texts: Any.
-            is_query: Whether they are queries and no passages.
+            texts: The texts.
+            is_query: Whether they are queries, and not passages.
 
         Raises:
             ScoringError: The model failed.
@@ -165,14 +165,14 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
 
     def _load(self) -> Encoder[VectorT]:
         assert self._source is not None
-        # Before they are read: weights that are written over meanwhile must not pass for these.
+        # Identified before they are read, since they may be overwritten meanwhile.
         weights = self._find_weights()
         library, device = load_model(self._load_library, self._source, self._revision)
         if self._max_length is not None:
             limit = library.max_seq_length
             library.max_seq_length = min(self._max_length, limit or self._max_length)
         prompts = prompts_of(self.model, library.prompts, *self._prompts)
-        # After, if they had to be downloaded.
+        # Identified afterwards if they had to be downloaded.
         return self._encoder(library, prompts, device, weights or self._find_weights())
 
     def _load_library(self, name: str, offline: bool) -> tuple[BaseModel, str]:

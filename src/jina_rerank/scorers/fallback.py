@@ -1,4 +1,4 @@
-"""`FallbackScorer`: a second best answer instead of none, and never without saying so."""
+"""`FallbackScorer`: a second best answer instead of none, always marked as degraded."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ OUTAGES: tuple[type[RerankError], ...] = (
     ServerError,
 )
 """Failures that pass by themselves. A missing key, an empty account or a wrong setting does not,
-and going on in spite of it would hide it for months."""
+and a fallback would hide it for months."""
 
 LONGEST_REST = 300.0
-"""Seconds: the most that a failed scorer is left alone because a service asks for it. One call to
-find out costs little; a service taken at its word for a day would cost the day."""
+"""Longest time, in seconds, that a failed scorer is not called because its service asks for that. A
+trial call costs little; a service that asks for a day would cost a day of degraded answers."""
 
 
 class RetrievalOrder:
     """A scorer that keeps documents in the order given: the last resort of a `FallbackScorer`.
 
-    The scores fall evenly from 1 to above 0, so that the order survives whatever sorts by them
-    later. They say nothing about relevance, so every answer is degraded and every document is
-    listed as unscored. No document is read, so a request's options have nothing to apply to.
+    The scores fall evenly from 1 to above 0, so that the order survives any later sorting by score.
+    They say nothing about relevance, so every answer is degraded and every document is listed as
+    unscored. No document is read, so a request's options have no effect.
     """
 
     @property
@@ -66,7 +66,7 @@ class RetrievalOrder:
     def score(
         self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
     ) -> list[ScoreResponse]:
-        """Scores that keep the order; see `Scorer.score`."""
+        """Return scores that keep the order; see `Scorer.score`."""
         responses = []
         for request in requests:
             count = len(request.documents)
@@ -83,7 +83,7 @@ class RetrievalOrder:
     async def ascore(
         self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
     ) -> list[ScoreResponse]:
-        """`score`, in a thread only for the sake of very many documents."""
+        """`score` in a thread, so that very many documents do not block the event loop."""
         return await asyncio.to_thread(self.score, requests, on_scored)
 
     def close(self) -> None:
@@ -94,26 +94,26 @@ class RetrievalOrder:
 
 
 class FallbackScorer:
-    """Asks one scorer, and others in turn when it cannot answer.
+    """Scores with one scorer, and with others in turn when it cannot answer.
 
-    The answer of any but the first is degraded: `ranking.degraded` says why, `ranking.model` says
-    who scored, and thresholds do not apply to it. Errors that do not pass by themselves are
-    raised: a key that is not accepted, an account without balance, a wrong setting, a document
-    that cannot be used.
+    The answer of any scorer but the first is degraded: `ranking.degraded` gives the reason,
+    `ranking.model` names the model that scored, and thresholds do not apply to it. Errors that do
+    not pass by themselves are raised: a key that is not accepted, an account without balance, a
+    wrong setting, a document that cannot be used.
 
-    While the first one fails, only one call in each `cooldown` tries it; all others go on at
-    once. Otherwise each call would wait for its timeout through the whole outage.
+    While the first scorer fails, only one call in each `cooldown` tries it; all other calls go to
+    the next scorer at once. Otherwise each call of the whole outage would wait for the timeout.
 
-    Give the first a timeout well below what is around it: a fallback that comes after the
-    caller's own deadline is none.
+    Give the first scorer a timeout well below the caller's own deadline; otherwise the fallback
+    comes too late.
 
     Args:
-        primary: Whose answer is wanted.
-        secondary: Who is asked when it fails; `RetrievalOrder()` to keep the documents in the
-            order given.
-        *others: Who is asked when that fails too, in this order.
-        cooldown: How long a failed primary is left alone, in seconds; a `Retry-After` of the
-            service that is longer counts instead, up to five minutes.
+        primary: The scorer that is preferred.
+        secondary: The scorer that is used when the first fails; `RetrievalOrder()` to keep the
+            documents in the order given.
+        *others: The scorers that are used when that fails too, in this order.
+        cooldown: Time during which a failed primary is not called, in seconds; a longer
+            `Retry-After` of the service counts instead, up to five minutes.
 
     Raises:
         ConfigurationError: An argument is no scorer, or `cooldown` is out of range.
@@ -142,23 +142,23 @@ class FallbackScorer:
 
     @property
     def model(self) -> str:
-        """The first scorer's model; `ranking.model` names the one that scored."""
+        """The first scorer's model; `ranking.model` names the model that scored."""
         return self.primary.model
 
     def check_installed(self) -> None:
-        """Say now if a package is missing that one of them needs: an outage is too late.
+        """Check now that the packages of all scorers are installed: an outage is too late.
 
         Raises:
-            ConfigurationError: One is not installed.
+            ConfigurationError: A package is missing.
         """
         for scorer in self._scorers:
             check_scorer_installed(scorer)
 
     def warm_up(self) -> None:
-        """Warm up all of them: a fallback that loads in the middle of an outage is late.
+        """Warm up all scorers: a fallback that loads in the middle of an outage is late.
 
         Raises:
-            RerankError: One of them cannot be warmed up.
+            RerankError: A scorer cannot be warmed up.
         """
         for scorer in self._scorers:
             scorer.warm_up()
@@ -171,10 +171,10 @@ class FallbackScorer:
     def score(
         self, requests: Sequence[ScoreRequest], on_scored: OnScored | None = None
     ) -> list[ScoreResponse]:
-        """The first scorer's responses, or the next one's; see `Scorer.score`.
+        """Score with the first scorer, or the next one; see `Scorer.score`.
 
         Raises:
-            RerankError: The last scorer's, or the first that does not pass by itself.
+            RerankError: The last scorer's error, or the first error that does not pass by itself.
         """
         turn = self._begin()
         for scorer in turn.scorers:
@@ -197,7 +197,7 @@ class FallbackScorer:
         raise turn.failure
 
     def close(self) -> None:
-        """Close all of them. Idempotent."""
+        """Close all scorers. Idempotent."""
         for scorer in self._scorers:
             scorer.close()
 
@@ -207,7 +207,7 @@ class FallbackScorer:
             await scorer.aclose()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process has its own clock, and finds out for itself.
+        # Another process has its own clock, and detects an outage by itself.
         return {**self.__dict__, "_outage": None}
 
     def _begin(self) -> _Turn:
@@ -218,24 +218,24 @@ class FallbackScorer:
         if now < outage.until:
             reason = f"{self.model} is left alone for a while since it failed ({outage.reason})"
             return _Turn(self, self._scorers[1:], reason)
-        # This call finds out how things stand; until it has, the others do not wait for it.
+        # This call tries the first scorer again; other calls skip that scorer meanwhile.
         self._outage = replace(outage, until=now + self._cooldown)
         return _Turn(self, self._scorers)
 
     def note_failure(self, error: RerankError) -> None:
-        """Leave the first scorer alone for a while."""
+        """Skip the first scorer for a while."""
         wanted = error.retry_after if isinstance(error, ServiceError) else None
         seconds = max(self._cooldown, min(wanted or 0.0, LONGEST_REST))
         self._outage = _Outage(time.monotonic() + seconds, _name(error))
 
     def note_answer(self) -> None:
-        """The first scorer is back."""
+        """Use the first scorer again."""
         self._outage = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    """The time until which the first scorer is left alone, by `time.monotonic`, and why."""
+    """The time until which the first scorer is skipped, by `time.monotonic`, and the reason."""
 
     until: float
     reason: str
@@ -245,9 +245,9 @@ class _Turn:
     """One call's way through the scorers.
 
     Args:
-        owner: Whose scorers they are.
-        scorers: Those to ask, in this order.
-        reason: Why the first is not among them, or None.
+        owner: The fallback scorer that was called.
+        scorers: The scorers to try, in this order.
+        reason: The reason why the first scorer is not among them, or None.
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class _Turn:
 
     @property
     def failure(self) -> RerankError:
-        """The error to raise when nobody has answered: the last scorer's."""
+        """The error to raise when no scorer has answered: the last scorer's."""
         assert self._failure is not None
         return self._failure
 
@@ -273,7 +273,7 @@ class _Turn:
         self._failure = error
 
     def answered(self, scorer: Scorer, responses: list[ScoreResponse]) -> list[ScoreResponse]:
-        """The responses, marked as what they are."""
+        """Mark the responses as degraded, unless the first scorer gave them."""
         if scorer is self._owner.primary:
             self._owner.note_answer()
             return responses

@@ -19,7 +19,7 @@ from .shared_model import SharedModelScorer
 from .worker import worker_for
 
 LEAST_MAX_LENGTH = 16
-"""Tokens that the longest pair must have room for: some of the query and some of the document."""
+"""Smallest `max_length`: room for some tokens of the query and some of the document."""
 
 
 class InProcessScorer(SharedModelScorer[PairModel]):
@@ -27,12 +27,12 @@ class InProcessScorer(SharedModelScorer[PairModel]):
 
     Args:
         model: The name to show.
-        source: Where it is: a folder, a hub id, or None for the embedded model.
+        source: The model's source: a folder, a hub id, or None for the embedded model.
         revision: A branch, tag or commit on the hub.
-        dtype: What to compute in.
-        device: Where.
+        dtype: Dtype of the computation.
+        device: Device of the computation.
         max_length: Longest pair in tokens; the model's own limit applies if it is lower.
-        long_documents: What to do with longer ones.
+        long_documents: Treatment of documents that do not fit.
 
     Raises:
         ConfigurationError: A setting is out of range.

@@ -1,4 +1,4 @@
-"""`LocalScorer`: an encoder reranker on this machine, natively."""
+"""`LocalScorer`: an encoder reranker that runs natively on this machine."""
 
 from __future__ import annotations
 
@@ -37,23 +37,25 @@ LOCAL_MODEL = "a local model"
 class LocalScorer(InProcessScorer):
     """Scores with an encoder reranker: ours, Jina's v1, ms-marco-MiniLM, bge-reranker, Ettin's, ...
 
-    Its family is one of `encoders.families`; another is refused with the name that would run it.
+    The model's family must be one of `encoders.families`; for another family, the error has the
+    name under which sentence-transformers may run it.
 
     Building one is cheap; the model is loaded at the first call or by `warm_up`, once for all
     scorers in the process with the same model, dtype and device. No remote code is ever run.
 
     Args:
         model: None or `jina-rerank-mini` for the embedded model; otherwise a folder or a hub id.
-        dtype: What to compute in. `"auto"` is bfloat16 where the processor is faster with it,
+        dtype: Dtype of the computation. `"auto"` is bfloat16 where the processor is faster with it,
             otherwise float32.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU;
             or any name that torch knows. CUDA in bfloat16 is experimental: attention is compiled
             when the model is loaded, and where that fails a warning says that it will be slower.
         max_length: Longest pair of query and document in tokens, special tokens included; the
             model's own limit applies if it is lower. The query keeps up to half of it.
-        long_documents: What to do with a document that does not fit. `"truncate"` reads its
+        long_documents: Treatment of a document that does not fit. `"truncate"` reads its
             beginning; `"chunk"` reads it all in overlapping windows, and the best window's
-            score is the document's; `"error"` refuses. What was cut is reported per document.
+            score is the document's; `"error"` refuses it. The number of cut tokens is reported for
+            each document.
         revision: A branch, tag or commit on the hub.
 
     Raises:
@@ -97,10 +99,10 @@ class LocalScorer(InProcessScorer):
         return (LocalScorer, self._source_key(), self._dtype, self._device)
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if a package is missing; none is imported.
+        """Check now, and not at the first call, that the packages are installed; none is imported.
 
         Raises:
-            ConfigurationError: One that loading needs is not installed.
+            ConfigurationError: A package that loading needs is missing.
         """
         check_installed(("torch", "tokenizers", "safetensors"), LOCAL_MODEL, "local")
         if self._source is None:
@@ -122,7 +124,7 @@ class LocalScorer(InProcessScorer):
             check_int8(device)
         files = find_model(self._source, revision=self._revision)
         assert files.tokenizer is not None
-        # Before they are read: weights that are written over meanwhile must not pass for these.
+        # Identified before they are read, since they may be overwritten meanwhile.
         weights = find_weights(self._source, self._revision)
         tokenizer = PairTokenizer.from_file(files.tokenizer)
         model = EncoderModel.from_pretrained(files.config.parent, dtype=dtype).to(device)
@@ -144,7 +146,7 @@ class LocalScorer(InProcessScorer):
 def _engine(
     model: EncoderModel, device: str, dtype: torch.dtype, *, int8: bool
 ) -> tuple[Forward, int]:
-    """Choose the engine for a model, and how many tokens to give it at once."""
+    """Choose the engine for a model, and the number of tokens in its batches."""
     import torch
 
     if device == "cpu":
@@ -153,7 +155,7 @@ def _engine(
         cpu = CpuEngine(model, int8=int8)
         return cpu, cpu.batch_tokens
     if device.startswith("cuda") and dtype is torch.bfloat16:
-        # Only here: FlexAttention makes torch import its compiler.
+        # Imported only here: FlexAttention makes torch import its compiler.
         from ..encoders.gpu import GpuEngine
 
         gpu = GpuEngine(model)
@@ -163,7 +165,7 @@ def _engine(
 
 @dataclass(slots=True)
 class _EncoderPairs:
-    """An encoder as the scoring steps see it."""
+    """An encoder as a `PairModel`."""
 
     forward: Forward
     batch_tokens: int
@@ -183,22 +185,22 @@ class _EncoderPairs:
             with torch.inference_mode():
                 logits = self.forward(ids.to(self.device), lengths, types.to(self.device))
             return [float(logit) for logit in logits.tolist()]
-        except RuntimeError as error:  # what torch raises when memory runs out, among others
+        except RuntimeError as error:  # raised by torch, among others when memory runs out
             raise ScoringError(f"the model failed on {sum(lengths):,} tokens: {error}") from error
 
 
 def find_model(
     model: Source, *, revision: str | None = None, local_files_only: bool = False
 ) -> CheckpointFiles:
-    """The files that `LocalScorer` loads for a name, downloaded if need be.
+    """Find the files that `LocalScorer` loads for a name, and download them if necessary.
 
     Args:
         model: As for `LocalScorer`.
         revision: As for `LocalScorer`.
-        local_files_only: Ask nobody for what is not on this machine.
+        local_files_only: Whether to use only files that are on this machine.
 
     Raises:
-        ModelLoadError: A file is missing, or cannot be had.
+        ModelLoadError: A file is missing, or cannot be downloaded.
         ConfigurationError: The name is blank, or a distribution is not installed.
     """
     from ..encoders.files import find_checkpoint

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FATAL = 4
-"""The log level of ONNX Runtime at which it says nothing: what goes wrong is raised."""
+"""The log level at which ONNX Runtime writes nothing; its failures are raised as errors."""
 
 PADDING_TOKENS = 256
-"""Most padding in one run of the model. It costs as much as a run's own overhead, some
-milliseconds, and without a limit one long document would make all its neighbours as long."""
+"""Most padding tokens in one run of the model. They cost as much as a run's own overhead, some
+milliseconds. Without a limit, one long document would pad all its neighbours to its length."""
 
 
 class OnnxScorer(InProcessScorer):
@@ -81,10 +81,10 @@ class OnnxScorer(InProcessScorer):
         return (OnnxScorer, self._source_key())
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if a package is missing; none is imported.
+        """Check now, and not at the first call, that the packages are installed; none is imported.
 
         Raises:
-            ConfigurationError: One that loading needs is not installed.
+            ConfigurationError: A package that loading needs is missing.
         """
         embedded = self._source is None
         packages = ("onnx", "safetensors") if embedded else ()
@@ -94,11 +94,11 @@ class OnnxScorer(InProcessScorer):
 
     def _load(self) -> PairModel:
         embedded = self._source is None
-        # Read when it is imported: otherwise it keeps an id of the machine, and events to send, in
-        # the user's cache.
+        # ONNX Runtime reads this at import. Otherwise it keeps an id of the machine, and events to
+        # send, in the user's cache.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
-            import onnxruntime  # noqa: F401 - a missing one is told before anything is read
+            import onnxruntime  # noqa: F401 - reports a missing package before anything is read
 
             from ..encoders import PairTokenizer, read_checkpoint
             from ..onnx.files import OnnxFiles, read_int8_rows
@@ -114,7 +114,7 @@ class OnnxScorer(InProcessScorer):
         files = OnnxFiles.in_folder(folder)
         if not embedded:
             files.check()
-        # Before they are read: weights that are written over meanwhile must not pass for these.
+        # Identified before they are read, since they may be overwritten meanwhile.
         weights = find_weights(self._source, None)
         checkpoint = read_checkpoint(files.checkpoint)
         tokenizer = PairTokenizer.from_file(files.tokenizer)
@@ -128,7 +128,7 @@ class OnnxScorer(InProcessScorer):
 
 
 def _open(model: str | bytes, origin: Path) -> InferenceSession:
-    """A session on the processor; `model` is a path or the graph itself."""
+    """Open a session on the processor; `model` is a path or the graph itself."""
     from onnxruntime import InferenceSession, SessionOptions
 
     from ..onnx.files import IDS, INPUTS, MASK, OUTPUT
@@ -137,7 +137,7 @@ def _open(model: str | bytes, origin: Path) -> InferenceSession:
     options.log_severity_level = _FATAL
     try:
         session = InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base of their own
+    except Exception as error:  # the errors of ONNX Runtime have no common base class
         raise ModelLoadError(f"{origin}: cannot be loaded: {error}") from error
     inputs = {value.name for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
@@ -149,7 +149,7 @@ def _open(model: str | bytes, origin: Path) -> InferenceSession:
 
 
 class _OnnxPairs:
-    """A session as the engine sees it."""
+    """A session as a `PairModel`."""
 
     device = "cpu"
     batch_tokens = TOKENS_PER_BATCH
@@ -170,8 +170,8 @@ class _OnnxPairs:
         self._session = session
         self._inputs = {value.name for value in session.get_inputs()}
         self._options = RunOptions()
-        # What a run took is given back after it. Without an arena at all every intermediate
-        # result would be new memory: on two cores 4,096 tokens took a fifth longer so.
+        # A run's memory is freed after it. Without an arena every intermediate result would be
+        # allocated anew: on two cores 4,096 tokens then took a fifth longer.
         self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def logits(self, pairs: Sequence[TokenPair]) -> list[float]:
@@ -190,13 +190,13 @@ class _OnnxPairs:
         inputs = {name: given[name] for name in self._inputs}
         try:
             (logits,) = self._session.run(["logits"], inputs, self._options)
-        except Exception as error:  # its errors have no base of their own
+        except Exception as error:  # the errors of ONNX Runtime have no common base class
             raise ScoringError(f"the model failed on {ids.size:,} tokens: {error}") from error
         return [float(logit) for logit in logits[:, 0]]
 
 
 def _batches(pairs: Sequence[TokenPair]) -> Iterator[list[TokenPair]]:
-    """The same pairs in the same order, in batches with little padding."""
+    """Divide pairs, in the order given, into batches with little padding."""
     batch: list[TokenPair] = []
     longest = tokens = 0
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""The prompts of embedding models: what they read before a query, and before a passage."""
+"""The prompts of embedding models: texts before each query, and before each passage."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ sentence-transformers looks for them."""
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The texts that a model reads before its own.
+    """The prompts of a model.
 
     Attributes:
-        query: Before a query.
-        passage: Before a passage.
+        query: Text before each query.
+        passage: Text before each passage.
     """
 
     query: str = ""
@@ -35,19 +35,19 @@ KNOWN = (
         Prompts("为这个句子生成表示以用于检索相关文章："),  # noqa: RUF001 - the model's own
     ),
 )
-"""Families whose prompts only their model cards tell, by the last part of a name."""
+"""Prompts that are documented only in model cards, by a pattern for the last part of a name."""
 
 
 def prompts_of(
     name: str, own: Mapping[str, str | None], query: str | None = None, passage: str | None = None
 ) -> Prompts:
-    """The prompts that a model is to read.
+    """Choose the prompts of a model.
 
     Args:
-        name: The model's: a hub id or a folder.
+        name: The model's name: a hub id or a folder.
         own: The prompts of its config_sentence_transformers.json, by name.
-        query: A prompt that takes the place of the model's own, empty for none; None is its own.
-        passage: The same of a passage.
+        query: Replaces the model's own prompt for queries, empty for none; None keeps its own.
+        passage: The same for passages.
     """
     found = Prompts(
         own.get("query") or "",

@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 LISTWISE_MODELS = frozenset({"jina-reranker-v3", "jina-reranker-v3.5"})
 """Jina's models that read the documents of a request together (their cards: "listwise"), so that
-a score depends a little on the company."""
+a score depends a little on the other documents."""
 
 
 class RemoteScorer(ServiceScorer):
-    """Scores with a model behind a rerank service: Jina's hosted API, or any that speaks alike.
+    """Scores with a model behind a rerank service: Jina's hosted API, or another in `DialectName`.
 
     Building one costs nothing and sends nothing. It is safe to share between threads, event
-    loops and forked processes; its connections live on a thread of their own, so an event loop
-    never waits for more than a wake-up. Pickles leave out the key and the headers: where the
-    pickle is read, the key comes from the environment again.
+    loops and forked processes. Its connections are on a separate thread, so it never blocks an
+    event loop for longer than a wake-up. Pickles leave out the key and the headers; when a pickle
+    is read, the key comes from the environment again.
 
     Args:
         model: The service's name for the model. None is jina-reranker-v3.5 with the dialect
-            `"jina"`: what Jina's own documentation has asked for since July 2026 (v3 is
+            `"jina"`: the one that Jina's own documentation has used since July 2026 (v3 is
             deprecated, the v1 models fail at times).
-        api_key: The key. None is, with the dialect `"jina"`, JINA_API_KEY, then JINAAI_API_KEY of
-            the environment, and with `"voyage"` VOYAGE_API_KEY: a key of one service's is no
-            other's business.
-        base_url: Where the service is, with or without the path of the endpoint. None is the
+        api_key: The key. None takes it from the environment: with the dialect `"jina"` from
+            JINA_API_KEY, then JINAAI_API_KEY, and with `"voyage"` from VOYAGE_API_KEY. Each
+            variable is read for its own dialect only.
+        base_url: The service's address, with or without the path of the endpoint. None is the
             hosted service of the dialect, where there is one.
         dialect: `"jina"`, `"cohere"` (version 2), `"voyage"`, `"tei"` or `"sagemaker"`; see
             `DialectName`.
@@ -46,21 +46,21 @@ class RemoteScorer(ServiceScorer):
         connect_timeout: Longest wait for a connection, in seconds.
         read_timeout: Longest silence of the service before the request is given up and, if
             there is time, sent again; in seconds.
-        max_retries: How often a request is sent again after a connection error, a silence, or
-            a status 408, 409, 424, 429 or 5xx.
-        max_concurrency: The most requests on their way at the same time. Fewer are sent when
-            the service answers 429.
+        max_retries: Most retries of a request after a connection error, a silence, or a status
+            408, 409, 424, 429 or 5xx.
+        max_concurrency: The most requests in flight at the same time. Fewer are sent when the
+            service answers 429.
         max_documents: The most documents in one request; None is what the dialect allows
             (jina 512, cohere and voyage 1,000, tei 32, sagemaker 512). More are split over several.
         max_bytes: The most bytes in one request; 2 MB is what TEI accepts.
         max_tokens: The most tokens in one request, estimated; a free account of Jina's has
             100,000 a minute by the strictest source.
-        max_doc_length: Longest document in tokens, for services that can be told.
-        truncation: Whether the service cuts longer documents, for services that can be told.
+        max_doc_length: Longest document in tokens, for services that have this option.
+        truncation: Whether the service cuts longer documents, for services that have this option.
         headers: Further headers; their values are kept as secret as the key.
         extra_body: Further fields of the request's body.
-        allow_partial: Whether documents that could not be scored are reported, last in the
-            ranking and named in `ranking.unscored`, while others were; otherwise one failed
+        allow_partial: Whether a call succeeds if only some documents could be scored. The others
+            are then last in the ranking and named in `ranking.unscored`. Otherwise one failed
             part fails the call.
         http2: Whether to offer HTTP/2; needs `httpx[http2]`.
 
@@ -92,8 +92,8 @@ class RemoteScorer(ServiceScorer):
         http2: bool = False,
     ) -> None:
         self._secrets = Secrets(api_key, headers, key_variables(dialect))
-        # Whatever is raised from here on, no key is among the locals of this frame, which error
-        # trackers collect.
+        # Error trackers collect the locals of this frame; no key must be among them when a later
+        # line raises.
         del api_key, headers
         self._secrets.check()
         spoken = find_dialect(dialect)
@@ -142,7 +142,7 @@ class RemoteScorer(ServiceScorer):
 
     @property
     def fingerprint(self) -> str:
-        """Everything that decides the scores; see `CacheableScorer`."""
+        """Everything that determines the scores; see `CacheableScorer`."""
         parts = self._parameters
         return json.dumps(
             [

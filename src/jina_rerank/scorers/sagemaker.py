@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .service.session import Session
 
 RequestForm = Literal["object", "list"]
-"""Form of `data` in a request. `"object"`: Jina's containers of v1, v2 and colbert. `"list"`:
-those of jina-reranker-m0 and later, which take a list of such objects; it holds one."""
+"""Form of `data` in a request. `"object"`: Jina's containers of v1, v2 and colbert. `"list"`: the
+containers of jina-reranker-m0 and later, which take a list of such objects; it holds one object."""
 
 _ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")  # botocore's own model of the service
 _LONGEST_ENDPOINT_NAME = 63
@@ -32,38 +32,38 @@ class SageMakerScorer(ServiceScorer):
     Building one costs nothing and sends nothing. It is safe to share between threads, event
     loops and forked processes. Credentials, and whatever else is not set here, come from boto3's
     own chain when they are first needed: environment, profile, role. None of them is kept here
-    or goes into a pickle.
+    or pickled.
 
     A call ends at its deadline, or when it is cancelled, whatever boto3 does; a request that has
     been sent by then is not taken back.
 
     Args:
-        endpoint_name: The endpoint's name, which is not its ARN.
+        endpoint_name: The endpoint's name, not its ARN.
         model: The name of the model behind it, for `Ranking.model` and `listwise`. None is the
             endpoint's name.
-        request_form: How the container wants its requests; see `RequestForm`. It is never
-            guessed, from no name.
-        region_name: Where the endpoint is. None is what boto3 finds.
+        request_form: The form of requests that the container accepts; see `RequestForm`. It is
+            never derived from a name.
+        region_name: The endpoint's region. None is the region that boto3 finds.
         timeout: The deadline of a whole call in seconds: every split, attempt and wait.
         connect_timeout: Longest wait for a connection, in seconds.
         read_timeout: Longest silence of the endpoint before the request is given up and, if
             there is time, sent again; in seconds. A container may take 60 s to answer; where one
             comes near that, AWS advises 70 here, and `timeout` must be longer.
-        max_retries: How often a request is sent again after a connection error, a silence, being
-            throttled, or a failure of SageMaker's or of the container's (408, 409, 424, 429, 5xx).
-            boto3's own retries are off.
-        max_concurrency: The most requests on their way at the same time. Fewer are sent when
+        max_retries: Most retries of a request after a connection error, a silence, throttling, or
+            a failure of SageMaker or the container (408, 409, 424, 429, 5xx). boto3's own retries
+            are off.
+        max_concurrency: The most requests in flight at the same time. Fewer are sent when
             SageMaker throttles them.
         max_documents: The most documents in one request. More are split over several.
         max_bytes: The most bytes in one request. SageMaker's limits are some 6 MB, and 4 MB for
             serverless endpoints, for the answer as well, which repeats the documents.
         max_tokens: The most tokens in one request, estimated.
-        allow_partial: Whether documents that could not be scored are reported, last in the
-            ranking and named in `ranking.unscored`, while others were; otherwise one failed
+        allow_partial: Whether a call succeeds if only some documents could be scored. The others
+            are then last in the ranking and named in `ranking.unscored`. Otherwise one failed
             part fails the call.
         session: A `boto3.Session`, for a profile or an assumed role. Copies share it; a pickle
-            leaves it out, and what is read from the pickle refuses to work rather than ask with
-            other credentials.
+            leaves it out, and a scorer read from that pickle refuses to work rather than use other
+            credentials.
 
     Raises:
         ConfigurationError: A setting is out of range.
@@ -127,7 +127,7 @@ class SageMakerScorer(ServiceScorer):
         )
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if boto3 is missing; it is not imported.
+        """Check now, and not at the first call, that boto3 is installed; it is not imported.
 
         Raises:
             ConfigurationError: It is not installed.
@@ -146,10 +146,10 @@ class SageMakerScorer(ServiceScorer):
 
     @property
     def fingerprint(self) -> str:
-        """Everything that decides the scores; see `CacheableScorer`.
+        """Everything that determines the scores; see `CacheableScorer`.
 
-        It names the endpoint and its region. It does not name the account: that would have to be
-        asked for. What is behind an endpoint can be changed without changing its name, too.
+        It has the endpoint and its region. It does not have the account, which would take a request
+        to find out. The model behind an endpoint can also change while the endpoint keeps its name.
 
         Raises:
             ConfigurationError: boto3 is needed to find the region, and is not installed.

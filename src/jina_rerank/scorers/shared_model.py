@@ -25,8 +25,8 @@ class LoadedModel(Protocol):
     """A model in memory.
 
     Attributes:
-        device: Where it runs; its worker has the same name.
-        weights: Which weights it was loaded from.
+        device: The device it runs on; its worker has the same name.
+        weights: The weights it was loaded from.
     """
 
     device: str
@@ -41,11 +41,11 @@ class SharedModelScorer(ABC, Generic[ModelT]):
 
     Args:
         model: The name to show.
-        source: Where it is: a folder, a hub id, or None for the embedded model.
+        source: The model's source: a folder, a hub id, or None for the embedded model.
         revision: A branch, tag or commit on the hub.
-        dtype: What to compute in.
-        device: Where.
-        long_documents: What to do with documents that do not fit.
+        dtype: Dtype of the computation.
+        device: Device of the computation.
+        long_documents: Treatment of documents that do not fit.
 
     Raises:
         ConfigurationError: A setting is out of range.
@@ -86,14 +86,13 @@ class SharedModelScorer(ABC, Generic[ModelT]):
     def fingerprint(self) -> str:
         """Everything that its scores depend on: see `CacheableScorer`.
 
-        The package's version, which model, and the settings as given. A folder is told by where
-        it is and by its files, so a model that is trained anew in the same place is another one; a
-        hub id by its commit in the cache. A model in memory is the one that was loaded, whatever
-        was written over it since.
+        These are the package's version, the model, and the settings as given. A folder is
+        identified by its path and its files, so a model that is trained again in the same place is
+        another one. A hub id is identified by its commit in the cache. A model in memory keeps the
+        identity it was loaded with, even if its files have been overwritten since.
 
-        `"auto"` as dtype or device stands for what this machine has: name them where machines of
-        different kinds share a cache. Libraries' versions are not in it; they move the last
-        digits.
+        `"auto"` as dtype or device depends on this machine: set both where machines of different
+        kinds share a cache. Versions of libraries are left out; they change the last digits.
         """
         from .. import __version__
 
@@ -119,22 +118,22 @@ class SharedModelScorer(ABC, Generic[ModelT]):
 
     @abstractmethod
     def _settings(self) -> dict[str, object]:
-        """The settings of its own that scores depend on."""
+        """List the subclass's own settings that scores depend on."""
 
     @abstractmethod
     def _key(self) -> Hashable:
-        """The key that tells this scorer's model from all others in the process."""
+        """Make the key that distinguishes this scorer's model from all others in the process."""
 
     @abstractmethod
     def _load(self) -> ModelT:
-        """Load the model; on a thread of its own, never twice at a time for one key."""
+        """Load the model; called on a separate thread, never twice at a time for one key."""
 
     def _find_weights(self) -> Weights:
-        """The weights that are under its name now."""
+        """Identify the weights that the model's source holds now."""
         return find_weights(self._source, self._revision)
 
     def _source_key(self) -> Hashable:
-        """The key that tells this scorer's source from all others, whatever name is shown.
+        """Make the key that distinguishes this scorer's source from others, whatever name is shown.
 
         A string is a hub id where there is no such folder; a path is always a folder.
         """
@@ -146,10 +145,10 @@ class SharedModelScorer(ABC, Generic[ModelT]):
         return ("hub", fspath(self._source), self._revision)
 
     def check_installed(self) -> None:
-        """Say now, and not at the first call, if a package is missing; none is imported.
+        """Check now, and not at the first call, that the packages are installed; none is imported.
 
         Raises:
-            ConfigurationError: One that loading needs is not installed.
+            ConfigurationError: A package that loading needs is missing.
         """
 
     def warm_up(self) -> None:
@@ -166,11 +165,11 @@ class SharedModelScorer(ABC, Generic[ModelT]):
         await self._aloaded()
 
     def unload(self) -> None:
-        """Let go of the model until the next call, which loads it again. Idempotent."""
+        """Release the model until the next call, which loads it again. Idempotent."""
         self._slot = None
 
     def close(self) -> None:
-        """Let go of the model; the last scorer to do so frees it. Idempotent."""
+        """Release the model; it is freed when no other scorer uses it. Idempotent."""
         self._closed = True
         self.unload()
 
@@ -192,17 +191,17 @@ class SharedModelScorer(ABC, Generic[ModelT]):
         return slot.loading(self._load)
 
     def _loaded(self) -> ModelT | None:
-        """The model, if it is there; nothing is loaded."""
+        """Get the model if it has been loaded; None otherwise."""
         slot = self._slot
         return None if slot is None else slot.loaded
 
     async def _aloaded(self) -> ModelT:
-        # Shielded: others wait for the same model, and one who gives up must not take it from them.
+        # Shielded: a cancelled caller must not cancel the loading that other callers wait for.
         return await asyncio.shield(asyncio.wrap_future(self._loading()))
 
 
 class _Slot(Generic[ModelT]):
-    """A model that is loaded once, however many ask at the same time."""
+    """A model that is loaded once, however many callers need it at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -210,7 +209,7 @@ class _Slot(Generic[ModelT]):
 
     @property
     def loaded(self) -> ModelT | None:
-        """The model, if it is there."""
+        """The model, if it has been loaded; None otherwise."""
         future = self._future
         there = future is not None and future.done() and future.exception() is None
         return future.result() if there and future is not None else None
@@ -218,7 +217,7 @@ class _Slot(Generic[ModelT]):
     def loading(self, load: Callable[[], ModelT]) -> Future[ModelT]:
         with self._lock:
             failed = self._future is not None and self._future.done() and self._future.exception()
-            # A failure is told to all who waited for it; the next call tries again.
+            # All callers that waited get the failure; the next call tries again.
             if self._future is None or failed:
                 self._future = Future()
                 threading.Thread(
@@ -234,5 +233,5 @@ _slots_lock = threading.Lock()
 def _fill(future: Future[ModelT], load: Callable[[], ModelT]) -> None:
     try:
         future.set_result(load())
-    except BaseException as error:  # noqa: BLE001 - every kind goes to those who wait
+    except BaseException as error:  # noqa: BLE001 - passed on to the waiting callers
         future.set_exception(error)

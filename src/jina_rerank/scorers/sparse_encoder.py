@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SparseVector:
-    """The elements of a vector that are not 0.
+    """A vector, stored as its elements that are not 0.
 
     Attributes:
-        places: Which they are, rising.
-        weights: What they hold.
-        size: How many elements there are, with those that are 0.
+        places: Indices of these elements, in ascending order.
+        weights: Values of these elements.
+        size: Number of all elements, zeros included.
     """
 
     places: NDArray[np.int64]
@@ -36,10 +36,10 @@ class SparseVector:
 
 
 class SparseEncoderScorer(EmbeddingScorer[SparseVector]):
-    """Scores with a sparse encoder of sentence-transformers, such as a SPLADE; by dot product.
+    """Scores with a sparse encoder of sentence-transformers, such as SPLADE, by dot product.
 
-    A checkpoint is a masked language model, which is pooled as SPLADE does, or has a modules.json
-    of sentence-transformers. The arguments are those of `BiEncoderScorer`.
+    A checkpoint is a masked language model, which is pooled as in SPLADE, or has a modules.json of
+    sentence-transformers. The arguments are those of `BiEncoderScorer`.
     """
 
     def _open(self, name: str, options: Mapping[str, Any]) -> BaseModel:
@@ -47,7 +47,7 @@ class SparseEncoderScorer(EmbeddingScorer[SparseVector]):
         from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 
         encoder = SparseEncoder(name, **options)
-        # Without this a checkpoint that has no such module gets a random one, and only a warning.
+        # sentence-transformers adds a random module to a checkpoint without one, and only warns.
         made = any(isinstance(module, SparseAutoEncoder) for module in encoder)
         if made and not _names_autoencoder(name, options["revision"]):
             raise ModelLoadError(
@@ -91,7 +91,7 @@ class _SparseEncoder(Encoder[SparseVector]):
 
 
 def _names_autoencoder(name: str, revision: str | None) -> bool:
-    """True if a model's list of modules has the autoencoder, which is trained then."""
+    """Tell whether a model's modules.json lists the autoencoder, which then is a trained one."""
     from huggingface_hub import try_to_load_from_cache
 
     path: object = Path(name) / "modules.json"

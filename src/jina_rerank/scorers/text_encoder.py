@@ -1,4 +1,4 @@
-"""Models that embed texts, each by itself: what an `EmbeddingScorer` runs."""
+"""Models that embed texts one by one, for an `EmbeddingScorer`."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ BATCH = 64
 """Texts that are embedded at a time."""
 
 KEPT = 100_000
-"""Vectors that are kept: 150 MB of them at 384 dimensions."""
+"""Number of vectors that are kept: 150 MB at 384 dimensions."""
 
 VectorT = TypeVar("VectorT")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text as it is embedded: queries and passages have prompts of their own."""
+    """A text to embed; queries and passages have different prompts."""
 
     text: str
     is_query: bool
 
 
 class Encoder(ABC, Generic[VectorT]):
-    """A loaded model that embeds a text once, as long as its vector is kept.
+    """A loaded model that keeps the vectors of texts, so that it embeds each only once.
 
     Args:
         library: Model of sentence-transformers.
-        name: What errors call it.
-        prompts: What it reads before each text.
-        device: Where it runs.
-        weights: Which weights it was loaded from.
-        kept: How many vectors are kept from one call to the next; the oldest go first.
+        name: The model's name in errors.
+        prompts: Prompts before queries and passages.
+        device: The device it runs on.
+        weights: The weights it was loaded from.
+        kept: Number of vectors kept from one call to the next; the oldest are dropped first.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class Encoder(ABC, Generic[VectorT]):
 
     @abstractmethod
     def compare(self, query: VectorT, passages: Sequence[VectorT]) -> list[float]:
-        """The scores of passages, by their vectors and the query's."""
+        """Compute the scores of passages from their vectors and the query's."""
 
     @abstractmethod
     def _encode(self, texts: list[str], prompt: str, *, is_query: bool) -> list[VectorT]:
-        """The vectors of some texts, in order."""
+        """Compute the vectors of texts, in order."""
 
     def known(self, texts: Sequence[Text]) -> dict[Text, VectorT]:
-        """The vectors that are kept of these texts."""
+        """Get the vectors of these texts, as far as they are kept."""
         with self._lock:
             return {text: self._vectors[text] for text in texts if text in self._vectors}
 
     def embed(self, texts: Sequence[Text]) -> dict[Text, VectorT]:
-        """The vectors of a batch of queries, or of a batch of passages; on the owner thread.
+        """Embed a batch of queries, or a batch of passages; called on the owner thread.
 
         Raises:
             ScoringError: The model failed.
@@ -98,14 +98,14 @@ class Encoder(ABC, Generic[VectorT]):
         return found
 
     def lengths(self, texts: Sequence[str]) -> list[int] | None:
-        """The number of tokens of each text, without special ones; None if that cannot be told."""
+        """Count the tokens of each text, without special tokens; None without a fast tokenizer."""
         if self._tokenizer is None:
             return None
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [len(one.ids) for one in encoded]
 
     def room(self, *, is_query: bool) -> int | None:
-        """The tokens of a text that are read beside its prompt; None if there is no limit."""
+        """Compute the most tokens of a text that are read beside its prompt; None for no limit."""
         limit = self._library.max_seq_length
         if limit is None or self._tokenizer is None:
             return None
@@ -115,9 +115,10 @@ class Encoder(ABC, Generic[VectorT]):
 
 
 def batches_of(texts: Sequence[Text]) -> Iterator[list[Text]]:
-    """Passages and then queries, neighbours of similar length: the longest decides what is padded.
+    """Divide texts into batches of similar length: first passages, then queries.
 
-    A model has another prompt for queries, so the two share no batch.
+    Texts are padded to the longest in a batch. Queries have another prompt, so they share no batch
+    with passages.
     """
     for is_query in (False, True):
         own = [text for text in texts if text.is_query == is_query]
@@ -127,7 +128,7 @@ def batches_of(texts: Sequence[Text]) -> Iterator[list[Text]]:
 
 
 def _tokenizer_of(library: BaseModel) -> Tokenizer | None:
-    """A copy of the model's tokenizer, where it is a fast one that neither pads nor cuts."""
+    """Copy the model's tokenizer, without padding and truncation; None if it is not a fast one."""
     from tokenizers import Tokenizer
 
     backend = getattr(getattr(library, "tokenizer", None), "backend_tokenizer", None)

@@ -1,4 +1,4 @@
-"""Which weights lie under a name: enough to tell whether scores of before are still true."""
+"""Identity of the weights under a name, to tell whether earlier scores are still valid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ..embedded import EMBEDDED_MODEL
 
 Weights = list[object] | None
-"""Which weights, of those that may be under one name; None if they are not on this machine."""
+"""Identity of the weights under a name; None if they are not on this machine."""
 
 _CHECKPOINT_SUFFIXES = {
     ".bin",
@@ -26,7 +26,7 @@ _CHECKPOINT_SUFFIXES = {
 
 
 def find_weights(source: str | PathLike[str] | None, revision: str | None) -> Weights:
-    """Which weights are there now, without reading them.
+    """Identify the weights that are there now, without reading them.
 
     Args:
         source: A folder, a hub id, or None for the embedded model.
@@ -47,13 +47,13 @@ def find_weights(source: str | PathLike[str] | None, revision: str | None) -> We
 
 
 def digest_weights(source: str | PathLike[str], revision: str | None) -> Weights:
-    """Which weights are there now, told by what their files hold, whenever they were written.
+    """Identify the weights that are there now by the contents of their files, not their times.
 
     For scores that are kept for days: a package that is installed again has new times and the same
     weights. Reading takes a second for a gigabyte, once.
 
     Args:
-        source: A folder, or a hub id, which its commit in the cache tells.
+        source: A folder, or a hub id, which is identified by its commit in the cache.
         revision: A branch, tag or commit on the hub.
     """
     folder = Path(source).expanduser()
@@ -79,7 +79,7 @@ def _embedded_version() -> str | None:
     try:
         return importlib.metadata.version(EMBEDDED_MODEL)
     except importlib.metadata.PackageNotFoundError:
-        return None  # loading it will say so
+        return None  # loading reports that it is missing
 
 
 def _weights_in_hub_cache(name: str, revision: str | None) -> Weights:

@@ -1,8 +1,8 @@
-"""One thread per device that owns it: every model on that device runs there and nowhere else.
+"""One owner thread per device: every model on that device runs there and nowhere else.
 
-Torch keeps a pool of OpenMP threads for each thread that calls it, so models run from many
-threads fight over the cores. One owner keeps one pool, gives every caller its turn, and leaves
-event loops alone.
+Torch keeps a pool of OpenMP threads for each thread that calls it, so models that run on many
+threads compete for the cores. One owner thread has one pool, serves the callers in turn, and does
+not block event loops.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ._pair_model import Computed, PairModel, Wanted
 T = TypeVar("T")
 
 Steps = Generator[Wanted, Computed, T]
-"""Work in steps, each of which yields the pairs whose logits it needs to go on. It may be closed at
-each, and returns its result."""
+"""Work in steps. Each step yields the pairs whose logits the next step needs; the last one returns
+the result. The generator may be closed after any step."""
 
 _workers: dict[str, Worker] = {}
 _workers_lock = threading.Lock()
@@ -45,13 +45,13 @@ def batches_computed() -> int:
 
 
 def claim_process() -> None:
-    """Note that a model is used in this process, and refuse if it was forked from one like it.
+    """Note that this process uses a model, and refuse if its parent did so before the fork.
 
     The worker thread and the libraries' threads stay behind in the parent: the call would never
     return.
 
     Raises:
-        ScoringError: It was.
+        ScoringError: The process was forked from one that had used a model.
     """
     global _owner_pid  # noqa: PLW0603 - one process, one answer
     if _owner_pid not in {None, os.getpid()}:
@@ -64,13 +64,14 @@ def claim_process() -> None:
 
 
 class Worker:
-    """Runs jobs on a thread of its own, a batch of each in turn, small batches of several at once.
+    """A thread that runs jobs, one batch of each in turn, with small batches of several joined.
 
     Args:
-        name: For the thread's name.
+        name: The device's name, which is part of the thread's name.
 
     Attributes:
-        batches: How many it has computed: one that waits and sees no more of them hangs.
+        batches: Number of batches it has computed. The worker hangs if jobs wait and this number
+            no longer grows.
     """
 
     def __init__(self, name: str) -> None:
@@ -80,7 +81,7 @@ class Worker:
         self.batches = 0
         self._thread = threading.Thread(target=self._run, name=f"jina-rerank-{name}", daemon=True)
         self._thread.start()
-        # Before the interpreter goes: a thread inside torch then would abort the process.
+        # A thread that is inside torch when the interpreter ends would abort the process.
         atexit.register(self._stop)
 
     def submit(self, steps: Callable[[], Steps[T]]) -> Future[T]:
@@ -90,8 +91,8 @@ class Worker:
             steps: Called on the worker's thread when the job starts.
 
         Returns:
-            Its result to be. Cancelling it, waiting or running, stops the job before its next
-            step and frees its place.
+            The future of its result. Cancelling it, whether the job waits or runs, stops the job
+            before its next step and frees its place.
         """
         job = _TypedJob(steps)
         with self._wake:
@@ -100,18 +101,19 @@ class Worker:
         return job.future
 
     def run(self, work: Callable[[], T]) -> Future[T]:
-        """Queue work that is one step, for models that do not score pairs.
+        """Queue work of a single step, for models that do not score pairs.
 
         Args:
-            work: Called on the worker's thread. Others wait until it is done, so it is a batch.
+            work: Called on the worker's thread. Other jobs wait until it is done, so it should be
+                one batch.
 
         Returns:
-            Its result to be; cancelling it before it starts frees its place.
+            The future of its result; cancelling it before it starts frees its place.
         """
 
         def steps() -> Steps[T]:
             return work()
-            yield  # a generator, without a step that wants logits
+            yield  # makes this a generator, without a step that needs logits
 
         return self.submit(steps)
 
@@ -131,7 +133,7 @@ class Worker:
             served = _next_batch(jobs)
             _compute(served)
             self.batches += len(served) > 0
-            # Those who were served go to the end: five documents need not wait for 10,000.
+            # Served jobs go to the end, so that five documents need not wait for 10,000.
             jobs = [job for job in jobs if job not in served] + served
             jobs = [job for job in jobs if not job.ended]
         for job in jobs:  # they may have threads of their own
@@ -145,9 +147,10 @@ class Worker:
 
 
 def _next_batch(jobs: Sequence[_Job]) -> list[_Job]:
-    """The first job that waits for logits, and those after it until the batch is full.
+    """Choose the first job that waits for logits, and further jobs until the batch is full.
 
-    The last one may fill it beyond: small batches one token too large would go half empty.
+    The last job may exceed the limit: otherwise small batches that are one token too large would
+    be computed half empty.
     """
     batch: list[_Job] = []
     model: PairModel | None = None
@@ -166,23 +169,23 @@ def _next_batch(jobs: Sequence[_Job]) -> list[_Job]:
 
 
 def _compute(jobs: Sequence[_Job]) -> None:
-    """Give each job its logits, all computed together."""
+    """Compute the logits of several jobs together, and continue each job with its own."""
     wanted = [job.wanted for job in jobs if job.wanted is not None]
     if not wanted:
         return
     pairs = [pair for own in wanted for pair in own.pairs]
-    # Neighbours of equal length are what the model is fastest with.
+    # The model is fastest where neighbours have equal length.
     order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i]))
     try:
         started = time.perf_counter()
         found = wanted[0].model.logits([pairs[i] for i in order])
         seconds = time.perf_counter() - started
         logits = dict(zip(order, found, strict=True))
-    except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
+    except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
         if len(jobs) == 1:
             jobs[0].fail(error)
             return
-        for job in jobs:  # one of them may be the cause; the others are not to suffer
+        for job in jobs:  # one of them may be the cause; the others must not fail with it
             _compute([job])
         return
     start = 0
@@ -193,30 +196,30 @@ def _compute(jobs: Sequence[_Job]) -> None:
 
 
 class _Job:
-    """A job, as the worker sees it.
+    """Interface of a job for the worker.
 
     Attributes:
-        wanted: The pairs it waits for; None before it starts and when it has ended.
-        ended: Whether there is nothing left to do for it.
+        wanted: The pairs whose logits it waits for; None before it starts and when it has ended.
+        ended: Whether the job is complete, has failed, or was cancelled.
     """
 
     wanted: Wanted | None = None
     ended = False
 
     def step(self, computed: Computed | None = None) -> None:
-        """Go on to the next step, with what the last one wanted."""
+        """Run the next step with the result of the last one; None for the first step."""
         raise NotImplementedError
 
     def fail(self, error: BaseException) -> None:
-        """Go on with an error instead."""
+        """Run the next step with an error in place of a result."""
         raise NotImplementedError
 
     def drop_if_cancelled(self) -> bool:
-        """End the job if nobody waits for it any more; whether it has ended."""
+        """End the job if its future was cancelled; return whether the job has ended."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stop the job where it is."""
+        """Stop the job at its current step."""
         raise NotImplementedError
 
 
@@ -261,7 +264,7 @@ class _TypedJob(_Job, Generic[T]):
             self.ended = True
             if self.future.set_running_or_notify_cancel():
                 self.future.set_result(done.value)
-        except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
+        except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
             self.ended = True
             if self.future.set_running_or_notify_cancel():
                 self.future.set_exception(error)

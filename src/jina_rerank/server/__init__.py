@@ -1,6 +1,6 @@
 """The service: one engine behind the dialects of rerank APIs.
 
-`jina-rerank serve` runs it; `create_app` gives it to any ASGI server.
+`jina-rerank serve` runs it; `create_app` returns it as an application for any ASGI server.
 """
 
 from .app import create_app

@@ -1,4 +1,4 @@
-"""Who is let in: a queue that is bounded by the work in it, and knows how fast that gets done."""
+"""Admission: a queue bounded by the estimated work in it, which measures its throughput."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from .refusals import TooManyRequests
 
 BYTES_PER_TOKEN = 4.0
-"""For estimates: English has some 4.5 bytes a token, Chinese some 3."""
+"""Bytes per token for estimates: English has about 4.5, Chinese about 3."""
 
 SPECIAL_TOKENS = 4
-"""Tokens of a pair that belong to neither text."""
+"""Number of special tokens of a pair, for estimates."""
 
 MEMORY = 10.0
-"""After how many busy seconds a measurement of speed counts for half."""
+"""Half-life of the measured throughput, in seconds with work."""
 
 LONGEST_WAIT = 60.0
-"""The most seconds that a client is asked to wait: speed is measured, and may be measured wrong."""
+"""Maximum of Retry-After in seconds, since the measured throughput may be wrong."""
 
 
 def estimate_tokens(query: str, documents: Sequence[str], max_length: int) -> int:
@@ -35,17 +35,18 @@ def _bytes(text: str) -> int:
 
 
 class Queue:
-    """All requests that wait or are being answered, by their tokens.
+    """All requests that wait or are being answered, counted by their tokens.
 
-    It holds nobody back: who is let in goes to the model's own thread, which takes turns.
+    It only admits or refuses requests: an admitted request goes at once to the model's thread,
+    which schedules requests in turn.
 
     Args:
-        limit: Most tokens; a request that finds nobody there may have more.
-        clock: Seconds, from any point.
+        limit: Maximum number of tokens; a request to an empty queue may have more.
+        clock: Function that returns seconds, from any starting point.
 
     Attributes:
-        tokens: How many there are now.
-        requests: How many there are now.
+        tokens: Present number of tokens.
+        requests: Present number of requests.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,17 +54,17 @@ class Queue:
         self._clock = clock
         self.tokens = 0
         self.requests = 0
-        # Work done and the time it took, both fading; their quotient is the speed.
+        # Tokens and seconds, both with exponential decay; their quotient is the throughput.
         self._done = 0.0
         self._busy = 0.0
         self._seen = clock()
 
     @contextmanager
     def place(self, tokens: int) -> Iterator[None]:
-        """A place in the queue, for the time of the block.
+        """Take a place in the queue for the time of the block.
 
         Raises:
-            TooManyRequests: There is no room; it says when there will be.
+            TooManyRequests: The queue is full; the error has the time after which to retry.
         """
         if self.requests and self.tokens + tokens > self._limit:
             raise TooManyRequests(
@@ -78,21 +79,21 @@ class Queue:
             yield
             done = tokens
         finally:
-            # One that failed or was given up has taken time, and nothing is known of its work.
+            # A request that failed or was cancelled has taken time, but its work is unknown.
             self._note(done)
             self.tokens -= tokens
             self.requests -= 1
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Recent speed of the work while there is any; None before the first."""
+        """Recent throughput while there are requests; None before the first one is done."""
         return self._done / self._busy if self._done and self._busy else None
 
     def _wait_for(self, tokens: int) -> float:
         speed = self.tokens_per_second
         if speed is None:
             return 1.0
-        # What must be gone before there is room; for one over the limit, everything.
+        # Tokens that must be done before there is room; all of them for a request over the limit.
         excess = min(self.tokens, self.tokens + tokens - self._limit)
         return min(LONGEST_WAIT, max(1.0, math.ceil(excess / speed)))
 

@@ -1,4 +1,4 @@
-"""The web application: dialects over an engine, a page for people, and what operators ask."""
+"""The web application: dialects over an engine, the playground, probes and metrics."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from .playground import playground_router
 logger = logging.getLogger(__name__)
 
 LOADING = 60.0
-"""Seconds for which an end waits for models that are still being loaded."""
+"""Seconds that a shutdown waits for models that are still being loaded."""
 
 CODES = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
 def all_dialects() -> list[Dialect]:
-    """Every dialect there is."""
+    """Create all dialects."""
     return [Jina(), Cohere(), Voyage(), Tei(), Vllm(), SageMaker()]
 
 
 def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> FastAPI:
-    """The service as an ASGI application.
+    """Create the service as an ASGI application.
 
-    Its start begins to load the models and does not wait for them; `/ready` says when they are
-    there. Its end lets go of them.
+    Its startup begins to load the models and does not wait for them; `/ready` reports when they are
+    loaded. Its shutdown closes them.
 
     Args:
-        engine: What ranks; one for each application.
-        dialects: What is spoken; None is all.
+        engine: The engine; each application needs its own.
+        dialects: Dialects to serve; None for all.
 
     Raises:
-        ConfigurationError: `Settings.root_path` begins paths of the service's own.
+        ConfigurationError: `Settings.root_path` makes the service's paths ambiguous.
     """
     settings = engine.settings
 
@@ -60,7 +60,7 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
         watching = asyncio.create_task(engine.idle.watch())
         yield
         watching.cancel()
-        # A thread that is inside a foreign library when the interpreter ends takes it down.
+        # A thread that is inside a native library when the interpreter ends would crash it.
         await asyncio.wait({warming}, timeout=LOADING)
         warming.cancel()
         await engine.close()
@@ -88,13 +88,13 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
             Middleware(HeadAsGet),
         ],
         exception_handlers={HTTPException: not_routed},
-        # It would send clients to an address that a proxy's clients cannot reach; see Located.
+        # Redirects would name an address that clients behind a proxy cannot reach; see Located.
         redirect_slashes=False,
-        # They would load scripts from a foreign host.
+        # These pages would load scripts from a foreign host.
         docs_url=None,
         redoc_url=None,
-        # Its own spans hold paths and query strings as clients sent them, and errors' texts; see
-        # tracing.py for ours. Older versions know of none and ignore this.
+        # FastAPI's spans hold paths, query strings and texts of errors as clients sent them; see
+        # tracing.py for ours. Older versions have no telemetry and ignore this.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     for dialect in all_dialects() if dialects is None else dialects:
@@ -107,7 +107,7 @@ def create_app(engine: Engine, dialects: Sequence[Dialect] | None = None) -> Fas
 
 
 def _add_probes(app: FastAPI, engine: Engine) -> None:
-    """Add what watches over the process asks for: its state, and its numbers."""
+    """Add the routes of probes and metrics."""
 
     @app.get(
         "/live",

@@ -1,4 +1,4 @@
-"""The seam between the engine and the ways in which clients speak to it."""
+"""The interface between the engine and the dialects, which are APIs for clients."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AnswerRefusal = Callable[[Refused, Request], Response]
-"""Puts a refusal in a dialect's own words."""
+"""Function that builds a dialect's response for a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankJob:
-    """A request of any dialect, whatever its words.
+    """A request to rank documents, in terms common to all dialects.
 
     Attributes:
-        model: A served name; None is the first that is served.
+        model: A served name; None for the first served model.
         query: The question.
         documents: The candidates, as strings.
-        top_n: How many to answer; None is all.
-        long_documents: See `ScoreRequest`; None is what the model does by itself.
+        top_n: Number of documents to return; None for all.
+        long_documents: See `ScoreRequest`; None for the model's default.
         max_document_tokens: See `ScoreRequest`.
-        threshold: The least score to answer; None is all.
+        threshold: Minimum score of returned documents; None for all.
         instruction: See `ScoreRequest`.
     """
 
@@ -68,7 +68,8 @@ class ScoreJob:
 
     Attributes:
         model: As in `RankJob`.
-        requests: At least one. The dialect has checked their texts, for which it has its own names.
+        requests: The queries with their documents, at least one. The dialect has checked the texts,
+            since its errors use its own names of the fields.
     """
 
     model: str | None
@@ -76,31 +77,31 @@ class ScoreJob:
 
 
 def long_documents_of(truncation: bool | None) -> LongDocuments | None:
-    """The option that a field means by which many services cut texts, or refuse them."""
+    """Convert the boolean `truncation` of many services to the option of `ScoreRequest`."""
     if truncation is None:
         return None
     return "truncate" if truncation else "error"
 
 
 class Dialect(Protocol):
-    """A way of asking for rankings, with its own paths, fields and errors."""
+    """An API for rankings, with its own paths, fields and errors."""
 
     def router(self, engine: Engine) -> APIRouter:
-        """Its routes, made by `guarded_router`."""
+        """Return the routes of the dialect, in a router of `guarded_router`."""
         ...
 
 
 def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
-    """A router for a dialect's routes.
+    """Create a router for a dialect's routes.
 
-    Each of them lets in who has a key, reads a body within the limits, and answers whatever is
-    raised through `answer`: a `Refused`, a `RerankError`, a body that does not fit the route's
-    model, and anything else as `InternalFailure`. Lists in such a model need `fail_fast`: a million
-    wrong items would otherwise become a million errors.
+    Each route checks the key, reads the body within the limits, and answers errors by `answer`: a
+    `Refused`, a `RerankError`, a body that does not fit the route's model, and any other error as
+    `InternalFailure`. Lists in such a model need `fail_fast`, without which a million wrong items
+    would become a million errors.
 
     Args:
-        engine: Whose keys and limits apply.
-        answer: The dialect's own words.
+        engine: The engine, with its keys and limits.
+        answer: Function that builds the dialect's error responses.
     """
 
     class Guarded(APIRoute):
@@ -109,7 +110,7 @@ def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
 
             async def guarded(request: Request) -> Response:
                 try:
-                    # Before its body is read: who has no key is to cost nothing.
+                    # Before the body is read, so that requests without a key cost little.
                     engine.authorize(request)
                     if request.method == "POST":
                         request = ReadRequest(request, await read_json(request, engine.settings))
@@ -131,34 +132,34 @@ class ReadRequest(Request):
     """A request whose body has been read.
 
     Attributes:
-        value: What the body's JSON says, before it is checked.
+        value: Value of the body's JSON, before it is validated.
     """
 
     def __init__(self, request: Request, value: object) -> None:
-        # The value is JSON, whatever the client called it.
+        # FastAPI parses JSON only with this type; the body has been parsed as JSON already.
         headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
         headers.append((b"content-type", b"application/json"))
         super().__init__({**request.scope, "headers": headers}, request.receive)
         self.value = value
 
     async def body(self) -> bytes:
-        """Stand-in for the body, whose bytes are not kept."""
-        # Not empty, so that json is asked.
+        """Return a placeholder for the body, whose bytes are not kept."""
+        # Not empty, so that FastAPI calls json().
         return b"{}"
 
     async def json(self) -> object:
-        """The value."""
+        """Return the value of the body's JSON."""
         return self.value
 
 
 def stack_of(error: BaseException) -> list[str]:
-    """Where an error was raised, outermost first: no text of it, and no lines of source."""
+    """List the places of an error's stack, outermost first, without its text or source lines."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def as_refusal(error: Exception) -> Refused:
-    """Meaning of an error of any kind for a client."""
+    """Convert an error of any type to a refusal, and log errors of the service."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, RequestValidationError):
@@ -169,7 +170,7 @@ def as_refusal(error: Exception) -> Refused:
         problem = str(error).removeprefix(f"{error.argument}: ")
         return UnusableInput([WrongField(("body", error.argument), problem, "value_error")])
     if isinstance(error, RateLimitError):
-        # The key is this service's own, and so is the limit.
+        # Both the key and the limit are this service's, not the client's.
         return TooManyRequests(
             "the service behind this one asks to slow down; send it again later",
             retry_after=error.retry_after or 1.0,
@@ -180,7 +181,7 @@ def as_refusal(error: Exception) -> Refused:
             "or later",
             retry_after=1.0,
         )
-    # Of errors that are not ours only the kind and the place: their texts may quote a client's.
+    # Only type and place of errors that are not ours: their texts may quote the client's.
     said = str(error) if isinstance(error, RerankError) else ""
     logger.error(
         "failed",

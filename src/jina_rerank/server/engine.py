@@ -1,4 +1,4 @@
-"""The engine under all dialects: models by name, who may ask, how much at a time, how long."""
+"""The engine under all dialects: models by name, authorization, limits, queue and deadline."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class ServedModel:
     """A model that is served.
 
     Attributes:
-        name: What clients call it.
-        reranker: What ranks for it.
-        runs_here: Whether the model computes in this process; otherwise another service does, and
-            nothing is sent to it but what clients ask.
-        fallback: The name of the model that answers while that service fails; None if none does.
+        name: The model's name for clients.
+        reranker: The reranker of the model.
+        runs_here: True if the model computes in this process. Otherwise another service does, which
+            receives nothing but the clients' requests.
+        fallback: Name of the model that answers while that service fails; None if there is none.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ServedModel:
 
     @property
     def facts(self) -> ModelFacts | None:
-        """Description of the model; None before it is loaded, and where a service has it."""
+        """Description of the model; None before it is loaded, and for other services' models."""
         scorer = self.reranker.scorer
         return scorer.facts if isinstance(scorer, InProcessScorer) else None
 
@@ -70,24 +70,24 @@ class ServedModel:
 class Engine:
     """Ranks for all dialects.
 
-    Pairs of concurrent requests share batches, and each request gets its turn: the thread that
-    owns the model sees to both, so a request is handed to it as soon as it is let in.
+    Pairs of concurrent requests share batches, and each request gets its turn. The model's thread
+    does both, so a request is handed to it as soon as it is admitted.
 
     Args:
         settings: Limits, keys and names.
-        models: What to serve; None loads what the settings name.
+        models: Models to serve; None for those of the settings.
 
     Raises:
-        ConfigurationError: A name is there twice, or the keys cannot be read.
+        ConfigurationError: Two models have the same name, or the keys cannot be read.
 
     Attributes:
-        settings: As given.
-        models: The names that are served; the first is the default.
-        served: What they stand for, in the same order.
+        settings: The settings.
+        models: Names of the served models; the first is the default.
+        served: The served models, in the same order.
         queue: All requests that wait or are being answered.
-        metrics: What is counted.
-        idle: What frees models that nobody asks for.
-        failure: What kept a model from being loaded, or None.
+        metrics: Metrics of the engine.
+        idle: Unloader of idle models.
+        failure: Error that prevented a model from being loaded, or None.
     """
 
     failure: Exception | None = None
@@ -117,17 +117,17 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Tell whether to send requests here: the models are loaded and nobody wants it to end."""
+        """True if the service accepts requests: the models are loaded, and it is not draining."""
         return self._warm and not self._draining
 
     @property
     def draining(self) -> bool:
-        """Tell whether the process is about to end: what comes is still answered."""
+        """True if the process is about to end; new requests are still answered."""
         return self._draining
 
     @property
     def state(self) -> str:
-        """One word: loading, ready, draining or failed."""
+        """State in one word: loading, ready, draining or failed."""
         if self.failure is not None:
             return "failed"
         if self._draining:
@@ -135,7 +135,7 @@ class Engine:
         return "ready" if self._warm else "loading"
 
     async def start(self) -> None:
-        """`warm_up`, for those who do not wait for it: what it raises is kept as `failure`."""
+        """Run `warm_up` in the background; an error is kept as `failure`."""
         try:
             await self.warm_up()
         except Exception as error:
@@ -146,7 +146,7 @@ class Engine:
         """Load all models of this process and have each compute something.
 
         Raises:
-            RerankError: One cannot be loaded, or does not compute.
+            RerankError: A model cannot be loaded, or does not compute.
         """
         for model in self._models.values():
             started = time.perf_counter()
@@ -160,7 +160,7 @@ class Engine:
         self._warm = True
 
     async def hangs(self) -> bool:
-        """Tell whether a model has computed nothing for `Settings.deadline`, although it has to.
+        """Return True if a model has work but has computed nothing for `Settings.deadline`.
 
         Raises:
             RerankError: A model does not compute at all.
@@ -168,35 +168,35 @@ class Engine:
         return self._warm and await self._pulse.hangs()
 
     def drain(self) -> None:
-        """No longer be ready; go on answering."""
+        """Stop being ready, but continue to answer."""
         self._draining = True
 
     def stop_accepting(self) -> None:
-        """Refuse what comes from now on; what is there is still answered."""
+        """Refuse new requests; requests that have been admitted are still answered."""
         self._draining = self._closing = True
 
     async def close(self) -> None:
-        """Let go of the models."""
+        """Close the models."""
         for model in self._models.values():
             await model.reranker.aclose()
 
     def authorize(self, request: Request) -> None:
-        """Let in who has a key, and note whose it is.
+        """Check a request's key, and set its name in the request's state.
 
         Raises:
-            Unauthorized: There is none, or none that is known.
+            Unauthorized: The key is missing or unknown.
         """
         request.state.key_name = self._keys.name_of(request.headers.get("authorization"))
 
     async def rank(self, job: RankJob, request: Request) -> Ranking:
-        """Answer a request, and stop when nobody waits for it any more.
+        """Answer a request; stop if the client closes its connection.
 
         Args:
-            job: What is asked.
-            request: Who asks; its body has been read.
+            job: The query and the documents to rank.
+            request: The HTTP request, whose body has been read.
 
         Returns:
-            The ranking; its `model` is the served name of the one that answered.
+            The ranking; its `model` is the served name of the model that answered.
 
         Raises:
             InputError: A text or a number cannot be used.
@@ -207,7 +207,7 @@ class Engine:
         model = self._find(job.model)
         top_n, threshold = check_top_n(job.top_n), check_threshold(job.threshold)
         self._check_count(len(job.documents))
-        # In a thread: ten megabytes take a while to be read.
+        # In a thread: checking ten megabytes would block the event loop.
         checked = await asyncio.to_thread(
             check_request,
             job.query,
@@ -223,7 +223,7 @@ class Engine:
         """Answer several queries as one request: they share a place in the queue and batches.
 
         Args:
-            job: What is asked.
+            job: The queries with their documents.
             request: As for `rank`.
 
         Returns:
@@ -246,7 +246,7 @@ class Engine:
         top_n: int | None = None,
         threshold: float | None = None,
     ) -> list[Ranking]:
-        """The rankings, within the limits of queue and deadline, and counted."""
+        """Rank within the limits of queue and deadline, and update the metrics."""
         tokens = await asyncio.to_thread(self._measure, checked)
         documents = sum(len(one.documents) for one in checked)
         note = request.state
@@ -287,7 +287,7 @@ class Engine:
         try:
             return await _rank(model, checked, top_n, threshold)
         except NoInstructionError:
-            # Said before anything is computed.
+            # The scorer raises it before it computes, so no work is lost.
             if not self.settings.ignore_instruction:
                 raise
         request.state.ignored = ["instruction"]
@@ -302,7 +302,7 @@ class Engine:
         if found is None and self.settings.any_model:
             return default
         if found is None:
-            # Not the name itself: it may be anything, and this goes to the logs of others.
+            # Without the name, which may hold anything, since others log this message.
             raise UnknownModel(f"no such model here; there are: {', '.join(self.models)}")
         return found
 
@@ -314,7 +314,7 @@ class Engine:
             )
 
     def _measure(self, checked: Sequence[ScoreRequest]) -> int:
-        """The tokens of what is asked at once, estimated."""
+        """Estimate the tokens of a request, and check their limit."""
         longest = self.settings.max_length
         tokens = sum(estimate_tokens(one.query, one.documents, longest) for one in checked)
         if tokens > self.settings.max_request_tokens:
@@ -326,10 +326,10 @@ class Engine:
 
 
 def find_models(settings: Settings) -> list[ServedModel]:
-    """The models that the settings name. Nothing is loaded yet.
+    """Create the models of the settings, without loading them.
 
     Raises:
-        ConfigurationError: One cannot be read, or the fallback is not there for anything.
+        ConfigurationError: A model's name is invalid, or no model needs the fallback.
     """
     entries = [split_served(entry) for entry in settings.models]
     behind, second = None, None
@@ -356,14 +356,14 @@ def find_models(settings: Settings) -> list[ServedModel]:
 
 def _find_scorer(spec: Spec, settings: Settings) -> Scorer:
     if not spec.runs_here:
-        # It has a key of its own, of the environment; a client's stays here.
+        # The service's key is that of the environment; a client's key is never sent to it.
         return scorer_of(spec)
     dtype = cast("Dtype", settings.dtype) if has_option(spec, "dtype") else None
     return scorer_of(spec, dtype=dtype, max_length=settings.max_length)
 
 
 def _in_served_names(ranking: Ranking, model: ServedModel) -> Ranking:
-    """The ranking in the names that clients know: what another service said goes to the log."""
+    """Replace names by served names, and another service's message by one without its text."""
     if ranking.degraded is None:
         return dataclasses.replace(ranking, model=model.name)
     answered, unscored = model.name, len(ranking.unscored)
@@ -394,12 +394,12 @@ async def _rank(
 def _is_too_long(error: InputError) -> bool:
     if isinstance(error, ServiceError):
         return error.code == TooLong.code
-    # Texts have been checked, and nothing else can be wrong with one.
+    # The texts have been checked, so the length is the only possible error.
     return error.argument.partition("[")[0] in {"query", "documents"}
 
 
 def _joined(rankings: Sequence[Ranking]) -> Ranking:
-    """The cost of one request's rankings together; such rankings share their timings."""
+    """Join the cost of one request's rankings, which share their timings."""
     first = rankings[0]
     if len(rankings) == 1:
         return first
@@ -413,7 +413,7 @@ def _joined(rankings: Sequence[Ranking]) -> Ranking:
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    """Their sum, or None where one is not told."""
+    """Return the sum, or None if any number is None."""
     total = 0
     for number in numbers:
         if number is None:
@@ -423,7 +423,7 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 
 
 async def _unless_gone(work: Coroutine[Any, Any, T], request: Request) -> T:
-    """The work's result; if the client closes its connection first, the work is cancelled."""
+    """Return the result of the work; cancel it if the client closes its connection first."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_until_gone(request))
     try:

@@ -1,4 +1,4 @@
-"""Freeing models that nobody asks for, until somebody does."""
+"""Unloading idle models until the next request for them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 class Idle:
-    """Knows when models were used last, and unloads those for which that is long ago.
+    """Records the last use of each model, and unloads models that have been idle for too long.
 
-    The next request loads such a model again, within its own deadline.
+    The next request loads such a model again, within its deadline.
 
     Args:
-        scorers: The models of this process, by the names that are served.
-        seconds: After how many without a request a model is unloaded; 0 is never.
-        clock: Seconds, from any point.
+        scorers: The models of this process, by their served names.
+        seconds: Seconds without a request after which a model is unloaded; 0 for never.
+        clock: Function that returns seconds, from any starting point.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Idle:
 
     @contextmanager
     def using(self, name: str) -> Iterator[None]:
-        """Keep a model loaded for the time of the block; names of other services' are fine."""
+        """Keep a model loaded for the time of the block; other services' models are ignored."""
         if name not in self._scorers:
             yield
             return
@@ -50,7 +50,7 @@ class Idle:
             self._used[name] = self._clock()
 
     def unload(self) -> None:
-        """Free the models that have been idle for too long."""
+        """Unload the models that have been idle for too long."""
         before = self._clock() - self._seconds
         for name, scorer in self._scorers.items():
             if not self._users[name] and self._used[name] <= before and scorer.facts is not None:
@@ -58,7 +58,7 @@ class Idle:
                 logger.info("unloaded", extra={"model": name})
 
     async def watch(self) -> None:
-        """Unload for as long as this runs; it returns at once where that is never."""
+        """Unload idle models until cancelled; return at once if they are never unloaded."""
         while self._seconds:
             await asyncio.sleep(self._seconds / 10)
             self.unload()

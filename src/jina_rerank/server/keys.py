@@ -1,4 +1,4 @@
-"""The keys of clients, by name: read from a file or a line, compared in constant time."""
+"""The keys of clients, by name: read from a file or a string, compared in constant time."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .refusals import Unauthorized
 logger = logging.getLogger(__name__)
 
 SHORTEST_KEY = 16
-"""Characters below which a key could be found by trying."""
+"""Minimum characters of a key; a shorter one could be found by trying."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Keys:
-    """Who may ask. Without any key, everybody.
+    """The keys of clients; without any, every request is allowed.
 
     Args:
-        line: `name:key` pairs divided by commas.
-        file: One pair a line, `#` begins a comment. It is read again when it has changed; if that
-            fails, the keys stay as they were, and the log says so.
+        line: `name:key` pairs separated by commas.
+        file: File with one pair per line, where `#` begins a comment. It is read again when it has
+            changed; if that fails, the keys do not change, and a warning is logged.
 
     Raises:
-        ConfigurationError: A pair cannot be read, a name is there twice, or a key is short.
+        ConfigurationError: A pair cannot be read, a name occurs twice, or a key is too short.
     """
 
     def __init__(self, line: str = "", file: Path | None = None) -> None:
@@ -45,17 +45,17 @@ class Keys:
 
     @property
     def required(self) -> bool:
-        """Tell whether a key is needed."""
+        """True if a key is needed."""
         return self._file is not None or bool(self._fixed)
 
     def name_of(self, authorization: str | None) -> str | None:
-        """Whose key it is; None where none is needed.
+        """Return the name of a key; None if no key is needed.
 
         Args:
-            authorization: The header's value, `Bearer` and the key.
+            authorization: Value of the Authorization header, `Bearer` and the key.
 
         Raises:
-            Unauthorized: There is no key, or none that is known.
+            Unauthorized: The key is missing or unknown.
         """
         if not self.required:
             return None
@@ -69,7 +69,7 @@ class Keys:
             raise Unauthorized("the Authorization header must begin with Bearer")
         digest = _digest(key.strip())
         found = None
-        # All of them, whichever it is: how long it takes must not tell how near a guess is.
+        # All keys are compared, so that the time does not reveal how near a guess is.
         for name, known in {**self._fixed, **self._from_file}.items():
             if hmac.compare_digest(digest, known):
                 found = name
@@ -84,7 +84,7 @@ class Keys:
             state = _state_of(self._file)
             if state == self._state:
                 return
-            # Before it is read: a file that cannot be is tried again when it changes again.
+            # Before the file is read: an unreadable one is read again only after another change.
             self._state = state
             found = _read(self._file)
             self._check_names(found)
@@ -101,7 +101,7 @@ class Keys:
 
 
 def _state_of(file: Path) -> object:
-    """A value that changes when the file does; None where there is no file."""
+    """Return a value that changes when the file does; None if there is no file."""
     try:
         state = os.stat(file)  # noqa: PTH116 - a third of the time of Path.stat, at every request
     except OSError:
@@ -121,7 +121,7 @@ def _read(file: Path) -> dict[str, bytes]:
 
 
 def _parse(pairs: list[str], where: str) -> dict[str, bytes]:
-    """The digests by name. No error quotes a pair: it may be a key without a name."""
+    """Parse pairs to digests by name. No error quotes a pair, which may be a key without a name."""
     found: dict[str, bytes] = {}
     for number, pair in enumerate(pairs, 1):
         if not pair.strip():
@@ -142,5 +142,6 @@ def _parse(pairs: list[str], where: str) -> dict[str, bytes]:
 
 
 def _digest(key: str) -> bytes:
-    # Of equal length, as a comparison in constant time needs it; and no key stays in memory.
+    # Digests have equal length, as a comparison in constant time requires, and no key stays in
+    # memory.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

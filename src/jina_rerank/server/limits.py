@@ -1,4 +1,4 @@
-"""Reading a request's body without being hurt by it."""
+"""Reading a request's body within limits of size, time and depth."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ SURROGATE = (
     "unexpected end of hex escape",
     "invalid unicode code point",
 )
-"""Beginnings of pydantic_core's errors about half a character: the second half alone, the
-first half alone, and either of them as bytes instead of an escape."""
+"""Beginnings of pydantic_core's errors about lone surrogates: the second half of a pair, the first
+half of a pair, and either of them as bytes instead of an escape."""
 
 _ESCAPES = re.compile(
     rb"(?P<surrogate>\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\xed[\xa0-\xbf][\x80-\xbf])|\\.", re.DOTALL
 )
-"""Surrogates as escapes and as bytes; an escaped backslash before a `u` begins none."""
+"""Surrogates as escapes and as bytes; an escaped backslash before a `u` is not an escape."""
 
 
 UNTYPED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
-"""Content types of clients that do not say what they send."""
+"""Content types of clients that do not declare a type."""
 
 _JSON_SUFFIX = re.compile(r"application/[^/\s]+\+json")
 
 
 async def read_json(request: Request, settings: Settings) -> object:
-    """The body as what its JSON says, within the limits of bytes, time and depth.
+    """Read the JSON value of a body within the limits of bytes, time and depth.
 
     Args:
-        request: Its body has not been read yet.
-        settings: `max_body_bytes` and `deadline` apply.
+        request: The request, whose body has not been read yet.
+        settings: Settings, of which `max_body_bytes` and `deadline` apply.
 
     Raises:
-        InvalidRequest: The Content-Type names something else.
+        InvalidRequest: The Content-Type is not JSON.
         UnsupportedEncoding: The body is compressed: a few kilobytes could become gigabytes.
-        TooLarge: It has too many bytes, announced or not.
-        SlowRequest: It did not arrive in time.
-        ClientGone: It never will.
-        Unreadable: It is no JSON, or is nested too deeply; it says where.
+        TooLarge: The body has too many bytes, by its Content-Length or when read.
+        SlowRequest: The body did not arrive in time.
+        ClientGone: The client closed its connection before the body was complete.
+        Unreadable: The body is not JSON, or is nested too deeply; the message names the place.
     """
     _check_media_type(request.headers)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -68,8 +68,8 @@ def _check_media_type(headers: Headers) -> None:
     named = headers.get("content-type", "").partition(";")[0].strip().lower()
     if named == "application/json" or _JSON_SUFFIX.fullmatch(named):
         return
-    # On behalf of any page a browser sends texts, forms and bodies without a type to any address,
-    # the loopback included. It names the page as origin, and nobody else does.
+    # Any web page can have a browser send texts, forms and bodies without a type to any address,
+    # including the loopback. Only browsers send Origin, so untyped bodies with it are refused.
     if named in UNTYPED and (named or "origin" not in headers):
         return
     problem = "must be application/json, with a body that is JSON"
@@ -77,13 +77,13 @@ def _check_media_type(headers: Headers) -> None:
 
 
 def parse_json(body: bytes) -> object:
-    """The value of a body's JSON; a byte order mark before it is left out.
+    """Parse a body's JSON; a byte order mark at its beginning is ignored.
 
-    A lone surrogate, which JavaScript sends for an emoji that was cut in two, stays in its text:
-    whoever uses that text refuses it by its name.
+    A lone surrogate, which JavaScript sends for an emoji that was cut in two, is kept in its text:
+    a later check of that text refuses it and names the field.
 
     Raises:
-        Unreadable: It is no JSON, or is nested too deeply; it says where.
+        Unreadable: The body is not JSON, or is nested too deeply; the message names the place.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
     if not body.strip():
@@ -94,30 +94,30 @@ def parse_json(body: bytes) -> object:
         problem = str(error)
         if problem.startswith(SURROGATE):
             try:
-                # All else is held to the same rules, in a body of equal length without them.
+                # The rest must be valid too: parsed with surrogates masked, at the same places.
                 _parse(_ESCAPES.sub(_mask, body))
                 return json.loads(body.decode("utf-8", "surrogatepass"))
             except ValueError as other:
                 problem = str(other)
-    # It names a place, and quotes nothing of the body.
+    # pydantic_core's message names a place, and quotes nothing of the body.
     raise Unreadable(f"the body is not JSON, or is nested too deeply: {problem}")
 
 
 def _parse(body: bytes) -> object:
-    # Nesting is limited there, to some 200: Python's own parser would go on until its stack ends.
+    # from_json limits nesting to about 200; Python's parser would recurse until its stack ends.
     value: object = from_json(body, allow_inf_nan=False)
     return value
 
 
 def _mask(escape: re.Match[bytes]) -> bytes:
-    """The same number of letters for a surrogate; other escapes stay."""
+    """Replace a surrogate by as many letters; keep other escapes."""
     return b"x" * len(escape[0]) if escape["surrogate"] else escape[0]
 
 
 async def _read(request: Request, settings: Settings) -> bytes:
     limit = settings.max_body_bytes
     announced = request.headers.get("content-length", "")
-    # Refused before it is read, and again while it is: a chunked body announces nothing.
+    # Checked before and while the body is read, since a chunked body has no Content-Length.
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     body = bytearray()

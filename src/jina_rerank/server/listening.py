@@ -1,4 +1,4 @@
-"""Where the service listens: an address and a port, or a file of the kind that is a socket."""
+"""Listening on an address and a port, or on a Unix socket."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..errors import ConfigurationError
 from .settings import Settings
 
 BACKLOG = 2048
-"""Connections that wait to be accepted."""
+"""Maximum number of connections that wait to be accepted."""
 
 MODE = 0o660
-"""Permissions of a socket's file, less the process's umask: whoever may write to it may connect."""
+"""Permissions of a socket file, less the process's umask; write permission allows to connect."""
 
 
 @dataclass(slots=True)
 class Listener:
-    """A socket that listens.
+    """A listening socket.
 
     Attributes:
-        socket: Ready to accept.
-        file: The socket's file, or None.
-        identity: What tells that file from another one under its name.
+        socket: The socket, ready to accept.
+        file: Path of the socket file, or None.
+        identity: Device and inode of the socket file, or None.
     """
 
     socket: socket.socket
@@ -37,9 +37,9 @@ class Listener:
     identity: tuple[int, int] | None = None
 
     def remove_file(self) -> None:
-        """Remove the socket's file, unless another process has put one in its place. Idempotent.
+        """Remove the socket file, unless another process has replaced it. Idempotent.
 
-        Until then the socket must not be closed: a new file may get the number of the old one.
+        The socket must not be closed before: a new file may then get the same inode number.
         """
         if self.file is not None and _identity(self.file) == self.identity:
             with suppress(FileNotFoundError):
@@ -49,11 +49,11 @@ class Listener:
 
 @contextmanager
 def listening(settings: Settings) -> Iterator[Listener]:
-    """Listen where the settings say, for the time of the block; its end removes a socket's file.
+    """Listen as the settings say for the time of the block; its end removes a socket file.
 
     Raises:
-        ConfigurationError: That is not possible, or the certificate cannot be used; the message
-            says where and why.
+        ConfigurationError: The address or the certificate cannot be used; the message names it
+            and the reason.
     """
     _check_certificate(settings)
     listener = _listen(settings)
@@ -65,7 +65,7 @@ def listening(settings: Settings) -> Iterator[Listener]:
 
 
 def url_of(listening: socket.socket, scheme: str = "http") -> str:
-    """Where a socket listens, without a slash at the end; `unix:` and the path for a file."""
+    """Return the URL of a socket, without a slash at the end; `unix:` and the path for a file."""
     name = listening.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
@@ -74,7 +74,7 @@ def url_of(listening: socket.socket, scheme: str = "http") -> str:
 
 
 def _check_certificate(settings: Settings) -> None:
-    """Read the certificate once, before it is used: uvicorn would ask a terminal for a password."""
+    """Check the certificate with an empty password; uvicorn would ask for one on the terminal."""
     certificate, key = settings.ssl_certfile, settings.ssl_keyfile
     if certificate is None:
         return
@@ -106,7 +106,7 @@ def _listen_on_port(settings: Settings) -> Listener:
             (settings.host, settings.port),
             family=socket.AF_INET6 if six else socket.AF_INET,
             backlog=BACKLOG,
-            # So that :: is every address of the machine, as 0.0.0.0 is every one of IPv4.
+            # With this, :: is every address of the machine, as 0.0.0.0 is every IPv4 address.
             dualstack_ipv6=six and socket.has_dualstack_ipv6(),
         )
     )
@@ -117,7 +117,7 @@ def _listen_on_file(file: Path) -> Listener:
         raise OSError("this system has no such sockets; use host and port")
     _clear(file)
     created = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The file is made with its permissions: for no moment may others connect.
+    # By umask, not by a later chmod: others must not be able to connect at any time.
     umask = os.umask(0o777)
     os.umask(umask | (0o777 & ~MODE))
     try:
@@ -132,10 +132,10 @@ def _listen_on_file(file: Path) -> Listener:
 
 
 def _clear(file: Path) -> None:
-    """Remove a socket's file that a process has left which was killed; nothing else.
+    """Remove the socket file of a killed process, if there is one.
 
     Raises:
-        OSError: What is there is something else, or somebody listens on it.
+        OSError: The file is not a socket, or a process listens on it.
     """
     try:
         mode = file.lstat().st_mode
@@ -151,7 +151,7 @@ def _clear(file: Path) -> None:
             file.unlink()
             return
         except BlockingIOError:
-            pass  # somebody listens, and has more to do than to accept
+            pass  # a process listens, but its backlog is full
     raise OSError(errno.EADDRINUSE, "another process listens on it")
 
 

@@ -1,4 +1,4 @@
-"""Logs as JSON, one object a line, with nothing in them that a client has sent."""
+"""Logs as JSON, one object per line, without any data that a client has sent."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ FIELDS = (
     "message_of_error",
     "stack",
 )
-"""Fields that a line may have beside its message."""
+"""Fields that a line may have in addition to its message."""
 
 
 PROBES = frozenset({"/live", "/ready", "/health", "/metrics", "/ping"})
-"""Asked every few seconds by machines: hardly worth a line in the log, and no trace."""
+"""Paths that are requested every few seconds: logged at level debug only, and not traced."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message, and those of `FIELDS` that there are."""
+        """Format time, level, logger, message, and the record's fields of `FIELDS`."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -60,7 +60,7 @@ class JsonFormatter(logging.Formatter):
             if getattr(record, name, None) is not None
         }
         if record.exc_info and record.exc_info[1] is not None:
-            # Its text may quote what a client has sent; where it happened does not.
+            # Without the error's text, which may quote what a client has sent.
             line["error"] = type(record.exc_info[1]).__name__
             line["stack"] = stack_of(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
@@ -70,23 +70,24 @@ def log_json(level: str) -> None:
     """Have this process log JSON to standard error.
 
     Args:
-        level: As in `Settings.log_level`.
+        level: Level as in `Settings.log_level`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # It says at every start what the line "listening" says, and would log every path.
+    # Uvicorn repeats the line "listening" at every start, and would log every path.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 class Observed:
-    """Gives every request an id, which its answer carries, a line in the log, a span, and numbers.
+    """Gives every request an id, which is sent back, a line in the log, a span, and metrics.
 
-    The id is made here: one that came from outside could hold anything.
+    The id is created here, since a client's id could hold anything.
 
     Args:
-        app: What answers.
-        engine: Whose metrics count; while it drains, answers ask clients to close.
+        app: The application.
+        engine: The engine, with its metrics. While it drains, responses ask clients to close their
+            connections.
     """
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
@@ -94,7 +95,7 @@ class Observed:
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; see the ASGI specification."""
+        """Handle a request; see the ASGI specification."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -110,7 +111,7 @@ class Observed:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = state["request_id"]
                 if state.get("degraded"):
-                    # Most dialects have no field for it.
+                    # In a header, since most dialects have no field for it.
                     headers["x-degraded"] = "true"
                 if self._engine.draining:
                     headers["connection"] = "close"
@@ -121,7 +122,7 @@ class Observed:
             try:
                 await self._app(scope, receive, observed)
             finally:
-                # The pattern that matched, never the path that was asked for.
+                # The route's pattern, never the requested path.
                 route = getattr(scope.get("route"), "path", "other")
                 answered(route, status)
                 self._note(route, status, time.perf_counter() - started, state)

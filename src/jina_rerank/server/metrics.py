@@ -14,12 +14,12 @@ TOKENS = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
 class Metrics:
-    """The numbers of one engine, in a registry of their own: a process may have several.
+    """The metrics of one engine, in a separate registry, since a process may have several engines.
 
-    No label holds anything that a client chose.
+    No label holds a value that a client chose.
 
     Args:
-        queue: Whose length is told.
+        queue: Queue whose length is reported.
     """
 
     media_type = CONTENT_TYPE_LATEST
@@ -49,7 +49,7 @@ class Metrics:
         self._computing = self._seconds_of(
             "compute", "In the model, together with those who shared the batches."
         )
-        # Never counted up: whoever compares with a service that pads finds it here.
+        # Always 0, for comparison with services that pad.
         Counter(
             "jina_rerank_padding_tokens",
             "Padding that was computed: none, batches are not padded.",
@@ -130,5 +130,5 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

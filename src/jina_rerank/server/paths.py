@@ -1,4 +1,4 @@
-"""Changes of paths and methods before anything is routed: prefixes, slashes, HEAD and CORS."""
+"""Middleware for paths and methods before routing: prefixes, slashes, HEAD and CORS."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import ConfigurationError
 
 EXPOSED = ("retry-after", "x-compute-characters", "x-compute-tokens", "x-request-id")
-"""Headers of answers that a page may read, beside those that any may."""
+"""Response headers that web pages may read, in addition to those that they always may."""
 
 
 def check_root_path(root_path: str, paths: Iterable[str]) -> None:
-    """See that a prefix leaves no doubt which path was meant, whether it is there or not.
+    """Check that paths are unambiguous both with and without a prefix.
 
     Args:
         root_path: The prefix.
-        paths: Those of the service.
+        paths: Paths of the service.
 
     Raises:
-        ConfigurationError: There is one that is another one behind the prefix.
+        ConfigurationError: A path with the prefix is another path of the service.
     """
     known = set(paths)
     for path in known:
@@ -35,13 +35,13 @@ def check_root_path(root_path: str, paths: Iterable[str]) -> None:
 
 
 class Located:
-    """Finds the path within the service: without prefix, and without slashes at its end.
+    """Finds the path within the service: without the prefix, and without slashes at its end.
 
-    A proxy that offers the service under a prefix may leave it in the paths or take it away.
+    A proxy that offers the service under a prefix may keep it in the paths or remove it.
 
     Args:
-        app: What answers.
-        root_path: The prefix; without one, it is what the ASGI server says.
+        app: The application.
+        root_path: The prefix; if blank, the ASGI server's `root_path`.
     """
 
     def __init__(self, app: ASGIApp, root_path: str = "") -> None:
@@ -49,7 +49,7 @@ class Located:
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; see the ASGI specification."""
+        """Handle a request; see the ASGI specification."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,7 +65,7 @@ class Located:
 
 
 def path_within(scope: Scope) -> str:
-    """The path within the service, of a scope that `Located` has seen to."""
+    """Return the path within the service, of a scope that `Located` has processed."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
@@ -74,14 +74,14 @@ class HeadAsGet:
     """Answers HEAD as GET, without the body.
 
     Args:
-        app: What answers.
+        app: The application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; see the ASGI specification."""
+        """Handle a request; see the ASGI specification."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -91,16 +91,16 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        # In place: whoever logs the request finds the route in this mapping.
+        # In place, not in a copy: the logging middleware reads the route from this mapping.
         scope["method"] = "GET"
         await self._app(scope, receive, send_head)
 
 
 def cors(origins: Collection[str]) -> list[Middleware]:
-    """Lets pages of those origins ask; nothing where there are none.
+    """Return the middleware that allows requests of web pages; none without origins.
 
     Args:
-        origins: `https://page.example` and the like; `*` is every page.
+        origins: Origins such as `https://page.example`; `*` for every page.
     """
     if not origins:
         return []
@@ -109,8 +109,8 @@ def cors(origins: Collection[str]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=list(origins),
             allow_methods=["GET", "HEAD", "POST"],
-            # Clients' libraries have headers of their own. A key is no cookie: no browser sends it
-            # by itself.
+            # Client libraries send various headers. This is safe, since a key is not a cookie and
+            # no browser sends it by itself.
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
@@ -122,7 +122,7 @@ def _without_slash(path: str) -> str:
 
 
 def _is_routed(scope: Scope, path: str) -> bool:
-    """Tell whether some route answers that path and method."""
+    """Return True if a route matches this path and the request's method."""
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     asked = {**scope, "path": path, "method": method}
     routes: list[BaseRoute] = scope["app"].router.routes

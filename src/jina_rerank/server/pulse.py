@@ -1,4 +1,4 @@
-"""Watchdog: finds out whether the models of a process still compute."""
+"""Watchdog that detects models of a process that no longer compute."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PATIENCE = 1.0
 """Seconds that one check waits for its pairs."""
 
 FRESH = 1.0
-"""Seconds for which an answer is good for others who ask: anybody may, as often as they like."""
+"""Seconds for which a result is reused, since anybody may request checks at any rate."""
 
 
 class Pulse:
-    """Tells a model that is busy from one that hangs.
+    """Distinguishes a model that is busy from one that hangs.
 
-    A check has every model score one pair. Under load that pair waits its turn, which is no sign of
-    illness as long as anything at all is computed meanwhile.
+    A check has every model score one pair. Under load that pair waits its turn, which is not a
+    failure as long as any batch is computed meanwhile.
 
     Args:
-        models: They compute in this process.
+        models: Models that compute in this process.
         limit: Seconds without a single batch after which a waiting pair means a hang.
-        clock: Seconds, from any point.
+        clock: Function that returns seconds, from any starting point.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Pulse:
         self._beat = 0.0
 
     async def hangs(self) -> bool:
-        """Tell whether a model hangs; it answers soon, and remembers what it waits for.
+        """Return True if a model hangs; a pair that still waits is kept for the next check.
 
         Raises:
             RerankError: A model does not compute at all.
@@ -61,7 +61,7 @@ class Pulse:
             )
         await asyncio.wait({asked}, timeout=PATIENCE)
         if asked.done():
-            # Several may have waited for it, and the next may have begun.
+            # Several calls may wait for the same check, and the next check may have begun.
             if self._asked is asked:
                 self._asked = None
             asked.result()
@@ -74,6 +74,6 @@ class Pulse:
 
 
 def _is_there(model: Reranker) -> bool:
-    """Tell whether a model is loaded: an unloaded one cannot hang, and no check loads it."""
+    """Return True if a model is loaded: an unloaded one cannot hang, and no check loads it."""
     scorer = model.scorer
     return not isinstance(scorer, InProcessScorer) or scorer.facts is not None

@@ -1,22 +1,22 @@
-"""Why the service does not answer with a ranking, before any dialect has put it in its own words.
+"""Errors by which the service refuses a request, independent of the dialects' formats.
 
     Refused
-    ├── Unauthorized          401  no key, or none that is known
+    ├── Unauthorized          401  the key is missing or unknown
     ├── UnknownModel          400
     ├── InvalidRequest        422  fields are missing or of the wrong type; names each
     ├── UnusableInput         422  a text or a number that cannot be used; names which
-    ├── Unreadable            400  the body is no JSON
-    ├── TooLarge              413  bytes, documents or tokens; fewer at a time would do
+    ├── Unreadable            400  the body is not JSON
+    ├── TooLarge              413  too many bytes, documents or tokens in one request
     ├── UnsupportedEncoding   415  a compressed body
     ├── SlowRequest           408  the body did not arrive in time
     ├── TooManyRequests       429  the queue is full
-    ├── ClientGone            499  nobody reads the answer
+    ├── ClientGone            499  the client closed its connection
     ├── InternalFailure       500
     ├── Draining              503  the process is about to end
     └── DeadlineExceeded      504
 
-The statuses and codes are those of Jina's hosted service where it has one for the case. No message
-quotes what a client has sent.
+The statuses and codes are those of Jina's hosted service if it has one for the case. No message
+quotes data that a client has sent.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from typing import ClassVar
 
 
 class Refused(Exception):  # noqa: N818 - it reads as what it is
-    """A request that gets no ranking.
+    """A refusal: a request is answered with an error instead of a ranking.
 
     Args:
-        message: What is wrong and what to do about it.
-        code: What programs read; None is the class's own.
-        retry_after: After how many seconds it may be sent again; None says nothing of it.
+        message: Description of the problem and its remedy.
+        code: Code for programs; None for the class's code.
+        retry_after: Seconds after which the request may be sent again; None if unknown.
 
     Attributes:
-        status: The HTTP status.
-        code: What programs read.
-        message: As given.
-        retry_after: As given.
+        status: HTTP status.
+        code: Code for programs.
+        message: Description of the problem and its remedy.
+        retry_after: Seconds after which the request may be sent again; None if unknown.
     """
 
     status: ClassVar[int]
@@ -55,7 +55,7 @@ class Refused(Exception):  # noqa: N818 - it reads as what it is
 
 
 class Unauthorized(Refused):
-    """There is no key, or none that is known."""
+    """The key is missing or unknown."""
 
     status = 401
     code = "AUTH_INVALID_API_KEY"
@@ -70,12 +70,12 @@ class UnknownModel(Refused):
 
 @dataclass(frozen=True, slots=True)
 class WrongField:
-    """One thing that is wrong with a request's fields.
+    """A problem with a field of a request.
 
     Attributes:
-        path: Where it is, outermost first: `("body", "documents", 3)`.
-        message: What is wrong.
-        kind: A short name for that: `"string_type"`.
+        path: Path of the field, outermost first: `("body", "documents", 3)`.
+        message: Description of the problem.
+        kind: Short name of the problem: `"string_type"`.
     """
 
     path: tuple[str | int, ...]
@@ -87,10 +87,10 @@ class InvalidRequest(Refused):
     """Fields are missing or of the wrong type.
 
     Args:
-        fields: Each of them; at least one.
+        fields: The problems, at least one.
 
     Attributes:
-        fields: As given.
+        fields: The problems.
     """
 
     status = 422
@@ -107,14 +107,14 @@ class UnusableInput(InvalidRequest):
 
 
 class TooLong(Refused):
-    """A text is longer than the model reads, and the request forbids to cut it."""
+    """A text exceeds the model's maximum, and the request forbids truncation."""
 
     status = 400
     code = "INPUT_TOKEN_LIMIT_EXCEEDED"
 
 
 class Unreadable(Refused):
-    """The body is no JSON."""
+    """The body is not JSON."""
 
     status = 400
     code = "INPUT_NOT_JSON"
@@ -149,28 +149,28 @@ class TooManyRequests(Refused):
 
 
 class ClientGone(Refused):
-    """The client has closed its connection; the status is nginx's name for that, in logs only."""
+    """The client has closed its connection; the status is nginx's, and appears in logs only."""
 
     status = 499
     code = "CLIENT_GONE"
 
 
 class InternalFailure(Refused):
-    """Something failed here; the log says what."""
+    """The service failed; its log has the error."""
 
     status = 500
     code = "INTERNAL_ERROR"
 
 
 class Draining(Refused):
-    """The process is about to end; another one will answer."""
+    """The process is about to end; another process can answer the request."""
 
     status = 503
     code = "SERVICE_UNAVAILABLE"
 
 
 class DeadlineExceeded(Refused):
-    """It took longer than a request may."""
+    """The request took longer than the deadline."""
 
     status = 504
     code = "SERVICE_TIMEOUT"

@@ -1,4 +1,4 @@
-"""Running the service in this process until it is told to end."""
+"""Running the service in this process until a signal ends it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .listening import Listener, listening, url_of
 logger = logging.getLogger(__name__)
 
 GRACE = 5.0
-"""Seconds for the last bytes of answers, after the longest that a request may take."""
+"""Seconds for the last bytes of responses, after the deadline of requests."""
 
 
 KEEP_ALIVE = 75
-"""Seconds after which an idle connection is closed: later than clients and balancers close theirs,
-mostly after a minute, since a request that crosses a close is lost."""
+"""Seconds after which an idle connection is closed. Longer than the usual minute of clients and
+load balancers, since a request that is sent while the server closes is lost."""
 
 
 class Server(uvicorn.Server):
     """A server that ends without losing a request.
 
-    On SIGTERM or SIGINT it is no longer ready and asks clients to close their connections, goes on
-    accepting for as long as `Settings.drain` says, then stops accepting and answers what is there.
-    A second signal cuts that short.
+    On SIGTERM or SIGINT it is no longer ready and asks clients to close their connections. It
+    continues to accept requests for `Settings.drain`, then stops accepting and answers the
+    remaining requests. A second signal ends it at once.
 
     Args:
-        engine: What to serve.
-        listener: Where, if `run` is given its socket; None listens on the address of the settings.
+        engine: The engine to serve.
+        listener: Listener whose socket is passed to `run`; None to listen on the settings' address.
     """
 
     def __init__(self, engine: Engine, listener: Listener | None = None) -> None:
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
                 create_app(engine),
                 host=settings.host,
                 port=settings.port,
-                # Its limit on the size of heads is a setting; the other parser has none.
+                # It can limit the size of heads; the other parser has no limit.
                 http="h11",
                 h11_max_incomplete_event_size=64 * 1024,
                 ssl_certfile=settings.ssl_certfile,
@@ -60,7 +60,7 @@ class Server(uvicorn.Server):
         self._listener = listener
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Listen, and say where."""
+        """Listen, and log the URL."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
@@ -68,23 +68,23 @@ class Server(uvicorn.Server):
 
     @property
     def url(self) -> str:
-        """Where it listens; see `url_of`."""
+        """URL of the server; see `url_of`."""
         return url_of(self.servers[0].sockets[0], "https" if self.config.is_ssl else "http")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening and let what is there be answered."""
-        # Here, since a second signal ends the process without anything that comes later.
+        """Stop listening, and answer the remaining requests."""
+        # Here, since after a second signal no later code runs.
         if self._listener is not None:
             self._listener.remove_file()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End in order at the first signal, at once at the second."""
+        """Drain at the first signal; end at once at the second."""
         if self._engine.draining:
             super().handle_exit(sig, frame)
             self.force_exit = True
             return
-        # Now and not on the loop: a second signal may come before its turn.
+        # Now and not in the event loop: a second signal may arrive before the loop runs it.
         self._engine.drain()
         self._loop.call_soon_threadsafe(self._begin_to_end)
 
@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell whether to end: a service whose models cannot be loaded is of no use."""
+        """Return True to end, which is also the case if a model cannot be loaded."""
         return await super().on_tick(counter) or self._engine.failure is not None
 
 
@@ -106,9 +106,9 @@ def run(engine: Engine) -> None:
 
     Raises:
         ConfigurationError: The address cannot be listened on.
-        Exception: Whatever kept a model from being loaded.
+        Exception: The error that prevented a model from being loaded.
     """
-    # Before a thread begins to load a model: the process could not end cleanly then.
+    # Before a thread begins to load a model: after that the process could not end cleanly.
     with listening(engine.settings) as listener:
         Server(engine, listener).run(sockets=[listener.socket])
     if engine.failure is not None:

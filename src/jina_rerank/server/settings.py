@@ -1,4 +1,4 @@
-"""Settings of a service: flags over environment over a file over defaults."""
+"""Settings of a service, in order of precedence: flags, environment, file, defaults."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ..scorers.in_process import LEAST_MAX_LENGTH
 PREFIX = "JINA_RERANK_"
 
 Check = Callable[[object, str], float]
-"""Raises a `ConfigurationError` if the number is out of range; its second argument is the name that
-the error says."""
+"""Function that raises a `ConfigurationError` if the number, its first argument, is out of range.
+The second argument is the name for the message."""
 
 CHECKS: Mapping[str, Check] = {
     "port": partial(check_count, least=0, most=2**16 - 1),
@@ -36,10 +36,10 @@ CHECKS: Mapping[str, Check] = {
     "drain": partial(check_seconds, allow_zero=True),
     "idle_unload": partial(check_seconds, allow_zero=True),
 }
-"""The settings that are numbers, and what each of them may be."""
+"""Settings that are numbers, with the checks of their ranges."""
 
 PATHS = ("key_file", "ssl_certfile", "ssl_keyfile", "unix_socket")
-"""The settings that are paths."""
+"""Settings that are paths."""
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\\?#@,\sA-Z]+")
 
@@ -48,50 +48,49 @@ _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a service. None of them is a secret, but for `keys`, which is not shown.
+    """The settings of a service. Only `keys` is a secret, and it is never shown.
 
     Attributes:
-        models: What is served: names as for `scorer_of`, or `name=` and one of them. The first
-            answers requests that name none.
-        host: The address to listen on.
-        port: The port, up to 65535; 0 takes any that is free.
-        unix_socket: A file to listen on instead, as a socket. Its permissions, 0660 less the
-            umask, say who may connect. It is made at the start and removed at the end; the one of a
-            process that was killed is replaced, and anything else that is there is refused.
-        any_model: Whether the first model answers for every name that is not served. Answers say
-            which model it was.
-        ignore_instruction: Whether an `instruction` is left out, and the answer says so, where the
-            model has no place for one; otherwise such a request is refused.
+        models: Models to serve: names as for `scorer_of`, or `name=` and such a name. The first
+            answers requests that name no model.
+        host: Address to listen on.
+        port: Port, up to 65535; 0 for any free port.
+        unix_socket: Socket file to listen on instead of an address. Its permissions, 0660 less the
+            umask, decide who may connect. It is created at the start and removed at the end. The
+            socket file of a killed process is replaced; any other existing file is an error.
+        any_model: True if the first model answers for every name that is not served. The answers
+            name the model.
+        ignore_instruction: True to ignore an `instruction` that the model cannot use, and say so in
+            the answer; otherwise such a request is refused.
         fallback: A name of `models`, or an entry as there: the model that answers, degraded, for
-            each model of another service while that service fails. Blank is none.
-        ssl_certfile: A certificate in PEM, with those that it rests on behind it: the service then
-            speaks HTTPS. Read at the start.
-        ssl_keyfile: Its private key in PEM, without a password; None is in `ssl_certfile`, too.
-        root_path: The prefix under which a proxy offers the service, such as `/rerank`. The proxy
-            may leave it in the paths or take it away.
-        cors_origins: Origins of web pages that may ask, such as `https://page.example`; `*` is
-            every page, none is no page of another origin.
-        key_file: Names and keys, one pair a line; read again when it changes.
-        keys: The same in one line, pairs divided by commas. Beside those of the file.
-        allow_anonymous: Whether a service without keys may listen on more than the loopback.
-        dtype: Arithmetic of models in torch: `"auto"`, `"float32"`, `"bfloat16"` or `"int8"`; see
-            `LocalScorer`. Other models have none, and take no notice.
-        max_length: Longest pair in tokens of models on this machine, at least 16.
-        max_body_bytes: Largest body of a request.
-        max_documents: Most documents in a request.
-        max_request_tokens: Most tokens in a request, estimated.
-        max_queued_tokens: Most tokens of all requests that are being answered or wait, estimated;
-            one alone may have more.
-        deadline: Longest time for one request, in seconds. Amazon SageMaker waits for 60.
-        drain: How long to go on accepting after SIGTERM, in seconds: until those who balance the
-            load have noticed.
-        idle_unload: After how many seconds without a request a model of this process is freed,
-            until the next request for it loads it again; 0 is never.
-        log_level: The least that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`.
+            each model of another service while that service fails. Blank for none.
+        ssl_certfile: A certificate in PEM, followed by its chain, for HTTPS. Read at the start.
+        ssl_keyfile: The certificate's private key in PEM, without a password; None if it is in
+            `ssl_certfile`.
+        root_path: Prefix under which a proxy offers the service, such as `/rerank`. The proxy may
+            keep it in the paths or remove it.
+        cors_origins: Origins of web pages that may send requests, such as `https://page.example`;
+            `*` for every page. Without any, no page of another origin may.
+        key_file: File with names and keys, one pair per line; read again when it changes.
+        keys: Names and keys in one line, separated by commas, in addition to those of the file.
+        allow_anonymous: True to allow a service without keys to listen on more than the loopback.
+        dtype: Data type of models in torch: `"auto"`, `"float32"`, `"bfloat16"` or `"int8"`; see
+            `LocalScorer`. Other models ignore it.
+        max_length: Maximum tokens of a pair for models on this machine, at least 16.
+        max_body_bytes: Maximum size of a request's body.
+        max_documents: Maximum number of documents in a request.
+        max_request_tokens: Maximum number of tokens in a request, estimated.
+        max_queued_tokens: Maximum number of tokens of all requests that wait or are being answered,
+            estimated; a single request may have more.
+        deadline: Maximum time for one request, in seconds. Amazon SageMaker waits for 60.
+        drain: Seconds to continue accepting after SIGTERM, until load balancers have noticed.
+        idle_unload: Seconds without a request after which a model of this process is unloaded,
+            until the next request loads it again; 0 for never.
+        log_level: Lowest level that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`.
 
     Raises:
-        ConfigurationError: One is out of range, or two do not go together. Numbers are finite;
-            seconds are at most 1,000,000.
+        ConfigurationError: A setting is out of range, or two conflict. Numbers must be finite, and
+            seconds at most 1,000,000.
     """
 
     models: tuple[str, ...] = ("jina-rerank-mini",)
@@ -147,7 +146,7 @@ class Settings:
             raise ConfigurationError(
                 "ssl_keyfile is the key of a certificate; set ssl_certfile, too"
             )
-        # Who may connect to a socket's file is a matter of its permissions.
+        # The permissions of a socket file decide who may connect.
         is_local = self.unix_socket is not None or _is_loopback(self.host)
         if not self.has_keys and not self.allow_anonymous and not is_local:
             raise ConfigurationError(
@@ -157,7 +156,7 @@ class Settings:
 
     @property
     def has_keys(self) -> bool:
-        """Tell whether clients need a key."""
+        """True if clients need a key."""
         return self.key_file is not None or bool(self.keys)
 
     @classmethod
@@ -167,16 +166,17 @@ class Settings:
         environment: Mapping[str, str] | None = None,
         file: Path | None = None,
     ) -> Self:
-        """Put settings together from where they stand.
+        """Read the settings from flags, environment and file.
 
         Args:
-            flags: Those of the command line, by name; None is not given.
-            environment: JINA_RERANK_PORT and so on; models and origins are divided by commas.
-            file: TOML, with the names as keys.
+            flags: Flags of the command line, by name; None for flags that are not given.
+            environment: Variables such as JINA_RERANK_PORT; models and origins are separated by
+                commas. None for the process's environment.
+            file: A TOML file, with the settings' names as keys.
 
         Raises:
-            ConfigurationError: One cannot be read, is out of range, or is unknown; it is named as
-                it was given, by its variable for instance.
+            ConfigurationError: A setting cannot be read, is out of range, or is unknown; the
+                message names it as it was given, for example by its variable.
         """
         defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         environment = os.environ if environment is None else environment
@@ -194,7 +194,7 @@ class Settings:
         return cls(**values)
 
     def shown(self) -> dict[str, Any]:
-        """The settings as plain values, without secrets."""
+        """Return the settings as plain values, without secrets."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["keys"] = "set" if self.keys else ""
         for name in PATHS:
@@ -220,7 +220,7 @@ def _read_file(file: Path, known: set[str]) -> dict[str, Any]:
 
 
 def _parse(name: str, default: object, value: object, where: str) -> object:
-    """A value as its setting has it; texts are what environments and files hold."""
+    """Convert a value, which may be a string of the environment, to the setting's type."""
     try:
         if isinstance(default, tuple):
             parts = value
@@ -242,7 +242,7 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
         if name == "root_path":
             return value.rstrip("/")
     except (TypeError, ValueError, OverflowError):
-        # The value itself is not said: it may be a key in the wrong place.
+        # The message does not contain the value, which may be a misplaced key.
         raise ConfigurationError(f"{where}: cannot be read as {type(default).__name__}") from None
     return value
 

@@ -1,9 +1,9 @@
-"""Traces for OpenTelemetry where it is installed; where it is not, nothing happens.
+"""Traces for OpenTelemetry; nothing is traced if it is not installed.
 
-A request is a span of kind SERVER that goes on with the client's trace, and its ranking a span
-within it, with the attributes that OpenInference has for rerankers
+A request is a span of kind SERVER that continues the client's trace. Its ranking is a span within
+it, with OpenInference's attributes for rerankers
 (https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md) except for those
-that hold texts: nothing that a client has sent is in a trace.
+that hold texts: a trace contains no data that a client has sent.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 SCOPE = "jina_rerank.server"
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""Where traces go, as OpenTelemetry's specification names it; without it they go nowhere."""
+"""OpenTelemetry's variables with the address for traces; without them no traces are exported."""
 
 OnAnswered = Callable[[str, int], None]
-"""Told the route and the status of an answer."""
+"""Function that receives the route and the status of a response."""
 
 OnRanked = Callable[[Ranking], None]
-"""Told the ranking."""
+"""Function that receives the ranking."""
 
 
 @contextmanager
 def answering(method: str, headers: Mapping[str, str], request_id: str) -> Iterator[OnAnswered]:
-    """The span of a request, for the time of the block."""
+    """Open the span of a request for the time of the block."""
     if not _INSTALLED:
         with not_traced() as answered:
             yield answered
@@ -49,7 +49,7 @@ def answering(method: str, headers: Mapping[str, str], request_id: str) -> Itera
         context=propagate.extract(headers),
         kind=trace.SpanKind.SERVER,
         attributes={"http.request.method": method, "jina_rerank.request_id": request_id},
-        # Its text may quote what a client has sent.
+        # The text of an exception may quote what a client has sent.
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
@@ -65,18 +65,18 @@ def answering(method: str, headers: Mapping[str, str], request_id: str) -> Itera
 
 @contextmanager
 def not_traced() -> Iterator[OnAnswered]:
-    """`answering` without a span."""
+    """Return the same as `answering`, without a span."""
     yield lambda route, status: None
 
 
 @contextmanager
 def ranking(model: str, documents: int, top_n: int | None) -> Iterator[OnRanked]:
-    """The span of a ranking, for the time of the block.
+    """Open the span of a ranking for the time of the block.
 
     Args:
-        model: The name that is served.
-        documents: How many there are.
-        top_n: How many are wanted; None is all.
+        model: Served name of the model.
+        documents: Number of documents.
+        top_n: Number of documents to return; None for all.
     """
     if not _INSTALLED:
         yield lambda ranked: None
@@ -114,17 +114,17 @@ def _cost(ranked: Ranking) -> dict[str, int | float]:
 
 @contextmanager
 def exported(environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Send this process's spans, for the time of the block, where the environment says.
+    """Export this process's spans for the time of the block, as the environment configures it.
 
-    OpenTelemetry's own variables apply: `OTEL_EXPORTER_OTLP_ENDPOINT` or the one for traces,
-    `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and so on. The end of
-    the block sends what has gathered.
+    OpenTelemetry's variables apply: `OTEL_EXPORTER_OTLP_ENDPOINT` or
+    `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
+    `OTEL_TRACES_SAMPLER` and so on. The end of the block exports the remaining spans.
 
     Args:
-        environment: None is this process's.
+        environment: Environment variables; None for those of this process.
 
     Raises:
-        ConfigurationError: They are to go somewhere, and the extra is missing.
+        ConfigurationError: An endpoint is set, and the extra is missing.
     """
     environment = os.environ if environment is None else environment
     wanted = [name for name in ENDPOINTS if environment.get(name)]

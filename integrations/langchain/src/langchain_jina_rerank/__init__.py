@@ -1,7 +1,7 @@
 """Reranking for LangChain: `JinaRerank`, a document compressor.
 
-Importing this loads neither torch nor transformers; a model's libraries are loaded with the
-model.
+Importing this package loads neither torch nor transformers; a model's libraries are loaded with
+the model.
 """
 
 from .compressor import JinaRerank

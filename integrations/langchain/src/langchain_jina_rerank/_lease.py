@@ -1,4 +1,4 @@
-"""`Lease`: how a compressor and its copies share a model, or the connections to a service."""
+"""`Lease`: shared ownership of a model, or of connections, by a compressor and its copies."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from jina_rerank import ConfigurationError, Reranker
 
 
 class Lease:
-    """One compressor's hold on a reranker that its copies may hold too.
+    """One compressor's reference to a reranker, which its copies may share.
 
-    A chain makes a copy for each call that wants another `top_n`, and a pool of connections for
-    each of those would be a new TLS handshake for each call.
+    A chain makes a copy for each call with another `top_n`. With separate connections, each copy
+    would need a new TLS handshake.
 
     Args:
-        reranker: What is held; None for nothing any more.
-        holders: The leases on it that have not been let go. One that is garbage holds nothing.
+        reranker: The reranker; None for a released lease.
+        holders: All leases of the reranker that have not been released, as weak references.
     """
 
     def __init__(self, reranker: Reranker | None, holders: WeakSet[Lease] | None = None) -> None:
@@ -25,30 +25,30 @@ class Lease:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it has not been let go."""
+        """True until the lease is released."""
         return self._reranker is not None
 
     @property
     def reranker(self) -> Reranker:
-        """The reranker that is held.
+        """The reranker.
 
         Raises:
-            ConfigurationError: It has been let go.
+            ConfigurationError: The lease has been released.
         """
         if self._reranker is None:
             raise ConfigurationError("this JinaRerank is closed; make a new one")
         return self._reranker
 
     def share(self) -> Lease:
-        """Another hold on the same reranker."""
+        """Create another lease of the same reranker."""
         return Lease(self.reranker, self._holders)
 
     def let_go(self) -> Reranker | None:
-        """Hold it no longer; the reranker is returned, to be closed, if nobody else does."""
+        """Release the reranker; return it, to be closed, if this was its last lease."""
         reranker, self._reranker = self._reranker, None
         self._holders.discard(self)
         return None if len(self._holders) else reranker
 
     def __reduce__(self) -> tuple[type[Lease], tuple[Reranker | None]]:
-        # What is read from a pickle is a reranker of its own, which nobody else holds.
+        # A lease from a pickle has a new reranker, which no other lease shares.
         return type(self), (self._reranker,)

@@ -59,11 +59,11 @@ _OFFICIAL_SETTINGS = {
         'leave it out; to send it, reranker=Reranker(RemoteScorer(headers={"user-agent": "…"}))'
     ),
 }
-"""Settings of langchain-community's JinaRerank that have another name here, or none."""
+"""Settings of langchain-community's JinaRerank that are renamed or missing here, with a remedy."""
 _DECIDE_THE_RERANKER = {*_MODEL_SETTINGS, "api_key", "reranker"}
 
 
-# Strict fields take Python's own numbers only, and JSON knows no others.
+# Strict fields and JSON accept only Python's numbers, not numpy's.
 _PLAIN = BeforeValidator(plain_number)
 
 
@@ -87,47 +87,48 @@ class _Answer(TypedDict):
 class JinaRerank(BaseDocumentCompressor):
     """Puts the retrieved documents that answer the query first.
 
-    Use it alone, or as the `base_compressor` of a `ContextualCompressionRetriever`. Building one
-    is cheap; the model is loaded by the first call or by `warm_up`, once for everything in the
-    process that uses the same one, and nothing is sent to a service before the first call. An
-    instance never changes, so threads and event loops may share it;
-    `model_copy(update={"top_n": 3})` gives one with other settings.
+    Use it alone, or as the `base_compressor` of a `ContextualCompressionRetriever`. Creating one
+    is cheap: the model is loaded by the first call or by `warm_up`, once for all users of the same
+    model in the process, and nothing is sent to a service before the first call. An instance never
+    changes, so threads and event loops may share it; `model_copy(update={"top_n": 3})` returns one
+    with other settings.
 
     Attributes:
         model: None for the embedded model (offline, no key); a hub id or a folder, such as
             `"jinaai/jina-reranker-v1-turbo-en"`; or another name of a model, such as
             `"cross-encoder:NAME"` or `"remote:MODEL@URL"`. With `backend="remote"`, the service's
-            name for it; None is jina-reranker-v3.5.
-        top_n: How many documents to keep, at least 1; None, or more than there are, keeps all.
-        threshold: Keep only scores of at least this much; None keeps every score.
-        metadata_fields: The metadata to score with the text: the values of these keys are put
-            before `page_content`, in this order, each on a line of its own. Documents that lack
-            a key, or have None there, go without. Empty scores `page_content` alone.
-        backend: `"local"` reads `model` as said there, `"remote"` asks a `/v1/rerank` service for
-            it.
-        api_key: The key of the remote service. Left out, it is the environment's JINA_API_KEY or
-            JINAAI_API_KEY, and is sent to a service with the dialect `"jina"` alone.
-            Never shown or dumped.
-        base_url: The address of the service, with or without the path of the endpoint; None is
-            the hosted one. This and the next three only where a service is asked.
-        dialect: What the service speaks: `"jina"`, `"cohere"` (version 2), `"voyage"`,
-            `"tei"` or `"sagemaker"`.
-        timeout: The deadline of a whole call in seconds: every request, retry and wait.
-        max_retries: How often a request is sent again after a failure that may pass.
-        dtype: What to compute in: `"float32"`, `"bfloat16"`, or `"auto"` for the faster of the
-            two on this machine. This and the next four only for models on this machine.
-        device: `"auto"` is the first CUDA device if there is one, otherwise the CPU; or any name
-            that torch knows.
-        max_length: Longest pair of query and document in tokens, at least 16.
-        long_documents: For a document that does not fit: `"truncate"` reads its beginning,
-            `"chunk"` reads all of it and takes its best part's score, `"error"` refuses.
+            name of the model; None for jina-reranker-v3.5.
+        top_n: Number of documents to keep, at least 1; None, or more than there are, keeps all.
+        threshold: Minimum score of documents to keep; None keeps every score.
+        metadata_fields: Keys of the metadata to score with the text: their values are put before
+            `page_content`, in this order, each on a separate line. Missing keys and values of None
+            are left out. If empty, `page_content` alone is scored.
+        backend: `"local"` for a model as described at `model`, `"remote"` for a model of a
+            `/v1/rerank` service.
+        api_key: Key of the remote service. By default JINA_API_KEY or JINAAI_API_KEY of the
+            environment, which is sent only to services with the dialect `"jina"`. Never shown or
+            dumped.
+        base_url: Address of the service, with or without the path of the endpoint; None for the
+            hosted service. This and the next three settings are only for services.
+        dialect: API of the service: `"jina"`, `"cohere"` (version 2), `"voyage"`, `"tei"` or
+            `"sagemaker"`.
+        timeout: Deadline of a whole call in seconds, including retries and waits.
+        max_retries: Maximum number of retries after a temporary failure.
+        dtype: Data type of the computation: `"float32"`, `"bfloat16"`, or `"auto"` for the faster
+            of the two on this machine. This and the next four settings are only for models on this
+            machine.
+        device: `"auto"` for the first CUDA device if there is one, otherwise the CPU; or any
+            device name of torch.
+        max_length: Maximum tokens of a pair of query and document, at least 16.
+        long_documents: Treatment of documents that are too long: `"truncate"` reads the beginning,
+            `"chunk"` reads all of it and takes the score of the best part, `"error"` refuses.
         revision: A branch, tag or commit of a model on the hub.
-        reranker: A `Reranker` built by hand, to use any scorer or to share one. The settings of
-            the model must then be left at their defaults, and it is yours to close.
+        reranker: A `Reranker` to use any scorer or to share one. All settings of the model must
+            then have their defaults, and the caller has to close the reranker.
 
     Raises:
-        ConfigurationError: Settings do not go together, the model's are out of range, or a package
-            is missing that it needs.
+        ConfigurationError: Settings conflict, a setting of the model is out of range, or a package
+            that the model needs is missing.
         AuthenticationError: There is no key for the hosted service.
         pydantic.ValidationError: A value has the wrong type, `top_n` is below 1, `threshold` is
             not a finite number, or there is no such setting.
@@ -147,7 +148,7 @@ class JinaRerank(BaseDocumentCompressor):
         frozen=True,
         extra="forbid",
         arbitrary_types_allowed=True,
-        # A value that failed may be a key in the wrong place.
+        # An invalid value may be a misplaced key.
         hide_input_in_errors=True,
     )
 
@@ -180,29 +181,29 @@ class JinaRerank(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,
     ) -> list[Document]:
-        """The documents most relevant to the query, best first.
+        """Return the documents most relevant to the query, best first.
 
-        Traced as a run named `JinaRerank`, whose output also tells the model, the usage,
-        whether the answer is degraded, and which documents nothing has scored.
+        The call is traced as a run named `JinaRerank`. The run's output also has the model, the
+        usage, the reason of a degraded answer, and the indices of unscored documents.
 
         Args:
-            documents: The candidates; they are not changed. None at all gives an empty list,
-                no model is loaded and no service asked.
+            documents: The candidates; they are not changed. For an empty list the result is empty,
+                without loading a model or sending a request.
             query: The question; not blank.
-            callbacks: The caller's callbacks, so that the run becomes a child of its own.
+            callbacks: The caller's callbacks, so that the run becomes a child of the caller's run.
 
         Returns:
-            Copies of the documents kept, their ids and metadata included, with the score in
+            Copies of the kept documents, with their ids and metadata, and the score in
             `metadata["relevance_score"]`. Equal scores keep the order of `documents`.
-            `metadata["relevance_truncated_tokens"]` is there if part of the text was not read,
-            and `metadata["relevance_degraded"]` says why, if the answer is second best; a
-            document that nothing has scored then has `metadata["relevance_unscored"]`.
+            `metadata["relevance_truncated_tokens"]` is set if part of the text was not read, and
+            `metadata["relevance_degraded"]`, with the reason, if the answer is degraded. A document
+            without a score then has `metadata["relevance_unscored"]`.
 
         Raises:
-            InputError: The query is blank, all documents are, or a text is not usable.
+            InputError: The query is blank, all documents are blank, or a text cannot be used.
             ModelLoadError: The model cannot be loaded.
-            ScoringError: A score came out as NaN, or the process was forked.
-            ServiceError: As one of its kinds, for each way in which a service can fail.
+            ScoringError: A score is NaN, or the process was forked.
+            ServiceError: The service failed; a subclass for each kind of failure.
         """
         candidates = _check_documents(documents)
         if not candidates:
@@ -218,7 +219,7 @@ class JinaRerank(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,
     ) -> list[Document]:
-        """`compress_documents` without blocking the event loop; cancelling it stops the work."""
+        """Run `compress_documents` without blocking the event loop; cancelling stops the work."""
         candidates = _check_documents(documents)
         if not candidates:
             return []
@@ -231,42 +232,43 @@ class JinaRerank(BaseDocumentCompressor):
         """Load the model now instead of at the first call; nothing is sent. Idempotent.
 
         Raises:
-            ConfigurationError: An extra is missing, the device cannot be used, or this is closed.
+            ConfigurationError: An extra is missing, the device cannot be used, or the compressor is
+                closed.
             ModelLoadError: The model cannot be loaded.
         """
         self._lease.reranker.warm_up()
 
     async def awarm_up(self) -> None:
-        """`warm_up` without blocking the event loop."""
+        """Run `warm_up` without blocking the event loop."""
         await self._lease.reranker.awarm_up()
 
     def close(self) -> None:
-        """Let go of the model or the connections. Idempotent.
+        """Release the model or the connections. Idempotent.
 
-        They are closed when the copies have let go of them too; `reranker`, if given, is yours.
+        They are closed when all copies have released them; a given `reranker` is not closed.
         """
         if self.reranker is None and (unheld := self._lease.let_go()) is not None:
             unheld.close()
 
     async def aclose(self) -> None:
-        """`close` without blocking the event loop."""
+        """Run `close` without blocking the event loop."""
         if self.reranker is None and (unheld := self._lease.let_go()) is not None:
             await unheld.aclose()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some settings changed.
+        """Return a copy with some settings changed.
 
-        It shares the loaded model or the connections, unless a setting of the model is among
-        `update`; closing one of the two leaves them to the other.
+        The copy shares the loaded model or the connections, unless `update` has a setting of the
+        model. Closing the original or the copy does not affect the other.
 
         Args:
-            update: The settings to change. Unlike pydantic's own copy, this one checks them.
-            deep: Whether to copy deeply; of use only with `reranker`.
+            update: The settings to change, which are validated, unlike in pydantic's method.
+            deep: True for a deep copy; makes a difference only with `reranker`.
 
         Raises:
             ConfigurationError: As for a new `JinaRerank`.
-            AuthenticationError: Likewise.
-            pydantic.ValidationError: Likewise.
+            AuthenticationError: As for a new `JinaRerank`.
+            pydantic.ValidationError: As for a new `JinaRerank`.
         """
         settings = {name: getattr(self, name) for name in self.model_fields_set}
         if deep:
@@ -283,7 +285,7 @@ class JinaRerank(BaseDocumentCompressor):
         return self.model_copy(deep=True)
 
     def __getstate__(self) -> dict[Any, Any]:
-        # A pickle goes to files and to other machines, where a key has no business.
+        # A pickle may go to files and to other machines, so it must not contain the key.
         state = super().__getstate__()
         fields_set = state["__pydantic_fields_set__"] - {"api_key"}
         fields = {**state["__dict__"], "api_key": None}
@@ -327,13 +329,13 @@ class JinaRerank(BaseDocumentCompressor):
             "and its other settings, or pickle it"
         )
 
-    # cached_property and not a private attribute of pydantic, for those count in ==.
+    # Not a private attribute of pydantic, since these are compared by ==.
     @cached_property
     def _lease(self) -> Lease:
         if self.reranker is not None:
             return Lease(check_installed(self.reranker))
-        # A key of the environment is left for the scorer to find: no local model is refused for
-        # it, and no service is sent it but one that speaks Jina's dialect.
+        # The scorer reads a key of the environment itself: then local models do not refuse it, and
+        # only a service with Jina's dialect receives it.
         given = self._given_api_key
         return Lease(
             build_reranker(
@@ -358,8 +360,9 @@ class JinaRerank(BaseDocumentCompressor):
 
     @property
     def _run(self) -> RunnableLambda[_Request, _Answer]:
-        # A compressor is no Runnable and leaves no trace of its own. This one does, and puts up
-        # with whatever callbacks are: None, a list, a manager, even an async one in sync code.
+        # A compressor is not a Runnable, so LangChain does not trace it. A RunnableLambda is
+        # traced, and accepts all callbacks: None, a list, a manager, even an async one in sync
+        # code.
         return RunnableLambda(self._rerank, self._arerank, name="JinaRerank")
 
     def _rerank(self, request: _Request) -> _Answer:
@@ -390,7 +393,7 @@ def _check_documents(documents: Sequence[Document]) -> list[Document]:
     remedy = "a text becomes one by Document(page_content=text)"
     found = check_candidates(documents, Document, "documents", remedy)
     for i, document in enumerate(found):
-        # Pydantic checks a field when a document is built and not when it is assigned.
+        # Pydantic validates a document's fields at its creation, not at later assignments.
         if not isinstance(document.metadata, Mapping):
             kind = type(document.metadata).__name__
             raise InputError(f"documents[{i}]", f"must have a dict as metadata, not {kind}")
@@ -422,7 +425,7 @@ def _scored(
         "relevance_degraded": degraded,
         "relevance_unscored": hit.index in unscored or None,
     }
-    # What an earlier reranker said of the document must not pass for what this one says.
+    # An earlier reranker's values must not be mistaken for those of this one.
     metadata = {key: value for key, value in document.metadata.items() if key not in verdict}
     metadata |= {key: value for key, value in verdict.items() if value is not None}
     return document.model_copy(update={"metadata": metadata})

@@ -1,11 +1,11 @@
-"""Candidate lists and teachers' scores on disk, as Parquet: made once, and resumed after a kill.
+"""Cache of candidate lists and teachers' scores, in Parquet files, which resumes after a kill.
 
     passages.parquet              source, text
     candidates.parquet            source, query, passages (row numbers), labels
     scores/NAME/00000.parquet     a teacher's scores of 1,000 lists, in their order
 
-A part says in its metadata what it was made from; a part made from other lists or by another
-teacher is made anew.
+The metadata of a file holds a hash of the data that it was made from. A file made from other lists
+or by another teacher is made again.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ MADE_FROM = b"made_from"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Data that a student learns from.
+    """Training data of a student.
 
     Attributes:
         passages: All texts.
-        lists: Candidates.
-        scores: By teacher, for each list.
+        lists: The candidate lists.
+        scores: Scores of each list, by teacher.
     """
 
     passages: Sequence[str]
@@ -51,13 +51,13 @@ class Prepared:
 def prepare_lists(
     sources: Sequence[Source], folder: Path, *, seed: int = 0, progress: bool = False
 ) -> tuple[list[str], list[CandidateList]]:
-    """Mine candidate lists for all sources, or read those that were mined from the same.
+    """Mine candidate lists for all sources, or read them if they were mined from the same sources.
 
     Args:
         sources: Queries and passages.
-        folder: Where the Parquet files are.
-        seed: Seed of what is drawn.
-        progress: Show a bar on standard error.
+        folder: Folder of the Parquet files.
+        seed: Seed of random choices.
+        progress: True to show a progress bar on standard error.
 
     Raises:
         InputError: No source has a query, no query has a passage that does not answer it, or the
@@ -101,15 +101,15 @@ def teach(
     *,
     progress: bool = False,
 ) -> list[list[float]]:
-    """A teacher's scores of all lists; parts that are on disk are read.
+    """Compute a teacher's scores of all lists; parts that are on disk are read.
 
     Args:
-        name: The teacher's, and its folder's.
-        teacher: Asked for what is missing.
+        name: Name of the teacher, and of its folder.
+        teacher: The teacher, which computes the missing scores.
         passages: All texts.
-        lists: What to score.
-        folder: Where `scores/` is.
-        progress: Show a bar on standard error.
+        lists: The lists to be scored.
+        folder: The folder that contains `scores/`.
+        progress: True to show a progress bar on standard error.
 
     Raises:
         InputError: The files cannot be written.

@@ -1,7 +1,7 @@
-"""Hard negatives: what BM25 finds for a query in the same source and does not answer it.
+"""Hard negatives: passages that BM25 finds for a query in its source, but that do not answer it.
 
-The lists look like what a reranker is given in practice, the best of a first stage, and not like
-random passages, which any model tells apart.
+The lists resemble a reranker's input in practice, the best results of a first stage. Random
+passages would be too easy to tell from answers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CandidateList:
         source: The source's name.
         query: The query.
         passages: Positions in the list of all passages.
-        labels: For each, whether it answers the query.
+        labels: True for each passage that answers the query.
     """
 
     source: str
@@ -43,15 +43,15 @@ def mine(
     unrelated: int = 2,
     seed: int = 0,
 ) -> Iterator[CandidateList]:
-    """A list for each query of a source.
+    """Mine a candidate list for each query of a source.
 
     Args:
-        source: Its queries and passages.
-        first_passage: Where its passages begin in the list of all passages.
-        near: Negatives drawn from BM25's best 15.
-        far: Negatives drawn from the rest of its best 100.
-        unrelated: Negatives drawn from the whole source.
-        seed: Seed of what is drawn.
+        source: Queries and passages.
+        first_passage: Position of the source's first passage in the list of all passages.
+        near: Number of negatives drawn from BM25's best 15.
+        far: Number of negatives drawn from the rest of BM25's best 100.
+        unrelated: Number of negatives drawn from the whole source.
+        seed: Seed of random choices.
     """
     index = Bm25Index(source.passages)
     for query, answers in source.queries.items():
@@ -62,7 +62,7 @@ def mine(
         for pool, count in ((found[:NEAR], near), (found[NEAR:DEPTH], far)):
             chosen += chance.sample(pool, min(count, len(pool)))
         wanted = min(2, len(answers)) + near + far + unrelated
-        # A query that BM25 finds little for gets unrelated passages instead.
+        # Unrelated passages also replace missing ones if BM25 finds too few for a query.
         for _ in range(10 * wanted):
             other = chance.randrange(len(source.passages))
             if len(chosen) < wanted and other not in right and other not in chosen:

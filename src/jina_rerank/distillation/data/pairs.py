@@ -1,4 +1,4 @@
-"""Training data: pairs of a query and a passage that answers it, grouped by where they are from."""
+"""Training data: pairs of a query and a passage that answers it, grouped by source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TrainingPair:
     Attributes:
         query: The query.
         passage: The passage.
-        source: Where they are from. Negatives are looked for in the same source.
+        source: Name of the pair's source. Negatives are taken from the same source.
     """
 
     query: str
@@ -32,9 +32,9 @@ class Source:
     """The queries and passages of one source.
 
     Attributes:
-        name: As in the pairs.
-        passages: Each once.
-        queries: Each once, with the positions of the passages that answer it.
+        name: Name of the source, as in the pairs.
+        passages: Distinct passages.
+        queries: Distinct queries, each with the positions of the passages that answer it.
     """
 
     name: str
@@ -43,13 +43,14 @@ class Source:
 
 
 def read_pairs(path: Path) -> Iterator[TrainingPair]:
-    """Read JSON Lines, plain or `.gz`: `query`, `passage` and, if there is one, `source`.
+    """Read JSON Lines, plain or `.gz`, with `query`, `passage` and optionally `source`.
 
     Args:
-        path: The file. Its name is the source of lines that name none.
+        path: The file. Its name is the source of lines without `source`.
 
     Raises:
-        InputError: The file cannot be read, or a line does not hold a pair; it names the line.
+        InputError: The file cannot be read, or a line does not hold a pair; the message names the
+            line.
     """
     name = path.name.removesuffix(".gz").removesuffix(".jsonl")
     for where, value in read_objects(path):
@@ -67,11 +68,11 @@ def _text(given: object, where: str) -> str:
 
 
 def with_fewer_queries(source: Source, count: int, seed: int) -> Source:
-    """A source with all passages, and as many queries at most.
+    """Return a source with all passages and a random choice of its queries.
 
     Args:
-        source: Left as it is.
-        count: How many, at least 1.
+        source: The source, which is not changed.
+        count: Maximum number of queries, at least 1.
         seed: Seed of the choice.
     """
     chosen = list(source.queries)
@@ -81,7 +82,7 @@ def with_fewer_queries(source: Source, count: int, seed: int) -> Source:
 
 
 def by_source(pairs: Iterable[TrainingPair]) -> list[Source]:
-    """Group pairs, in the order in which their sources come first."""
+    """Group pairs by source, in the order in which the sources first occur."""
     sources: dict[str, Source] = {}
     places: dict[tuple[str, str], int] = {}
     for pair in pairs:

@@ -30,13 +30,13 @@ STUDENTS: Mapping[str, type[Settings]] = {
     "checkpoint": CheckpointStudent,
     "shape": FreshStudent,
 }
-"""By the field that only this kind of student has."""
+"""Kinds of students, by the field that only this kind has."""
 
 TAGS = {f"<{field}>": kind for field, kind in STUDENTS.items()}
 
 
 def _tag(given: object) -> str:
-    """The kind of student that a table is of, or a student has."""
+    """Return the tag of a student, or of a recipe's table for one."""
     fields = given if isinstance(given, dict) else getattr(type(given), "model_fields", {})
     return f"<{next((field for field in STUDENTS if field in fields), 'shape')}>"
 
@@ -52,7 +52,7 @@ AnyStudent = Annotated[
 
 
 def check_student_fields(given: object) -> object:
-    """See that a table is of one kind of student, and has no field of another."""
+    """Check that a table is for one kind of student, and has no field of another kind."""
     if not isinstance(given, dict):
         return given
     found = [field for field in STUDENTS if field in given]

@@ -1,4 +1,4 @@
-"""BERT encoders as they lie in a folder: what students are converted from."""
+"""BERT encoders, read from a folder, from which students are converted."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ GATES: dict[str, FeedForward] = {"gelu": "geglu", "relu": "reglu"}
 
 @dataclass(frozen=True, slots=True)
 class BertEncoder:
-    """A BERT encoder as it lies in a folder.
+    """A BERT encoder, read from a folder.
 
     Attributes:
-        folder: Where.
+        folder: The encoder's folder.
         config: Fields of its config.json.
-        weights: By transformers' names, without a prefix; float32.
+        weights: Weights by transformers' names, without a prefix; float32.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class BertEncoder:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read `config.json` and weights.
+        """Read the `config.json` and the weights of a folder.
 
         Raises:
             ModelLoadError: The folder does not hold a BERT encoder, or its feed-forward is neither
@@ -50,7 +50,7 @@ class BertEncoder:
         """
         files = find_checkpoint(folder, tokenizer=False)
         weights = {
-            # Copies: what safetensors gives is a view of the file.
+            # Copies: safetensors returns views of the file.
             _modern(name): tensor.to(torch.float32, copy=True)
             for path in files.weights
             for name, tensor in read_tensors(path).items()
@@ -65,16 +65,16 @@ class BertEncoder:
         wider: int = 0,
         feed_forward: FeedForward | None = None,
     ) -> JinaBertConfig:
-        """The shape of a reranker with its weights.
+        """Compute the configuration of a reranker with the encoder's weights.
 
         Args:
-            slopes: See `convert_bert`.
-            units: Units of each feed-forward; None for all.
-            wider: By how many heads, see `bi_to_cross.layers`.
+            slopes: Kind of ALiBi slopes, see `convert_bert`.
+            units: Number of units of each feed-forward; None for all.
+            wider: Number of additional heads, see `bi_to_cross.layers`.
             feed_forward: Kind of feed-forward; None for a gated one with the encoder's activation.
 
         Raises:
-            ModelLoadError: There are fewer units, or `config.json` lacks a field.
+            ModelLoadError: The encoder has fewer units, or `config.json` lacks a field.
         """
         given = self.config
         try:
@@ -104,7 +104,7 @@ class BertEncoder:
 
 @contextmanager
 def converting(source: Path) -> Iterator[None]:
-    """Name the folder in errors about what it lacks or has too much of."""
+    """Turn errors about missing or unexpected weights into errors that name the folder."""
     try:
         yield
     except KeyError as error:
@@ -116,7 +116,7 @@ def converting(source: Path) -> Iterator[None]:
 
 
 def built(config: JinaBertConfig, state: Mapping[str, Tensor]) -> JinaBert:
-    """A model with these weights."""
+    """Build a model with these weights."""
     with torch.device("meta"):
         model = JinaBert(config)
     model.load_state_dict(state, strict=True, assign=True)
@@ -124,7 +124,7 @@ def built(config: JinaBertConfig, state: Mapping[str, Tensor]) -> JinaBert:
 
 
 def _modern(name: str) -> str:
-    """Without the prefix of models with a head, and without TensorFlow's names of a norm."""
+    """Return a weight's present name: no prefix of models with a head, no TensorFlow names."""
     name = name.removeprefix("bert.")
     if name.endswith((".gamma", ".beta")):
         name = name.replace(".gamma", ".weight").replace(".beta", ".bias")
@@ -151,10 +151,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The encoder's tokenizer, with token types 0 for the query and 1 for the document.
+    """Read the encoder's tokenizer, with token types 0 for the query and 1 for the document.
 
     Raises:
-        ModelLoadError: There is none, or it lacks a special token.
+        ModelLoadError: The folder has no tokenizer, or the tokenizer lacks a special token.
     """
     whole, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
     if not whole.is_file() and not vocabulary.is_file():
@@ -183,7 +183,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 def _from_vocabulary(vocabulary: Path, config: Path) -> Tokenizer:
     options = json.loads(config.read_text(encoding="utf-8-sig")) if config.is_file() else {}
     ids = {
-        # A byte order mark is no part of the first one.
+        # A byte order mark is no part of the first token.
         token.removeprefix("\ufeff") if number == 0 else token: number
         for token, number in WordPiece.read_file(str(vocabulary)).items()
     }
@@ -195,6 +195,6 @@ def _from_vocabulary(vocabulary: Path, config: Path) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = WordPieceDecoder()
     special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    # One that the vocabulary lacks would get an id that the embedding has no row for.
+    # A token that the vocabulary lacks would get an id for which the embedding has no row.
     tokenizer.add_special_tokens([t for t in special if tokenizer.token_to_id(t) is not None])
     return tokenizer

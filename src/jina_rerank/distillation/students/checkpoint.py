@@ -1,12 +1,16 @@
-"""A student that goes on from a checkpoint."""
+"""A student that is initialized from a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ...encoders import JinaBert, PairTokenizer
+from ...encoders import EncoderModel, JinaBert, PairTokenizer
+from ...encoders.checkpoint import save_like
+from ...encoders.families import Checkpoint, read_checkpoint
+from ...encoders.families.jinabert import FAMILY as JINABERT
 from ...encoders.tokenizer import open_tokenizer
 from ...scorers.local import find_model
 from ...spec import checkpoint_of
@@ -15,10 +19,10 @@ from .student import StudentSettings
 
 
 class CheckpointStudent(StudentSettings):
-    """A JinaBERT reranker, to be trained further.
+    """A reranker of any native family, to be trained further. It is saved in its own format.
 
     Attributes:
-        checkpoint: Its folder or hub id.
+        checkpoint: Folder or hub id of the reranker.
         seed: Not used: nothing in a student from a checkpoint is random.
     """
 
@@ -29,11 +33,24 @@ class CheckpointStudent(StudentSettings):
         """See `Student`."""
         self.build(())
 
-    def build(self, _examples: Sequence[tuple[str, str]]) -> tuple[JinaBert, Tokenizer]:
+    def build(self, _examples: Sequence[tuple[str, str]]) -> tuple[EncoderModel, Tokenizer]:
         """See `Student`."""
         with naming("student.checkpoint"):
-            files = find_model(checkpoint_of(self.checkpoint))
-            assert files.tokenizer is not None
-            PairTokenizer.from_file(files.tokenizer)
-            model = JinaBert.from_pretrained(files.config.parent)
-        return model, open_tokenizer(files.tokenizer)
+            checkpoint = self._checkpoint()
+            tokenizer = checkpoint.files.tokenizer
+            assert tokenizer is not None  # `find_model` asks for it
+            PairTokenizer.from_file(tokenizer)
+            kind = JinaBert if checkpoint.family is JINABERT else EncoderModel
+            model = kind.from_pretrained(checkpoint.files.config.parent)
+        return model, open_tokenizer(tokenizer)
+
+    def save(self, model: EncoderModel, tokenizer: Tokenizer, folder: Path) -> None:
+        """See `Student`. Other families than JinaBERT keep all files but the weights."""
+        checkpoint = self._checkpoint()
+        if checkpoint.family is JINABERT:
+            super().save(model, tokenizer, folder)
+        else:
+            save_like(checkpoint, model, folder)
+
+    def _checkpoint(self) -> Checkpoint:
+        return read_checkpoint(find_model(checkpoint_of(self.checkpoint)))

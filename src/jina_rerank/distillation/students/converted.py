@@ -1,9 +1,9 @@
-"""From a BERT encoder to a JinaBERT reranker: a student that need not begin at random.
+"""Conversion of a BERT encoder to a JinaBERT reranker, to initialize a student with its weights.
 
 Everything but the position embeddings and the feed-forward has a counterpart of the same shape.
-A plain feed-forward is held by a gated one exactly, see `gated_from_plain`. Of the position
-embeddings only their mean is kept, as part of the token type embeddings: attention's linear biases
-tell what is near instead, and training has to teach the model to live with them.
+A gated feed-forward represents a plain one exactly, see `gated_from_plain`. Of the position
+embeddings only the mean is kept, as part of the token type embeddings. ALiBi replaces them, and
+training has to adapt the model to it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .bert import BertEncoder, built, converting, read_tokenizer
 from .student import Material, Stage, StudentSettings
 
 SUM = 40.0
-"""The least sum of a norm's bias over its gain, so that rounding its output to bf16
-changes the constant that is made of it by less than bf16 can tell."""
+"""Minimum magnitude of the sum of a norm's bias over its gain. With it, rounding the norm's output
+to bf16 changes the constant 1 that is made of it by less than bf16's precision."""
 
 
 def _check_rising(layers: tuple[int, ...]) -> tuple[int, ...]:
@@ -44,11 +44,10 @@ class ConvertedStudent(StudentSettings):
 
     Attributes:
         convert: The encoder's folder.
-        layers: Which of its layers to keep, counted from 0; None for all.
-        intermediate_size: How many units of each feed-forward to keep; None for all.
-        matching: A stage before ranking in which it learns the encoder's hidden states; None for
-            none.
-        seed: Seed of the classifier, and of the texts of that stage.
+        layers: Numbers of the encoder's layers to keep, counted from 0; None for all.
+        intermediate_size: Number of units of each feed-forward to keep; None for all.
+        matching: Settings of a stage of encoder matching before ranking; None for no such stage.
+        seed: Seed of the classifier, and of the texts of encoder matching.
     """
 
     convert: str
@@ -59,7 +58,7 @@ class ConvertedStudent(StudentSettings):
 
     @property
     def identity(self) -> str | None:
-        """The layers, which the shapes of the weights do not tell."""
+        """See `Student`. The kept layers, which the weights' shapes do not show."""
         return None if self.layers is None else f"layers {list(self.layers)}"
 
     def check(self) -> None:
@@ -71,7 +70,7 @@ class ConvertedStudent(StudentSettings):
         return self._converted()
 
     def stages(self, material: Material) -> Sequence[Stage]:
-        """Encoder matching on plain passages, if it is asked for."""
+        """See `Student`. Encoder matching on plain passages, if it has settings."""
         if self.matching is None:
             return ()
         reference = ReferenceEncoder(
@@ -109,16 +108,17 @@ def convert_bert(
     intermediate_size: int | None = None,
     seed: int = 0,
 ) -> tuple[JinaBert, Tokenizer]:
-    """A reranker with the weights of a BERT encoder, to be trained.
+    """Convert a BERT encoder to a reranker, to be trained.
 
-    The pooler is the encoder's where it has one, otherwise the identity; the classifier is small
-    and random.
+    The pooler is the encoder's if it has one, otherwise the identity; the classifier is small and
+    random.
 
     Args:
         source: A folder with `config.json`, weights, and `tokenizer.json` or `vocab.txt`.
-        slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
-        layers: Which of the encoder's layers to keep, counted from 0, in this order; None for all.
-        intermediate_size: How many units of each feed-forward to keep, those with the largest
+        slopes: Kind of ALiBi slopes of the reranker, see `alibi_slopes`.
+        layers: Numbers of the encoder's layers to keep, counted from 0, in this order; None for
+            all.
+        intermediate_size: Number of units of each feed-forward to keep, those with the largest
             weights; None for all.
         seed: Seed of the classifier.
 
@@ -127,8 +127,8 @@ def convert_bert(
         the query and 1 for the document, neither padding nor truncating.
 
     Raises:
-        ModelLoadError: The folder does not hold a BERT encoder, a layer or so many units are not
-            there, or the feed-forward is neither erf GELU nor ReLU.
+        ModelLoadError: The folder does not hold a BERT encoder, the encoder lacks one of `layers`
+            or has too few units, or its feed-forward is neither erf GELU nor ReLU.
     """
     bert = BertEncoder.read(source)
     config = bert.reranker(slopes, intermediate_size)
@@ -149,8 +149,8 @@ class GatedWeights:
     Attributes:
         gated_layers: Shape (2 * intermediate, hidden).
         norm_bias: The bias that the layer norm in front must have, shape (hidden,).
-        residual: What that added to every vector behind the norm, shape (hidden,): the output bias
-            must be less by it, since the residual connection carries it there too.
+        residual: The vector that this bias adds to every output of the norm, shape (hidden,). It
+            must be subtracted from the output bias, since the residual connection carries it there.
     """
 
     gated_layers: Tensor
@@ -161,10 +161,10 @@ class GatedWeights:
 def gated_from_plain(
     weight: Tensor, bias: Tensor, norm_gain: Tensor, norm_bias: Tensor
 ) -> GatedWeights:
-    """The gated form, without biases, of `activation(W x + c)` where x comes from a layer norm.
+    """Compute the gated form, without biases, of `activation(W x + c)` for x from a layer norm.
 
-    A gated feed-forward computes `activation(G x) * (V x)` with no bias, so it needs both the
-    constant 1, for every row of `V x`, and the bias c to be linear in x. They are: the norm gives
+    A gated feed-forward computes `activation(G x) * (V x)` with no bias. So both the constant 1,
+    for every row of `V x`, and the bias c must be linear in x. They are: the norm's output is
     `x = g * n + b` with gain g, bias b, and n whose elements sum to zero. For
 
         w = (1 / g) / s,  s = sum(b / g)
@@ -172,10 +172,10 @@ def gated_from_plain(
     it follows that `w . x = (sum(n) + sum(b / g)) / s = 1` whatever n is. Every row of V is
     therefore w, and `G = W + c w^T`.
 
-    Where s is near zero w would be huge and rounding would be seen. Then the norm's bias becomes
+    If s is near zero, w would be huge and rounding errors would show. Then the norm's bias becomes
     `b + d g`, which adds d to each element of `b / g` and so `hidden * d` to s; d is chosen to
-    bring s to 40 in magnitude. This adds `d g` to every x, which is taken back where x is read:
-    c loses `W (d g)` here, and the output's bias must lose `d g` (`residual`).
+    bring s to 40 in magnitude. This adds `d g` to every x, which is subtracted where x is read:
+    `W (d g)` from c here, and `d g` from the output's bias by the caller (`residual`).
 
     Args:
         weight: W, shape (intermediate, hidden).
@@ -184,7 +184,7 @@ def gated_from_plain(
         norm_bias: b, shape (hidden,).
 
     Returns:
-        Computed in float64, in the dtype of `weight`.
+        The gated form, computed in float64 and returned in the dtype of `weight`.
 
     Raises:
         InputError: An element of the gain is zero.
@@ -207,7 +207,7 @@ def gated_from_plain(
 def _convert(
     bert: Mapping[str, Tensor], layers: Sequence[int], config: JinaBertConfig, seed: int
 ) -> dict[str, Tensor]:
-    """JinaBERT's state dict."""
+    """Build JinaBERT's state dict."""
     hidden = config.hidden_size
     state = _embeddings(bert)
     for to, layer in enumerate(layers):
@@ -224,14 +224,14 @@ def _convert(
 
 
 def _narrowed(bert: Mapping[str, Tensor], layer: str, units: int) -> Mapping[str, Tensor]:
-    """A layer with those units of the feed-forward whose weights, in times out, are largest.
+    """Keep the units of a layer's feed-forward with the largest weights, input times output norm.
 
-    Of all-MiniLM-L6-v2's 1,536 units a layer these 768 give four fifths of the output's variance
-    and more before any training; chosen by what they do on texts it would be seven eighths.
+    With 768 of all-MiniLM-L6-v2's 1,536 units a layer chosen this way, the output has four fifths
+    of its variance or more before any training; chosen by their effect on texts, seven eighths.
     """
     into, out = f"{layer}.intermediate.dense", f"{layer}.output.dense.weight"
     size = bert[f"{into}.weight"].norm(dim=1) * bert[out].norm(dim=0)
-    # In their order, so that nothing changes where all are kept.
+    # In ascending order, so that nothing changes if all units are kept.
     kept = size.argsort(descending=True)[:units].sort().values
     return {
         **bert,

@@ -37,11 +37,11 @@ def _read_shape(given: object) -> object:
 
 
 class FreshStudent(StudentSettings):
-    """A JinaBERT with random weights; give it millions of pairs.
+    """A JinaBERT with random weights; it needs millions of pairs.
 
     Attributes:
         shape: Fields of `JinaBertConfig`.
-        tokenizer: A `tokenizer.json`.
+        tokenizer: Path of a `tokenizer.json`.
         seed: Seed of the weights.
     """
 

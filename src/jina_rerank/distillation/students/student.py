@@ -1,16 +1,18 @@
-"""A student: how it is checked, built and trained before it learns to rank."""
+"""Interface and base class of students: check, build and train before ranking."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ...encoders import JinaBert, JinaBertConfig
+from ...encoders import EncoderModel, JinaBert
+from ...encoders.checkpoint import save_checkpoint
 from ..settings import Settings
 from ..training.ranking import AuxiliaryLoss, RankingObjective, RankingSettings
 from ..training.trainer import Objective, TrainingSettings
@@ -21,16 +23,16 @@ class Stage:
     """A stage of training before ranking.
 
     Attributes:
-        name: Its folder's in the output.
-        objective: What is learned.
-        settings: For how long and how fast.
+        name: Name of the stage, and of its folder in the output.
+        objective: Objective of the training.
+        settings: Settings of the training.
         finish: Called with the trained model, which it may change in place.
     """
 
     name: str
     objective: Objective[Any]
     settings: TrainingSettings
-    finish: Callable[[JinaBert], None] | None = None
+    finish: Callable[[EncoderModel], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Material:
     Attributes:
         passages: All texts.
         examples: Some queries with their answers.
-        tokenizer: The student's.
-        device: The student's.
-        dtype: What is computed in.
+        tokenizer: The student's tokenizer.
+        device: The student's device.
+        dtype: Data type of the computation.
         ranking: The recipe's settings of ranking.
         ranking_objective: Builds an objective over the candidate lists.
     """
@@ -57,58 +59,68 @@ class Material:
 
 
 class Student(Protocol):
-    """The student of a recipe: how it is checked, built and trained."""
+    """The student of a recipe, which can be checked, built and trained."""
 
     @property
     def seed(self) -> int:
-        """Seed of what is random."""
+        """Seed of random weights and choices."""
         ...
 
     @property
     def examples(self) -> int:
-        """Number of queries with their answers that it is shown when it is built."""
+        """Number of examples, queries with their answers, that `build` uses."""
         ...
 
     @property
     def identity(self) -> str | None:
-        """Settings that decide which model this is and are not seen in its weights' shapes."""
+        """Settings that determine the model and are not seen in the shapes of its weights."""
         ...
 
     def check(self) -> None:
-        """See that it can be built, before teachers are asked for hours.
+        """Check that the student can be built, before the teachers score for hours.
 
         Raises:
-            ConfigurationError: It cannot; the message names the field.
+            ConfigurationError: It cannot be built; the message names the field.
         """
         ...
 
-    def build(self, examples: Sequence[tuple[str, str]]) -> tuple[JinaBert, Tokenizer]:
-        """The model before any training, float32 on the CPU, and its tokenizer.
+    def build(self, examples: Sequence[tuple[str, str]]) -> tuple[EncoderModel, Tokenizer]:
+        """Build the model before any training, float32 on the CPU, and its tokenizer.
 
         Args:
-            examples: Queries with their answers, of those that it will be trained on; as many as
-                it asks for, or all.
+            examples: Queries with their answers from the training data, `examples` of them or,
+                where there are fewer, all.
 
         Raises:
             ConfigurationError: As `check`.
         """
         ...
 
-    def masks(self, config: JinaBertConfig) -> Mapping[str, Tensor] | None:
-        """Masks of the elements of its weights that are trained, see `Trainer`; None for all."""
+    def masks(self, model: EncoderModel) -> Mapping[str, Tensor] | None:
+        """Masks of the weights' elements that are trained, see `Trainer`; None for all."""
+        ...
+
+    def save(self, model: EncoderModel, tokenizer: Tokenizer, folder: Path) -> None:
+        """Write a folder that `LocalScorer` loads.
+
+        Args:
+            model: The model that `build` returned, whatever its weights are now.
+            tokenizer: The tokenizer that `build` returned.
+            folder: Made where it is missing.
+        """
         ...
 
     def stages(self, material: Material) -> Sequence[Stage]:
-        """Its stages of training before ranking."""
+        """Return the stages of training before ranking."""
         ...
 
     def auxiliary_loss(self, material: Material) -> AuxiliaryLoss | None:
-        """The loss that it learns beside ranking, if it has one."""
+        """Return the loss that is added to the ranking losses, if there is one."""
         ...
 
 
 class StudentSettings(Settings):
-    """Base of students: all weights are trained, and only to rank."""
+    """Base class of students: all weights are trained, with ranking as the only stage."""
 
     @property
     def examples(self) -> int:
@@ -120,9 +132,13 @@ class StudentSettings(Settings):
         """See `Student`."""
         return None
 
-    def masks(self, _config: JinaBertConfig) -> Mapping[str, Tensor] | None:
+    def masks(self, _model: EncoderModel) -> Mapping[str, Tensor] | None:
         """See `Student`."""
         return None
+
+    def save(self, model: EncoderModel, tokenizer: Tokenizer, folder: Path) -> None:
+        """See `Student`. Writes a JinaBERT checkpoint."""
+        save_checkpoint(as_jinabert(model), tokenizer, folder)
 
     def stages(self, _material: Material) -> Sequence[Stage]:
         """See `Student`."""
@@ -131,3 +147,14 @@ class StudentSettings(Settings):
     def auxiliary_loss(self, _material: Material) -> AuxiliaryLoss | None:
         """See `Student`."""
         return None
+
+
+def as_jinabert(model: EncoderModel) -> JinaBert:
+    """Narrow the type of a student's model; all students build a JinaBERT unless they say so.
+
+    Raises:
+        TypeError: It is a model of another family.
+    """
+    if not isinstance(model, JinaBert):
+        raise TypeError(f"the student's model is {type(model).__name__}, not JinaBert")
+    return model

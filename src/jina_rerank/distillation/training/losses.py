@@ -1,8 +1,7 @@
 """Losses of a student's logits for the passages of a query.
 
-All take lists: `logits` of shape (queries, passages) and what they are compared with, of the same
-shape, and give a mean over the queries. A passage that is not there, where lists are of different
-lengths, has a `mask` of False.
+All losses take `logits` of shape (queries, passages) and a target of the same shape, and return a
+mean over the queries. Where lists have different lengths, `mask` is False for missing passages.
 """
 
 from __future__ import annotations
@@ -13,16 +12,17 @@ from torch import Tensor
 
 
 def listwise_kl(logits: Tensor, teacher: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """The divergence of the student's distribution over a list from the teacher's.
+    """Compute the divergence of the student's distribution over a list from the teacher's.
 
     KL(softmax(teacher / temperature) || softmax(logits)), as in ListNet (Cao et al., 2007) and its
     use for distilling rankers.
 
     Args:
-        logits: The student's.
+        logits: The student's logits.
         teacher: The teacher's scores.
-        mask: What is there.
-        temperature: Temperature of the teacher: the lower, the more the first counts.
+        mask: False for missing passages.
+        temperature: Temperature of the teacher's distribution: the lower it is, the more weight the
+            best passage has.
     """
     wanted = torch.softmax((teacher / temperature).masked_fill(~mask, -torch.inf), dim=-1)
     given = torch.log_softmax(logits.masked_fill(~mask, -torch.inf), dim=-1)
@@ -31,7 +31,7 @@ def listwise_kl(logits: Tensor, teacher: Tensor, mask: Tensor, temperature: floa
 
 
 def margin_mse(logits: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """The squared error of differences between the first passage and each other.
+    """Compute the squared error of the score differences between the first and each other passage.
 
     Margin-MSE of Hofstätter et al., Improving Efficient Neural Ranking Models with
     Cross-Architecture Knowledge Distillation (arXiv:2010.02666).
@@ -44,9 +44,9 @@ def margin_mse(logits: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
 
 def contrastive(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """The cross-entropy of the passages that answer the query among all of the list.
+    """Compute the cross-entropy of the passages that answer the query among all of the list.
 
-    InfoNCE (van den Oord et al., arXiv:1807.03748) with several positives: their shares are equal.
+    InfoNCE (van den Oord et al., arXiv:1807.03748) with several positives of equal weight.
     """
     wanted = labels.float() / labels.float().sum(-1, keepdim=True).clamp(min=1)
     given = torch.log_softmax(logits.masked_fill(~mask, -torch.inf), dim=-1)
@@ -54,6 +54,6 @@ def contrastive(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
 
 
 def pointwise(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """The binary cross-entropy of each passage, which is what gives a score by itself a meaning."""
+    """Compute the binary cross-entropy of each passage, which calibrates single scores."""
     each = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
     return (each * mask).sum() / mask.sum()

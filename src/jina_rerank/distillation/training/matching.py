@@ -1,4 +1,4 @@
-"""Encoder matching: a converted encoder learns to give the hidden states of its reference."""
+"""Encoder matching: train a converted encoder to reproduce the hidden states of its reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ...encoders import JinaBert
+from ...encoders import EncoderModel
 from ...encoders.tokenizer import TokenPair
 from ..settings import Count, MoreThan0, Settings, Steps
 from .forward import TrainingBatch, hidden_states
@@ -19,18 +19,18 @@ from .reference import ReferenceEncoder
 from .trainer import TrainingSettings
 
 CUTS = (32, 64, 96, 128, 192, 256, 384, 512)
-"""Where texts are cut; the reference reads no more than the last."""
+"""Lengths in tokens to which texts are truncated; the last is the reference's maximum."""
 
 
 class MatchingSettings(Settings):
-    """A stage of encoder matching, before ranking; see `EncoderMatching`.
+    """Settings of a stage of encoder matching, before ranking; see `EncoderMatching`.
 
     Attributes:
-        steps: How many.
-        learning_rate: The highest.
-        warm_up: Steps over which it rises.
-        decay: Steps over which it falls.
-        tokens_per_step: About how many.
+        steps: Number of steps.
+        learning_rate: The highest learning rate.
+        warm_up: Steps over which the learning rate rises.
+        decay: Steps over which the learning rate falls.
+        tokens_per_step: Approximate number of tokens per step.
     """
 
     steps: Count = 300
@@ -40,7 +40,7 @@ class MatchingSettings(Settings):
     tokens_per_step: Count = 8192
 
     def training(self, dtype: torch.dtype) -> TrainingSettings:
-        """The same as the trainer takes it."""
+        """Return these settings as settings of the trainer."""
         return TrainingSettings(
             steps=self.steps,
             learning_rate=self.learning_rate,
@@ -51,21 +51,21 @@ class MatchingSettings(Settings):
 
 
 class EncoderMatching:
-    """Match an encoder's hidden states on plain text, layer by layer, and their mean.
+    """Match an encoder's hidden states on plain text: those of each layer, and their mean.
 
-    The loss of a layer is the squared distance to the reference's vectors as a part of those
-    vectors' variance; to the mean over layers comes one minus the cosine of the mean-pooled
-    vectors, which is what sentence encoders are trained for.
+    The loss of a layer is the squared distance to the reference's vectors divided by those vectors'
+    variance. The loss is the mean over layers plus one minus the cosine of the mean-pooled vectors,
+    for which sentence encoders are trained.
 
-    A student with some of the encoder's layers learns what those layers give.
+    A student with some of the encoder's layers is matched with those layers.
 
     Args:
         reference: The encoder.
-        tokenizer: The reference's, as `convert_bert` gives it.
-        texts: Plain text.
-        tokens_per_step: About how many tokens a step takes.
+        tokenizer: The reference's tokenizer, as `convert_bert` returns it.
+        texts: Plain texts.
+        tokens_per_step: Approximate number of tokens per step.
         seed: Seed of the choice of texts.
-        device: The student's.
+        device: The student's device.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class EncoderMatching:
         self._seed = seed
 
     def micro_batches(self, step: int, parts: int) -> list[TrainingBatch]:
-        """Texts drawn at random, cut at random lengths."""
+        """Draw texts at random, and truncate them to random lengths."""
         chance = random.Random(f"{self._seed}-{step}")
         texts = [self._draw(chance, max(1, self._tokens // parts)) for _ in range(parts)]
         return [TrainingBatch.of(own, self._device) for own in texts]
@@ -95,7 +95,7 @@ class EncoderMatching:
         chosen: list[TokenPair] = []
         while tokens > 0:
             ids = self._tokenizer.encode(chance.choice(self._texts)).ids
-            # Short texts are many, and long ones must be known too.
+            # Most texts are short after truncation, but long ones must occur in training too.
             cut = min(chance.choice(CUTS), tokens)
             if len(ids) > cut:
                 ids[max(1, cut - 1) :] = ids[-1:]
@@ -103,8 +103,8 @@ class EncoderMatching:
             tokens -= len(ids)
         return chosen
 
-    def loss(self, model: JinaBert, batch: TrainingBatch) -> tuple[Tensor, Mapping[str, float]]:
-        """See the class."""
+    def loss(self, model: EncoderModel, batch: TrainingBatch) -> tuple[Tensor, Mapping[str, float]]:
+        """Compute the loss of a batch, see the class."""
         wanted = self._reference.states(batch)
         states = hidden_states(model, batch)[1 : len(wanted) + 1]
         given = [state[: batch.tokens].float() for state in states]

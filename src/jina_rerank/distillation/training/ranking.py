@@ -1,4 +1,4 @@
-"""Learning to rank lists of passages as the teacher does and as the labels say."""
+"""Learning to rank lists of passages from teachers' scores and from labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from ...encoders import JinaBert
+from ...encoders import EncoderModel
 from ...encoders.tokenizer import PairTokenizer, TokenIds, TokenPair
 from ...errors import InputError
 from ..data.cache import Prepared
@@ -32,14 +32,14 @@ from ..settings import (
     limit,
 )
 from ..teachers import mix
-from .forward import TrainingBatch, hidden_states
+from .forward import TrainingBatch, pooled
 from .losses import contrastive, listwise_kl, margin_mse, pointwise
 
 logger = logging.getLogger(__name__)
 
 
 class RankingSettings(Settings):
-    """Settings of how lists are drawn and what they cost.
+    """Settings of the ranking losses, and of how lists are drawn.
 
     Attributes:
         kl: Weight of `listwise_kl`, against the teacher.
@@ -48,15 +48,16 @@ class RankingSettings(Settings):
         pointwise: Weight of `pointwise`, against the labels.
         temperature: Temperature of the teacher in `kl`, whose scores have mean 0 and deviation 1
             over a list.
-        passages: How many of a list are used at a time, the first answer among them.
-        tokens_per_step: About how many.
-        longest_query: In tokens.
-        longest_passage: In tokens, and how often a list is cut at that.
-        consistency: Leave out lists of which the teachers place no answer among their first so
-            many: titles such as "Notes" are no questions. None keeps all. The consistency filter
+        passages: Number of passages of a list that are used at a time, the first answer among them.
+        tokens_per_step: Approximate number of tokens per step.
+        longest_query: Maximum tokens of a query.
+        longest_passage: Maximum tokens of a passage, drawn for each list: lengths with their
+            relative frequencies.
+        consistency: Rank within which the teachers must place an answer, or a list is left out:
+            titles such as "Notes" are no questions. None keeps all lists. The consistency filter
             of Promptagator (Dai et al., arXiv:2209.11755) and E5 (Wang et al., arXiv:2212.03533).
-        blank_rate: How often a list has a blank passage, which answers nothing.
-        seed: Seed of what is drawn.
+        blank_rate: Probability that a list gets a blank passage, which answers nothing.
+        seed: Seed of random choices.
     """
 
     kl: NotNegative = 0.5
@@ -80,20 +81,20 @@ class RankingSettings(Settings):
         return bool(self.kl or self.margin_mse or self.contrastive or self.pointwise)
 
     def without_ranking(self, tokens_per_step: int) -> RankingSettings:
-        """The same lists, of which only an auxiliary loss learns.
+        """Return settings for the same lists without ranking losses, for an auxiliary loss only.
 
         Args:
-            tokens_per_step: About how many.
+            tokens_per_step: Approximate number of tokens per step.
         """
         nothing = dict.fromkeys(("kl", "margin_mse", "contrastive", "pointwise"), 0.0)
         return self.model_copy(update={**nothing, "tokens_per_step": tokens_per_step})
 
 
 class AuxiliaryLoss(Protocol):
-    """A loss of a student's hidden states, learned beside the ranking losses.
+    """A loss of a student's hidden states, which is added to the ranking losses.
 
     Attributes:
-        weight: Beside them.
+        weight: Weight of the loss in the sum.
     """
 
     weight: float
@@ -101,7 +102,7 @@ class AuxiliaryLoss(Protocol):
     def of(
         self, pairs: Sequence[TokenPair], batch: TrainingBatch
     ) -> Callable[[Sequence[Tensor]], Tensor] | None:
-        """The loss of a batch, to be computed from its hidden states; None where it has none.
+        """Return the loss of a batch, as a function of its hidden states; None if it has none.
 
         Args:
             pairs: The batch's sequences.
@@ -112,16 +113,16 @@ class AuxiliaryLoss(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ListBatch:
-    """Lists of a step.
+    """Lists of a step, or of a part of it.
 
     Attributes:
-        batch: Their pairs.
-        places: Which pair stands where, shape (lists, passages).
+        batch: The lists' pairs.
+        places: Index in the batch of each list's pairs, shape (lists, passages).
         teacher: The teacher's scores, same shape.
-        labels: Which passages answer, same shape.
+        labels: 1 for passages that answer the query, same shape.
         mask: False where a list is shorter, same shape.
-        part: How many of the step's lists these are, from 0 to 1.
-        auxiliary: The auxiliary loss, from the batch's hidden states.
+        part: The fraction of the step's lists that these are.
+        auxiliary: The auxiliary loss, as a function of the batch's hidden states.
     """
 
     batch: TrainingBatch
@@ -150,19 +151,19 @@ def _answered_within(one: CandidateList, teacher: NDArray[np.float32], first: in
 
 
 class RankingObjective:
-    """Rank lists as a mix of teachers and the labels do.
+    """Objective of ranking: losses against a mix of teachers' scores, and against labels.
 
     Args:
         prepared: Lists and scores.
-        teachers: The weight of each teacher in the mix.
-        tokenizer: The student's.
-        settings: How.
-        source_weights: How often lists of a source are drawn, 1 for sources that are not named.
-        auxiliary: What is learned beside ranking.
-        device: The model's.
+        teachers: Weight of each teacher in the mix.
+        tokenizer: The student's tokenizer.
+        settings: Settings of the losses and lists.
+        source_weights: Relative frequency of each source's lists; 1 for sources that are not named.
+        auxiliary: Loss that is added to the ranking losses.
+        device: The model's device.
 
     Raises:
-        InputError: No list is left to learn from.
+        InputError: `settings.consistency` and `source_weights` leave no list.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class RankingObjective:
         self._tokens: dict[int, TokenIds] = {}
 
     def micro_batches(self, step: int, parts: int) -> list[ListBatch]:
-        """See `Objective`. They have about equally many tokens."""
+        """See `Objective`. The batches have about the same number of tokens."""
         chance = random.Random(f"{self._settings.seed}-{step}")
         drawn: list[_Drawn] = []
         while sum(one.tokens for one in drawn) < self._settings.tokens_per_step:
@@ -229,7 +230,7 @@ class RankingObjective:
         return _Drawn([self._tokenizer.pair(query, text) for text in texts], teacher, labels)
 
     def _choose(self, one: CandidateList, chance: random.Random) -> list[int]:
-        """An answer first, then others."""
+        """Choose the passages of a list: the first answer, then a random choice of the others."""
         others = list(range(1, len(one.passages)))
         count = min(self._settings.passages - 1, len(others))
         return [0, *chance.sample(others, count)]
@@ -260,11 +261,11 @@ class RankingObjective:
             auxiliary=None if self._auxiliary is None else self._auxiliary.of(pairs, batch),
         )
 
-    def loss(self, model: JinaBert, batch: ListBatch) -> tuple[Tensor, Mapping[str, float]]:
-        """See `Objective`. The figures hold how often an answer stands first."""
+    def loss(self, model: EncoderModel, batch: ListBatch) -> tuple[Tensor, Mapping[str, float]]:
+        """See `Objective`. The figures include how often an answer is ranked first."""
         settings = self._settings
-        *states, first = hidden_states(model, batch.batch, whole=False)
-        logits = model.head(first)[batch.places]
+        states, read = pooled(model, batch.batch)
+        logits = model.head(read)[batch.places]
         loss = torch.zeros((), device=logits.device)
         figures: dict[str, float] = {}
         if self._auxiliary is not None and batch.auxiliary is not None:

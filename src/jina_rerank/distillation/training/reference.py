@@ -1,4 +1,4 @@
-"""The encoder that a student was made from: its hidden states are what encoder matching aims at."""
+"""The encoder that a student was made from; its hidden states are encoder matching's targets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ReferenceStates:
     """Hidden states of texts.
 
     Attributes:
-        states: After each layer, shape (tokens, hidden).
-        means: Means of the last states, by which sentence encoders tell what a text means;
+        states: States after each layer, shape (tokens, hidden).
+        means: Mean of each text's last states, which is a sentence encoder's embedding of the text;
             shape (texts, hidden).
     """
 
@@ -32,10 +32,10 @@ class ReferenceEncoder:
     """The encoder that a student was converted from.
 
     Args:
-        folder: Its own.
-        layers: Which of its layers the student has, counted from 0; None for all.
-        dtype: What it computes in.
-        device: The student's.
+        folder: The encoder's folder.
+        layers: Numbers of the encoder's layers that the student has, counted from 0; None for all.
+        dtype: Data type of the computation.
+        device: The student's device.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ReferenceEncoder:
         self.longest = int(config.max_position_embeddings)
 
     def states(self, batch: TrainingBatch) -> list[Tensor]:
-        """The states after each of `layers`, for the same tokens.
+        """Compute the states after each of `layers`, for the same tokens.
 
         Args:
             batch: A batch of sequences no longer than `longest`.
@@ -64,10 +64,10 @@ class ReferenceEncoder:
         return self._rows(batch, lambda every: [every[layer] for layer in self.layers])
 
     def half_layer_states(self, batch: TrainingBatch) -> list[tuple[Tensor, Tensor]]:
-        """As `states`, with what it gives between a layer's attention and its feed-forward.
+        """Compute the states of `states`, and those between attention and feed-forward.
 
         Returns:
-            Both of each of `layers`, the inner one first.
+            Both states of each of `layers`: behind the attention, and behind the feed-forward.
         """
         inner: list[Tensor] = []
 
@@ -90,7 +90,7 @@ class ReferenceEncoder:
     def _rows(
         self, batch: TrainingBatch, given_of: Callable[[Sequence[Tensor]], list[Tensor]]
     ) -> list[Tensor]:
-        """Outputs group by group, chosen of the states of its layers, for all tokens."""
+        """Compute states for all tokens, group by group; `given_of` selects them."""
         states: list[Tensor] = []
         for group in batch.groups:
             every = self._bert(
@@ -108,7 +108,7 @@ class ReferenceEncoder:
         return states
 
     def read(self, batch: TrainingBatch) -> ReferenceStates:
-        """Its hidden states, and their mean over each text."""
+        """Compute the hidden states, and their mean over each text."""
         states = self.states(batch)
         parts = torch.split(states[-1], list(batch.lengths))
         return ReferenceStates(states, torch.stack([text.mean(0) for text in parts]))

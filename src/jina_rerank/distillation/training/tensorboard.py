@@ -1,4 +1,4 @@
-"""TensorBoard's files of a run, where TensorBoard is installed."""
+"""TensorBoard's files of a run, if TensorBoard is installed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from ..._output import writing
 
 WriteFigures = Callable[[int, Mapping[str, float]], None]
-"""Takes a step's number and figures."""
+"""Function of a step's number and figures, which writes them."""
 
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[WriteFigures | None]:
-    """Writer of figures for TensorBoard; None without it, since the log holds them too.
+    """Open a writer of figures for TensorBoard; None if it is not installed, as there is the log.
 
     Args:
-        folder: Where TensorBoard is to look.
+        folder: TensorBoard's log folder.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The folder cannot be written.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -1,10 +1,10 @@
-"""The training loop: deterministic, resumable at any step, at home on two cores and on a GPU.
+"""The training loop: deterministic, resumable at any step, for two CPU cores as well as a GPU.
 
-What a step trains on is a function of the step's number alone, so a run that was killed goes on
-from its last saved state exactly as if nothing had happened.
+The data of a step is a function of the step's number alone, so a run that was killed continues from
+its last saved state exactly as if it had not been interrupted.
 
-Weights are kept and updated in float32. In bf16 the products are computed with a rounded copy,
-which the optimizer writes anew after each step: the arithmetic of inference.
+Weights are kept and updated in float32. In bf16 the products are computed with a rounded copy of
+the weights, which is written again after each step. This is the arithmetic of inference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..._output import writing
-from ...encoders import JinaBert
+from ...encoders import EncoderModel
 from ...encoders.cpu import team
 from ...errors import ConfigurationError, ScoringError
 from ...scorers.device import choose_device, choose_dtype
@@ -44,16 +44,16 @@ class Objective(Protocol[S]):
     """The objective of a training."""
 
     def micro_batches(self, step: int, parts: int) -> Sequence[S]:
-        """The batches of a step, of about equal size: a function of the arguments alone.
+        """Return the batches of a step, of about equal size: a function of the arguments alone.
 
         Args:
-            step: Counted from 0.
-            parts: How many are wanted; there may be fewer.
+            step: Number of the step, counted from 0.
+            parts: Maximum number of batches.
         """
         ...
 
-    def loss(self, model: JinaBert, batch: S) -> tuple[Tensor, Mapping[str, float]]:
-        """The loss of a batch, to be added up over the step's, and figures for the log."""
+    def loss(self, model: EncoderModel, batch: S) -> tuple[Tensor, Mapping[str, float]]:
+        """Compute a batch's loss, to be summed over the step's batches, and figures for the log."""
         ...
 
 
@@ -61,15 +61,16 @@ class TrainingSettings(Settings):
     """Settings of a training.
 
     Attributes:
-        steps: How many. A run may be continued with another number.
-        learning_rate: The highest; AdamW.
-        warm_up: Steps over which it rises from zero.
-        decay: The last steps, over which it falls in a line to a fiftieth. Before, it stays, so
-            that a run can be made longer (Hu et al., MiniCPM, arXiv:2404.06395).
-        weight_decay: AdamW's, on matrices only.
-        clip: Longest gradient over all parameters.
-        dtype: What to compute in, and teachers on this machine as well; bfloat16 where that is
-            faster, see `choose_dtype`.
+        steps: Number of steps. A run may be continued with another number.
+        learning_rate: AdamW's highest learning rate.
+        warm_up: Steps over which the learning rate rises from zero.
+        decay: The last steps, over which the learning rate falls linearly to a fiftieth. Between
+            warm-up and decay it is constant, so that a run can be extended (Hu et al., MiniCPM,
+            arXiv:2404.06395).
+        weight_decay: AdamW's weight decay, on matrices only.
+        clip: Maximum norm of the gradient over all parameters.
+        dtype: Data type of the computation, also of teachers on this machine; bfloat16 where that
+            is faster, see `choose_dtype`.
         save_every: Steps between two saved states.
     """
 
@@ -83,7 +84,7 @@ class TrainingSettings(Settings):
     save_every: Count = 100
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step."""
+        """Compute the learning rate of a step."""
         rising = min(1.0, (step + 1) / max(1, self.warm_up))
         falling = min(1.0, max(0.02, (self.steps - step) / max(1, self.decay)))
         return self.learning_rate * min(rising, falling)
@@ -93,23 +94,24 @@ class Trainer(Generic[S]):
     """Trains a model.
 
     Args:
-        model: Trained in place, in float32.
-        objective: What is to be learned.
-        settings: How.
-        folder: Where the state and the log go. A run is resumed from a state that is there.
+        model: The model, trained in place, in float32.
+        objective: Objective of the training.
+        settings: Settings of the training.
+        folder: Folder of the state and the log. A state in it is resumed.
         after_save: Called with the step whenever the state has been saved, to evaluate.
-        masks: By parameter, 1 for elements that are trained and 0 for those that are frozen, in a
-            shape that fits; all elements of parameters that are not named are trained.
-        identity: What else decides which model this is, if anything does; compared like settings.
+        masks: A mask per parameter name, in a shape that can be broadcast: 1 for trained elements,
+            0 for frozen ones. Parameters that are not named are trained.
+        identity: Settings that determine the model and are not seen in the shapes of its weights;
+            compared with the saved state's, as settings are.
 
     Raises:
-        ConfigurationError: The folder holds the state of a run with other settings or of another
-            model, or one that cannot be read.
+        ConfigurationError: The folder's state cannot be read, or is of a run with other settings or
+            of another model.
     """
 
     def __init__(
         self,
-        model: JinaBert,
+        model: EncoderModel,
         objective: Objective[S],
         settings: TrainingSettings,
         folder: Path,
@@ -158,12 +160,12 @@ class Trainer(Generic[S]):
         """Train to the end.
 
         Args:
-            until: Stop before this step, with the state saved.
-            progress: Show a bar on standard error.
+            until: Step before which to stop, with the state saved.
+            progress: True to show a progress bar on standard error.
             on_step: Called with each step's number, counted from 1, and its figures.
 
         Raises:
-            ScoringError: A gradient is not finite. Nothing of that step is kept.
+            ScoringError: A gradient is not finite. The saved state does not include that step.
             InputError: The state or the log cannot be written.
         """
         settings = self._settings
@@ -191,7 +193,7 @@ class Trainer(Generic[S]):
                         self._after_save(self.step)
 
     def _cut_log(self) -> None:
-        """Leave out what was logged after the last saved state: it is done, and logged, again."""
+        """Remove log lines after the last saved state, since those steps are taken again."""
         path = self._folder / LOG
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +213,7 @@ class Trainer(Generic[S]):
         )
         gradients = zip(*(grads for grads, _ in done), strict=True)
         for master, mask, parts in zip(self._master, self._masks, gradients, strict=True):
-            # In a fixed order: a sum of floats depends on it.
+            # In a fixed order, on which the rounding of the sum depends.
             total = parts[0].float()
             for part in parts[1:]:
                 total += part
@@ -236,7 +238,7 @@ class Trainer(Generic[S]):
 
     def _gradients(self, batch: S) -> tuple[Sequence[Tensor], Mapping[str, float]]:
         loss, figures = self._objective.loss(self._copy, batch)
-        # Not backward(): threads would add to the same gradients in an order of chance.
+        # Not backward(): threads would add to the same gradients in a random order.
         gradients = torch.autograd.grad(loss, self._working, materialize_grads=True)
         return gradients, {"loss": float(loss.detach()), **figures}
 
@@ -259,13 +261,13 @@ class Trainer(Generic[S]):
         with writing(new):
             try:
                 torch.save(state, new)
-            except RuntimeError as error:  # what torch makes of a full disk
+            except RuntimeError as error:  # torch's error for a full disk
                 raise OSError(f"is there room on the disk? {error}") from error
             new.replace(self._folder / STATE)
 
     def _resume(self) -> None:
         try:
-            # To the processor first: it may be from a GPU that this machine does not have.
+            # To the CPU first: the state may be from a GPU that this machine does not have.
             state = torch.load(self._folder / STATE, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ConfigurationError(
@@ -291,7 +293,7 @@ class Trainer(Generic[S]):
 
 
 def _step_of(line: bytes) -> float:
-    """The step of a log line; beyond all for half a line, which a killed run leaves."""
+    """Return the step of a log line; infinity for an incomplete line, left by a killed run."""
     try:
         return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Reports of an evaluation, for people and programs."""
+"""Reports of an evaluation: tables, Markdown, HTML and JSON."""
 
 from .html import evaluation_html
 from .markdown import collections_markdown, summary_markdown

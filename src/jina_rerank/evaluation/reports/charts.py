@@ -1,4 +1,4 @@
-"""The report's charts, in SVG that takes its colours from the page."""
+"""The report's charts in SVG, with the colours of the page's style sheet."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _SCALES: Mapping[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """From values to places in the picture.
+    """Map of values to positions in the picture.
 
-    A `logit` axis spreads both ends of 0 to 1, where scores crowd.
+    A `logit` axis stretches both ends of 0 to 1, where scores are concentrated.
     """
 
     low: float
@@ -73,7 +73,7 @@ class _Axis:
 
 
 def throughput_chart(summary: Summary) -> Element | None:
-    """The first measure, with its interval, against pairs a second; the first stage as a line.
+    """Draw the first measure, with its interval, against throughput; the first stage as a line.
 
     Returns:
         The picture, or None if nothing was scored.
@@ -156,7 +156,7 @@ def _point(row: Row, at: float, measure: str, y: _Axis) -> Element:
 
 
 def _names(points: list[tuple[str, float, float]]) -> list[Element]:
-    """The names beside their points, moved down where two would overlap."""
+    """Draw names beside their points, moved down if two would overlap."""
     parts = []
     free = 0.0
     for name, x, y in sorted(points, key=lambda point: point[2]):
@@ -176,20 +176,19 @@ def _names(points: list[tuple[str, float, float]]) -> list[Element]:
 
 
 def threshold_chart(name: str, choice: ThresholdChoice) -> Element | None:
-    """Precision, recall and queries without a document against the threshold, as three lines.
+    """Draw precision, recall and the share of queries without a document against the threshold.
 
-    A dashed line stands at the suggested threshold. Thresholds between 0 and 1 are spread at both
-    ends.
+    A dashed line marks the suggested threshold. Thresholds between 0 and 1 have a logit axis.
 
     Args:
-        name: The system's name.
-        choice: Its thresholds.
+        name: Name of the system.
+        choice: Thresholds of the system.
 
     Returns:
-        The picture, or None if there are not two thresholds to draw a line between.
+        The picture, or None if there are fewer than two thresholds.
     """
     inside = [point for point in choice.points if 0 < point.threshold < 1]
-    # A threshold of 0 that keeps all may stand before the others, and one of 1 behind them.
+    # The first threshold may be 0, which keeps all documents, and the last may be 1.
     is_logit = len(inside) > 1 and all(0 <= point.threshold <= 1 for point in choice.points)
     points = inside if is_logit else choice.points
     if len(points) < 2:
@@ -237,15 +236,15 @@ _LINES = {
     "recall": "recall",
     "without": "queries without a document",
 }
-"""By line: what the picture calls it."""
+"""Labels in the picture, by line."""
 
 
 def difference_chart(differences: Sequence[float], title: str) -> Element:
-    """One bar for each query, largest gain first: what it gained upwards, what it lost downwards.
+    """Draw a bar for each query, largest gain first: gains upwards, losses downwards.
 
     Args:
-        differences: One for each query, each between -1 and 1.
-        title: What the picture shows, for those who cannot see it.
+        differences: Differences of the queries, each between -1 and 1.
+        title: Title of the picture, also its text for screen readers.
     """
     height, middle = 140, 70
     ordered = sorted(differences, reverse=True)

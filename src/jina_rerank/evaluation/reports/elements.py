@@ -1,7 +1,7 @@
 """HTML and SVG as trees of elements, so that no text can become mark-up.
 
-Nothing here pastes strings together: documents and queries are data of others, and the
-serializer escapes whatever is text or an attribute.
+Documents and queries are untrusted data. No HTML is built by joining strings: the serializer
+escapes every text and attribute.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe
 
 
 def h(tag: str, *children: Element | str | None, **attributes: str | float) -> Element:
-    """An element.
+    """Create an element.
 
     Args:
-        tag: Its name.
-        children: Elements and text; None is left out.
-        attributes: An underscore in a name stands for a hyphen, and one at its end for nothing:
-            `class_`, `text_anchor`, `viewBox`.
+        tag: Name of the tag.
+        children: Elements and texts; None is left out.
+        attributes: Attributes by name. An underscore in a name stands for a hyphen, and one at its
+            end is removed: `class_`, `text_anchor`, `viewBox`.
     """
     element = Element(
         tag, {name.rstrip("_").replace("_", "-"): _text(v) for name, v in attributes.items()}
@@ -36,7 +36,7 @@ def h(tag: str, *children: Element | str | None, **attributes: str | float) -> E
 
 
 def page(root: Element) -> str:
-    """The whole document as text."""
+    """Serialize the whole document."""
     return "<!DOCTYPE html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that asks nobody for anything."""
+"""The report as one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _STYLE = Path(__file__).with_name("style.css")
 _EXAMPLES = 5
 _SHOWN = 3
 _EXCERPT = 280
-# A second lock behind the escaping: even a script that got in would not run.
+# A second protection behind the escaping: even an injected script would not run.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def evaluation_html(evaluation: Evaluation, summary: Summary | None = None) -> str:
-    """The report: tables, charts, and what lies behind the largest differences.
+    """Write the report: tables, charts, and the queries with the largest differences.
 
     Args:
         evaluation: The evaluation.
-        summary: Its figures, if they are there already.
+        summary: Summary of the evaluation, if it has been computed already.
     """
     summary = summary or Summary.of(evaluation)
     title = f"{summary.collection}: rerankers compared"
@@ -120,7 +120,7 @@ def _threshold_figures(row: Row) -> list[Element]:
 
 
 def _pairs(evaluation: Evaluation) -> list[tuple[SystemResult, SystemResult]]:
-    """Each system beside the first stage, and the best one beside each other."""
+    """Pair each system with the first stage, and each other system with the best one."""
     first, *others = evaluation.results
     pairs = [(first, other) for other in others]
     if len(others) > 1:
@@ -195,5 +195,5 @@ def _top(evaluation: Evaluation, query: str, result: SystemResult) -> Element:
 
 
 def _wide(content: Element) -> Element:
-    """An element that may be wider than a phone, scrolled sideways by itself."""
+    """Wrap an element that may be wider than a phone's screen, to be scrolled sideways."""
     return h("div", content, class_="wide")

@@ -1,4 +1,4 @@
-"""The report in Markdown, and a table of several collections."""
+"""The report in Markdown, and a table over several collections."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .words import (
 
 
 def summary_markdown(summary: Summary) -> str:
-    """Two tables, the measures and their certainty and cost, and the legend.
+    """Write two tables, the measures and their confidence and cost, and the legend.
 
-    If thresholds were asked for, one more table for each system that has them.
+    If thresholds were requested, there is one more table for each system that has them.
     """
     measures, certainty = (
         markdown_table(make(summary)) for make in (measures_table, certainty_table)
@@ -44,13 +44,15 @@ def collections_markdown(
     measure: str = "nDCG@10",
     labels: Mapping[str, str] | None = None,
 ) -> str:
-    """One measure over several collections: a row for each system, the best of a column bold.
+    """Write a table of one measure: a row for each system, a column for each collection.
+
+    The best value of a column is bold.
 
     Args:
-        summaries: One for each collection.
-        measure: Which measure.
-        labels: What to call systems, by their names; only these are shown, in this order. None
-            shows all by their names.
+        summaries: Summaries, one for each collection.
+        measure: Name of the measure.
+        labels: Labels of systems by name; only these systems are shown, in this order. None shows
+            all by their names.
 
     Returns:
         A table whose last column is the mean over collections, for systems that have them all.
@@ -82,20 +84,20 @@ def _best(column: Mapping[str, float], name: str, shown: Mapping[str, str]) -> s
     if name not in column:
         return ABSENT
     best = max(value for other, value in column.items() if other in shown)
-    # As it is written, so that two that look the same are both bold.
+    # Compared as written, so that values that look the same are both bold.
     written = f"{column[name]:.3f}"
     return f"**{written}**" if written == f"{best:.3f}" else written
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first line is the heads; any text may stand in its cells."""
+    """Write a table whose first line is the heading; its cells may hold any text."""
     heads, *rows = (" | ".join(map(_cell, line)) for line in lines)
     rule = " | ".join(["---", *["---:"] * (len(lines[0]) - 1)])
     return "\n".join(f"| {line} |" for line in (heads, rule, *rows))
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end a cell or become mark-up."""
+    """Escape a text so that it cannot end a cell or become mark-up."""
     text = " ".join(text.split()).replace("\\", "\\\\")
     for character in "|<`[":
         text = text.replace(character, f"\\{character}")

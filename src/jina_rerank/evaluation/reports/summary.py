@@ -1,4 +1,4 @@
-"""The figures of an evaluation without its texts: what JSON files hold and tables show."""
+"""The figures of an evaluation without its texts, for JSON files and tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..measures import PairedTest, confidence_interval
 from ..thresholds import ThresholdChoice, ThresholdPoint
 
 THRESHOLDS = 100
-"""The most thresholds of a system that a summary holds."""
+"""Maximum number of thresholds of a system in a summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Figure:
 
     Attributes:
         mean: The mean.
-        low: The interval's lower end.
-        high: Its upper end.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
     """
 
     mean: float
@@ -42,12 +42,12 @@ class Row:
 
     Attributes:
         name: The system's name.
-        figures: By measure.
-        against_first_stage: How it differs from the first stage by the first measure; None for
-            the first stage itself.
-        cost: What scoring cost; None for the first stage.
-        thresholds: What thresholds on its scores keep, 100 of them at most, evenly spread over the
-            relevant documents; None if it was not asked for, for the first stage, and for mixes.
+        figures: Figures by measure.
+        against_first_stage: Test of the difference from the first stage by the first measure; None
+            for the first stage itself.
+        cost: Cost of scoring; None for the first stage.
+        thresholds: Figures of thresholds on the scores, 100 of them at most, evenly spread over the
+            relevant documents; None if not requested, for the first stage, and for mixes.
     """
 
     name: str
@@ -63,19 +63,19 @@ class Summary:
 
     Attributes:
         collection: The collection's name.
-        queries: How many queries were asked.
-        documents: How many documents there are.
-        judgements: How many pairs are judged.
-        missing_documents: How many judged documents the collection lacks.
-        ignore_identical_ids: Whether a document with the query's own id was left out.
-        depth: How many candidates each query had at most.
+        queries: Number of queries.
+        documents: Number of documents.
+        judgements: Number of judged pairs.
+        missing_documents: Number of judged documents that the collection lacks.
+        ignore_identical_ids: True if a document with the query's id was left out.
+        depth: Maximum number of candidates of a query.
         measures: Names of the measures, the most important first.
-        rows: One for each system; the first is the first stage.
-        jina_rerank: The version that made it.
-        date: The day on which it was made, in UTC.
-        settings: The options of the command that are not told otherwise, by name.
-        processor: The processor that it ran on; blank in files of older versions.
-        precision: The precision that thresholds were chosen for; None if none was asked for.
+        rows: One row for each system; the first is the first stage.
+        jina_rerank: Version of jina-rerank that ran the evaluation.
+        date: Date of the evaluation, in UTC.
+        settings: Options of the command that have no field here, by name.
+        processor: Processor of the machine; blank in files of older versions.
+        precision: Precision for which thresholds were chosen; None without thresholds.
     """
 
     collection: str
@@ -101,12 +101,12 @@ class Summary:
         *,
         precision: float | None = None,
     ) -> Self:
-        """The figures of an evaluation, which ran on this machine.
+        """Summarize an evaluation that ran on this machine.
 
         Args:
             evaluation: The evaluation.
-            settings: Settings of its systems to show beside them, by name.
-            precision: The precision to choose thresholds for; None chooses none.
+            settings: Settings of the systems, to be shown with the figures, by name.
+            precision: Precision for which to choose thresholds; None for no thresholds.
 
         Raises:
             InputError: `precision` is out of range, or no document is judged relevant.
@@ -133,11 +133,11 @@ class Summary:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """The summary that `to_dict` wrote.
+        """Restore a summary from the result of `to_dict`.
 
         Raises:
-            KeyError: A part is missing.
-            TypeError: A part is of another kind.
+            KeyError: A field is missing.
+            TypeError: A field has the wrong type.
         """
         rows = tuple(
             Row(
@@ -152,7 +152,7 @@ class Summary:
         return cls(**{**saved, "measures": tuple(saved["measures"]), "rows": rows})
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists, strings and numbers, ready for JSON."""
+        """Convert the summary to plain dicts, lists, strings and numbers, for JSON."""
         return asdict(self)
 
 
@@ -162,10 +162,10 @@ def write_summary(summary: Summary, path: Path) -> None:
 
 
 def read_summary(path: Path) -> Summary:
-    """Read what `write_summary` wrote.
+    """Read a summary that `write_summary` wrote.
 
     Raises:
-        InputError: The file cannot be read, or is something else.
+        InputError: The file cannot be read, or is not a summary.
     """
     text = read_text(path)
     try:
@@ -207,7 +207,7 @@ def _row(evaluation: Evaluation, result: SystemResult, precision: float | None) 
 
 
 def spread(points: Sequence[ThresholdPoint], count: int) -> list[ThresholdPoint]:
-    """At most so many of the points, evenly spread, the first and the last among them."""
+    """Select at most `count` points, evenly spread, with the first and the last."""
     if len(points) <= count:
         return list(points)
     return [points[i * (len(points) - 1) // (count - 1)] for i in range(count)]

@@ -1,4 +1,4 @@
-"""The report on a terminal, 80 columns wide or more."""
+"""The report for a terminal that is at least 80 columns wide."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .words import (
 
 
 def summary_table(summary: Summary) -> RenderableType:
-    """Two tables: the measures, and how sure they are and what they cost.
+    """Build two tables: the measures; and their confidence intervals, significance and cost.
 
-    If thresholds were asked for, one more for each system that has them.
+    If thresholds were requested, there is one more table for each system that has them.
     """
     measures, certainty = (
         terminal_table(make(summary)) for make in (measures_table, certainty_table)
@@ -43,7 +43,7 @@ def summary_table(summary: Summary) -> RenderableType:
 
 
 def terminal_table(lines: Sequence[Sequence[str]]) -> Table:
-    """A table whose first line is the heads; any text may stand in its cells."""
+    """Build a table whose first line is the heading; its cells may hold any text."""
     table = Table(
         box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left", padding=(0, 1, 0, 0)
     )

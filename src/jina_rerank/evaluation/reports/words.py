@@ -1,4 +1,4 @@
-"""Figures and measures in words, for a terminal, Markdown and HTML alike."""
+"""Texts and formatted figures of reports, common to terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .summary import Figure, Row, Summary, spread
 ABSENT = "–"  # noqa: RUF001 - a dash for what there is none of
 
 _SHOWN = 10
-"""Thresholds of a system in a table."""
+"""Number of thresholds of a system in a table."""
 
 _LABELS = {"RR": "MRR", "AP": "MAP", "Success": "hit rate", "R": "recall"}
-"""Names of the means outside of ir-measures."""
+"""Usual names of the means of ir-measures' measures."""
 
 
 def label(measure: str) -> str:
-    """The name of a measure's mean: `RR@10` is MRR@10."""
+    """Return the usual name of a measure's mean: that of `RR@10` is MRR@10."""
     name, at, depth = measure.partition("@")
     return f"{_LABELS.get(name, name)}{at}{depth}"
 
@@ -28,7 +28,7 @@ def interval(figure: Figure) -> str:
 
 
 def p_value(test: PairedTest | None) -> str:
-    """Three digits, or that it is below them."""
+    """Format a p-value with three decimals, or as below 0.001."""
     if test is None:
         return ABSENT
     return "<0.001" if test.p_value < 0.001 else f"{test.p_value:.3f}"
@@ -40,7 +40,7 @@ def won_and_lost(test: PairedTest | None) -> str:
 
 
 def measures_table(summary: Summary) -> list[list[str]]:
-    """Heads, and the means of each system."""
+    """Build the table of each system's means, with a heading."""
     heads = ["system", *map(label, summary.measures)]
     return [
         heads,
@@ -52,7 +52,7 @@ def measures_table(summary: Summary) -> list[list[str]]:
 
 
 def certainty_table(summary: Summary) -> list[list[str]]:
-    """Heads, and for each system how sure its first measure is and what its scoring cost."""
+    """Build the table of the first measure's confidence and significance, and of the cost."""
     first = summary.measures[0]
     heads = [f"{label(first)}, 95%", "won/lost", "p", "seconds", "pairs/s", "tokens", "cut"]
     rows = [
@@ -81,12 +81,12 @@ def _cost(cost: Cost | None) -> list[str]:
 
 
 def number(threshold: float) -> str:
-    """A threshold so that it can be copied: no digit is lost."""
+    """Format a threshold without rounding, so that it can be copied."""
     return f"{threshold:.0f}" if threshold.is_integer() else repr(threshold)
 
 
 def suggestions(summary: Summary) -> list[str]:
-    """A sentence for each system that was asked for a threshold."""
+    """Write a sentence about each system's suggested threshold."""
     if summary.precision is None:
         return []
     return [_suggestion(row, summary.precision) for row in summary.rows[1:]]
@@ -113,7 +113,7 @@ def _suggestion(row: Row, wanted: float) -> str:
 
 
 def thresholds_table(row: Row) -> list[list[str]]:
-    """Heads, and what some thresholds of a system keep, the suggested one among them."""
+    """Build the table of some of a system's thresholds, with a heading; includes the suggested."""
     choice = row.thresholds
     assert choice is not None
     chosen = {*spread(choice.points, _SHOWN), choice.most_precise}
@@ -135,7 +135,7 @@ def _figures(point: ThresholdPoint) -> list[str]:
 
 
 def thresholds_legend() -> str:
-    """The meaning of the columns of `thresholds_table`."""
+    """Explain the columns of `thresholds_table`."""
     return (
         "A threshold keeps scores of at least that much. precision: the share of kept documents "
         "that are relevant, over all queries. recall: the share of relevant documents that are "
@@ -145,7 +145,7 @@ def thresholds_legend() -> str:
 
 
 def about(summary: Summary) -> str:
-    """One sentence about the collection and the candidates."""
+    """Describe the collection and the candidates in one sentence."""
     text = (
         f"{summary.collection}: {summary.queries:,} queries, {summary.documents:,} documents, "
         f"{summary.judgements:,} judgements; each system orders the first stage's best "
@@ -159,7 +159,7 @@ def about(summary: Summary) -> str:
 
 
 def conditions(summary: Summary) -> str:
-    """The settings and the processor of an evaluation, and the version that made it."""
+    """Describe the settings, the processor and the version of an evaluation."""
     settings = ", ".join(f"{name} {value}" for name, value in summary.settings.items())
     parts = [
         f"Settings: {settings}" if settings else "",
@@ -170,7 +170,7 @@ def conditions(summary: Summary) -> str:
 
 
 def legend(summary: Summary) -> str:
-    """The meaning of the columns."""
+    """Explain the columns of `certainty_table`."""
     return (
         "95%: bootstrap confidence interval over queries. won/lost: queries with a higher or a "
         f"lower {summary.measures[0]} than the first stage. p: paired randomization test against "

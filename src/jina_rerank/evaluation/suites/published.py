@@ -1,4 +1,4 @@
-"""Figures that others published, each with where it was read. What was not read is not here."""
+"""Published figures of other systems, each with its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TURBO_PAGE = "https://jina.ai/models/jina-reranker-v1-turbo-en"
 
 NDCG = "nDCG@10"
 RETRIEVER = "first-stage"
-"""Under this name stands what was published of retrieval without a reranker."""
+"""Name of the published figures of retrieval without a reranker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Published:
     """One published figure.
 
     Attributes:
-        suite: Which suite it is a figure of.
-        measure: Which measure.
-        model: The model's name, without its maker's.
+        suite: Name of the suite.
+        measure: Name of the measure.
+        model: Name of the model, without the organization.
         percent: The figure, times 100.
-        source: Where it was read.
+        source: The page where it was published.
     """
 
     suite: str
@@ -66,18 +66,18 @@ PUBLISHED = (
 
 
 def published_models(suite: str) -> list[str]:
-    """The models of which the suite's figures were published, in the card's order."""
+    """Return the models with published figures of the suite, in the card's order."""
     return list(dict.fromkeys(figure.model for figure in PUBLISHED if figure.suite == suite))
 
 
 def published_percent(suite: str, measure: str, system: str) -> float | None:
-    """Published figures of a system, or None.
+    """Return the published figure of a system, or None.
 
     Args:
-        suite: The suite's name.
-        measure: The measure.
-        system: The system's name as it was spelled: `cross-encoder:BAAI/bge-reranker-base`, a hub
-            id, or a folder that is called like the model.
+        suite: Name of the suite.
+        measure: Name of the measure.
+        system: Name of the system on the command line: `cross-encoder:BAAI/bge-reranker-base`, a
+            hub id, or a folder with the model's name.
     """
     model = model_of(system)
     for figure in PUBLISHED:
@@ -87,6 +87,6 @@ def published_percent(suite: str, measure: str, system: str) -> float | None:
 
 
 def model_of(system: str) -> str:
-    """The model's own name in a system's: without kind, maker, folders and address."""
+    """Return the model's name in a system's name: without kind, organization, folders, address."""
     _, _, name = system.partition("@")[0].rpartition(":")
     return name.rstrip("/").rpartition("/")[2]

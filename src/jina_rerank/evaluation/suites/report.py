@@ -1,4 +1,4 @@
-"""A suite's figures beside the published ones, for people and for programs."""
+"""Reports of a suite's figures beside the published ones, in Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LABELS = {HIT_RATE: "hit rate", MRR: "MRR"}
 
 
 def suite_tables(result: SuiteResult) -> tuple[list[list[str]], list[list[str]]]:
-    """The means beside the published figures, and each set's figures; heads first.
+    """Build the table of means beside the published figures, and the table of each set's figures.
 
-    Models of which only published figures are known have a row too.
+    The first row of each is the heading. Models with published figures only have a row too.
     """
     suite = result.suite
     count = f"{len(result.figures)} of {len(suite.sets)} sets" if suite.sets else "ours"
@@ -46,7 +46,7 @@ def suite_tables(result: SuiteResult) -> tuple[list[list[str]], list[list[str]]]
 
 
 def suite_markdown(result: SuiteResult) -> str:
-    """Both tables, what was measured, and what is missing."""
+    """Write both tables in Markdown, with the setting, the missing sets and the sources."""
     means, sets = suite_tables(result)
     parts = [
         f"{result.suite.title}: {result.setting}. Figures times 100.",
@@ -63,7 +63,7 @@ def suite_markdown(result: SuiteResult) -> str:
 
 
 def suite_dict(result: SuiteResult) -> dict[str, Any]:
-    """All of it as plain dicts, lists, strings and numbers; figures between 0 and 1."""
+    """Convert a result to plain dicts, lists, strings and numbers; figures between 0 and 1."""
     suite = result.suite
     return {
         "suite": suite.name,
@@ -92,11 +92,11 @@ def write_suite(result: SuiteResult, folder: Path) -> None:
     """Write NAME.json and NAME.md into a folder.
 
     Args:
-        result: What came out.
-        folder: Made if it is not there.
+        result: The result.
+        folder: The folder; it is created if it does not exist.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The folder cannot be written.
     """
     written = json.dumps(suite_dict(result), indent=2, ensure_ascii=False)
     with writing(folder):

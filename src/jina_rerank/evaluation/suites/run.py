@@ -1,4 +1,4 @@
-"""Runs a suite: every set that can be had, and a mean that says of how many it is."""
+"""Runs a suite on every set that is available."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class SuiteResult:
 
     Attributes:
         suite: The suite.
-        figures: By set.
-        missing: The sets that could not be had, and why.
-        setting: How it was measured, in a few words.
+        figures: Figures by set.
+        missing: Reasons why sets were not available, by set.
+        setting: Short description of the setting.
     """
 
     suite: Suite
@@ -51,7 +51,7 @@ class SuiteResult:
         return list(dict.fromkeys(name for systems in of_sets for name in systems))
 
     def mean(self, measure: str, system: str) -> float:
-        """The mean over the sets that could be had, each counting the same."""
+        """Compute the mean over the measured sets, with equal weights."""
         return fmean(of_set[measure][system] for of_set in self.figures.values())
 
 
@@ -69,19 +69,19 @@ def run_suite(
 
     Args:
         name: `"beir"` or `"loco"`; see `run_rag_suite` for the third.
-        systems: What to compare.
-        data: A folder with one folder in BEIR layout for each set; what it lacks is loaded by
-            name, where the network allows.
-        depth: How many documents to rerank.
-        queries: How many queries of each set to take, evenly spread; None takes all.
-        state: A folder to keep finished queries in, from which a later call goes on.
-        progress: Whether to show progress bars on standard error.
+        systems: The systems to compare.
+        data: A folder with one folder in BEIR layout for each set; missing sets are loaded by name
+            over the network.
+        depth: Number of documents to rerank.
+        queries: Number of queries of each set to take, evenly spread; None takes all.
+        state: A folder for finished queries, from which a later call resumes.
+        progress: True to show progress bars on standard error.
 
     Returns:
-        Figures of the sets that could be had, and why the others could not.
+        Figures of the available sets, and the reasons why the others are missing.
 
     Raises:
-        InputError: There is no such suite or folder, or none of the sets can be had.
+        InputError: There is no such suite or folder, or no set is available.
         ConfigurationError: A library is missing.
         RerankError: As a system's `score`.
     """
@@ -126,21 +126,21 @@ def run_rag_suite(
     """Retrieve with several embedding models, rerank, and measure with LlamaIndex.
 
     Args:
-        data: A LlamaIndex dataset or a folder of such, see `read_rag_dataset`; a collection in
-            BEIR layout will do as well.
+        data: A LlamaIndex dataset or a folder of such datasets, see `read_rag_dataset`; also a
+            collection in BEIR layout.
         embeddings: As for `evaluate_rag`.
         rerankers: As for `evaluate_rag`.
-        queries: How many queries of each dataset to take, evenly spread; None takes all.
-        candidates: How many passages the retriever finds for a reranker.
-        top_n: How many the reranker keeps, and how many are found without one.
+        queries: Number of queries of each dataset to take, evenly spread; None takes all.
+        candidates: Number of passages that the retriever finds for a reranker.
+        top_n: Number of passages that a reranker keeps, or the retriever finds without one.
 
     Returns:
         Means over the embedding models, for each dataset.
 
     Raises:
-        InputError: The folder holds no dataset, or one that cannot be used.
+        InputError: The folder holds no dataset, or a dataset that cannot be used.
         ConfigurationError: As `evaluate_rag`.
-        RerankError: As the reranker.
+        RerankError: The reranker's errors.
     """
     figures: dict[str, Figures] = {}
     for collection in _datasets(data):

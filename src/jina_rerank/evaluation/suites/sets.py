@@ -1,4 +1,4 @@
-"""Which collections a suite is made of, and where they are to be had."""
+"""The collections of each suite, and their sources."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class SuiteSet:
     """One set of a suite.
 
     Attributes:
-        name: What the set is called, and its folder.
-        known_as: Names for `load_collection`, by folder below the data: one as a rule; several
-            are measured one by one and their figures averaged.
-        terms: What has to be done to get it, where no name will do.
+        name: Name of the set and of its folder.
+        known_as: Folders below the data folder, each with its name for `load_collection`, or None.
+            Usually one; several are measured one by one and their figures averaged.
+        terms: What is required to get the set, if `load_collection` cannot load it.
     """
 
     name: str
@@ -44,15 +44,15 @@ class SuiteSet:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Several sets and what is measured on them.
+    """Several sets with the measures to compute on them.
 
     Attributes:
-        name: As in `--suite`.
-        title: What reports call it.
-        sets: Its sets; empty where they are whatever the data folder holds.
-        measures: The measures whose means over the sets are its figures.
-        note: What must be known to compare the figures with published ones.
-        ignore_identical_ids: Whether a document with the query's own id is left out.
+        name: Name of the suite, as in `--suite`.
+        title: Title in reports.
+        sets: The sets; empty if all sets of the data folder are used.
+        measures: Names of the measures, whose means over the sets are the suite's figures.
+        note: Differences to consider when the figures are compared with published ones.
+        ignore_identical_ids: True if a document with the query's id is left out.
     """
 
     name: str
@@ -84,7 +84,7 @@ BEIR = Suite(
         _closed("signal1m", "registration with Signal AI"),
         _closed("trec-news", "an agreement with NIST"),
         _one("arguana", "beir/arguana"),
-        # The version of BEIR's own file; the name without v2 has the judgements of the year before.
+        # The version in BEIR's file; the name without v2 has the judgements of the year before.
         _one("webis-touche2020", "beir/webis-touche2020/v2"),
         SuiteSet(
             "cqadupstack",
@@ -133,18 +133,18 @@ RAG = Suite(
 )
 
 SUITES = {suite.name: suite for suite in (BEIR, LOCO, RAG)}
-"""By name."""
+"""The suites, by name."""
 
 
 def load_set(item: SuiteSet, data: Path | None) -> list[Collection]:
-    """The collections of a set: from its folder if there is one, else by name.
+    """Load the collections of a set: from its folder if it exists, else by name.
 
     Args:
         item: The set.
-        data: A folder that has the sets' folders, each in BEIR layout.
+        data: The folder that contains the sets' folders, each in BEIR layout.
 
     Raises:
-        InputError: It cannot be had; the message says why.
+        InputError: The set is not available; the message says why.
         ConfigurationError: A library is missing.
     """
     return [_load(item, folder, name, data) for folder, name in item.known_as]

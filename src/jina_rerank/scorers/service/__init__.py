@@ -1,1 +1,1 @@
-"""Common parts of scorers that ask a service: splitting, retrying, pacing, typed errors."""
+"""Common parts of scorers that call a service: splitting, retries, pacing, typed errors."""

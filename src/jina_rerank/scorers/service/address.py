@@ -1,4 +1,4 @@
-"""From a base URL, however it was written, to the address that requests go to."""
+"""The address that requests go to, from a base URL with or without the endpoint's path."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ...errors import ConfigurationError
 
 
 def endpoint(base_url: str, path: tuple[str, ...]) -> str:
-    """The address of an endpoint, whether its path is in the base URL already, or part of it.
+    """Complete a base URL to an endpoint's address; it may hold all, a part or none of the path.
 
-    `https://api.jina.ai`, `https://api.jina.ai/v1/` and `https://api.jina.ai/v1/rerank` with
-    `("v1", "rerank")` are all the last of them; so is whatever ends with the last segment, as
-    servers that have `/rerank` alone do.
+    With `("v1", "rerank")`, each of `https://api.jina.ai`, `https://api.jina.ai/v1/` and
+    `https://api.jina.ai/v1/rerank` gives the last one. A URL that already ends with the last
+    segment stays as it is: some servers have `/rerank` alone.
 
     Args:
-        base_url: With http or https, without credentials, query or fragment.
-        path: The segments of the endpoint.
+        base_url: A URL with http or https, without credentials, query or fragment.
+        path: The segments of the endpoint's path.
 
     Raises:
         ConfigurationError: The URL cannot be used.
@@ -32,7 +32,7 @@ def endpoint(base_url: str, path: tuple[str, ...]) -> str:
         raise ConfigurationError(
             'base_url must be an address such as "https://api.jina.ai" or "http://localhost:8080"'
         )
-    # None of these is quoted: the place where they do not belong may hold a key.
+    # None of these parts is quoted in an error: they may hold a key.
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("base_url holds a user or a password; pass them in headers=")
     if parts.query or parts.fragment:

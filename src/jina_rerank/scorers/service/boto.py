@@ -1,4 +1,4 @@
-"""The only module that knows boto3."""
+"""Requests with boto3, which only this module uses."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-_CHUNK = 4_096  # boto3 waits for all of it, and only between two can a thread be told to stop
+_CHUNK = 4_096  # boto3 waits for a whole chunk; a thread can be stopped only between two chunks
 _NO_REPLY = Reply(0, b"")
 
 
 class BotoTransport:
-    """Invokes one SageMaker endpoint with boto3, which blocks and so gets threads of its own.
+    """Invokes one SageMaker endpoint with boto3, which blocks and so runs on separate threads.
 
     Each request has a daemon thread, and not a place in a pool: nothing can stop a thread inside
-    boto3, and those of a `ThreadPoolExecutor` would be waited for when the interpreter exits. One
-    whose call has ended keeps nobody waiting, and ends when the endpoint has been silent for
+    boto3, and the interpreter would wait at exit for the threads of a `ThreadPoolExecutor`. A
+    thread whose call has ended delays no caller. It ends when the endpoint has been silent for
     `read_timeout`, or between two chunks of the answer.
 
-    To be made on the I/O thread.
+    Must be created on the I/O thread.
 
     Args:
         endpoint_name: The endpoint.
-        service: What messages call it.
-        session: Where credentials and settings come from; None is boto3's own chain.
+        service: The endpoint's name in messages.
+        session: Source of credentials and settings; None is boto3's own chain.
         region_name: The region; None is the session's.
         connect_timeout: Longest wait for a connection, in seconds.
         read_timeout: Longest silence of the endpoint, in seconds.
-        connections: How many are kept open at most.
+        connections: Largest number of connections that are kept open.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class BotoTransport:
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
-        """Load boto3, find credentials and make the client; the endpoint is not asked.
+        """Load boto3, find credentials and make the client; no request goes to the endpoint.
 
         Raises:
-            ConfigurationError: boto3 is not installed, there is no region, or a variable of the
-                environment names what cannot be used.
+            ConfigurationError: boto3 is not installed, there is no region, or an environment
+                variable has a value that cannot be used.
             AuthenticationError: There are no credentials.
         """
         await self._in_thread(lambda _: _NO_REPLY)
@@ -112,7 +112,7 @@ class BotoTransport:
             abandoned.set()
 
     async def aclose(self) -> None:
-        """Close all connections; what is under way is not waited for, by its caller neither."""
+        """Close all connections; requests in flight are abandoned, and their callers fail."""
         if not self._closed.done():
             self._closed.set_result(None)
         if self._client is not None:
@@ -127,17 +127,17 @@ class BotoTransport:
             outcome = waiting.result()
         finally:
             waiting.cancel()
-        # Raised here and not in the thread, whose locals are credentials: error trackers collect
+        # Raised here and not in the thread, whose locals hold credentials: error trackers collect
         # the locals of a traceback.
         if isinstance(outcome, RerankError):
             raise outcome
         return outcome
 
     def _attempt(self, act: Callable[[SageMakerRuntimeClient], Reply]) -> Reply | RerankError:
-        """The result of `act`, or a reply or an error in place of what boto3 raised."""
+        """Run `act`; an exception of boto3 becomes a reply or an error, which is returned."""
         secrets: Secrets | None = None
         try:
-            # Asked each time: temporary credentials are renewed here, as signing would do next.
+            # Fetched each time, so that temporary credentials are renewed here, before signing.
             secrets = _secrets_of(self._find_credentials())
             reply = act(self._connect())
             headers = {name: secrets.hide(value) for name, value in reply.headers.items()}
@@ -182,7 +182,7 @@ class BotoTransport:
                         connect_timeout=self._connect_timeout,
                         read_timeout=self._read_timeout,
                         max_pool_connections=self._connections,
-                        # Retries are ours: botocore's know neither the deadline nor the budget.
+                        # We do the retries: botocore's respect neither deadline nor budget.
                         retries={"total_max_attempts": 1, "mode": "standard"},
                         user_agent_extra="jina-rerank",
                     ),
@@ -202,7 +202,7 @@ def _secrets_of(credentials: Credentials) -> Secrets:
 
 
 def new_boto3_session() -> boto3.Session:
-    """A session of boto3's that finds everything by itself.
+    """Create a session that finds its settings by boto3's own chain.
 
     Raises:
         ConfigurationError: boto3 is not installed.
@@ -215,7 +215,7 @@ def new_boto3_session() -> boto3.Session:
 
 
 def _read(stream: StreamingBody, most: int, abandoned: threading.Event) -> bytes:
-    """The body: all of it, or a chunk more than `most` at the most."""
+    """Read the whole body, or at most one chunk more than `most` bytes."""
     content = bytearray()
     try:
         while not abandoned.is_set():
@@ -229,9 +229,9 @@ def _read(stream: StreamingBody, most: int, abandoned: threading.Event) -> bytes
 
 
 def _start_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """The future result of `work`; cancelling it leaves the thread alone."""
+    """Run `work` on a daemon thread; cancelling the returned future does not stop the thread."""
     future: Future[T] = Future()
-    # From here on it cannot be cancelled itself, so that the thread can always deliver.
+    # From here on it cannot be cancelled itself, so the thread can always set its result.
     future.set_running_or_notify_cancel()
 
     def run() -> None:

@@ -1,6 +1,6 @@
-"""The environment's network settings that boto3 reads by itself, checked before it does.
+"""Checks of the environment's network settings, before boto3 reads them.
 
-It would report a wrong one as a broken connection, and a proxy's password with it.
+boto3 would report a wrong setting as a broken connection, with a proxy's password in the message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def check_way(url: str, *, has_own_proxies: bool) -> None:
 
     Args:
         url: The endpoint's address.
-        has_own_proxies: Whether the session's settings name proxies, which count instead.
+        has_own_proxies: Whether the session's settings name proxies, which are used instead.
 
     Raises:
         ConfigurationError: They cannot be used.

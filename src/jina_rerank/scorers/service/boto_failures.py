@@ -1,4 +1,4 @@
-"""From what boto3 raises to a reply of the container, or to an error with a type."""
+"""Conversion of boto3's exceptions to a reply of the container, or to an error with a type."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .wire import Reply
 # botocore masks a proxy's password, but not in an address that it cannot read.
 _USER_OF_URL = re.compile(r"//\S*@")
 
-# By name, since the oldest botocore that will do lacks some of the classes.
+# By name, since the oldest supported botocore lacks some of the classes.
 _CREDENTIALS = frozenset(
     {
         "CredentialRetrievalError",
@@ -99,11 +99,11 @@ _BY_CODE: dict[str, type[ServiceError]] = {
         ),
         RateLimitError,
     ),
-    # What SageMaker's front validates is the endpoint's name and state; the body is the
-    # container's affair, its size apart, which is looked at first.
+    # SageMaker's front validates the endpoint's name and state. The container validates the body,
+    # except for its size, which is checked first.
     "ValidationError": RejectedSettingError,
     "ValidationException": RejectedSettingError,
-    # A 429, but of a model that is still loading: asking less often would not help.
+    # A 429 for a model that is still loading: fewer requests would not help.
     "ModelNotReadyException": ServerError,
     "InternalFailure": ServerError,
     "InternalDependencyException": ServerError,
@@ -133,18 +133,18 @@ def read_boto_failure(
     read_timeout: float,
     has_credentials: bool,
 ) -> Reply | RerankError:
-    """Meaning of an exception: the container's own reply, or an error.
+    """Convert an exception of boto3 to the container's own reply, or to an error.
 
     Args:
-        error: Raised by boto3; nothing of it is attached to what is returned, since its traceback
-            holds credentials and signed headers.
+        error: The exception. It is not attached to the result, since its traceback holds
+            credentials and signed headers.
         service: The endpoint, for messages.
-        hide: Takes the credentials out of a text.
-        connect_timeout: As was set, for messages.
-        read_timeout: As was set, for messages.
-        has_credentials: Whether it happened after credentials had been found.
+        hide: Removes the credentials from a text.
+        connect_timeout: The timeout that was set, for messages.
+        read_timeout: The timeout that was set, for messages.
+        has_credentials: Whether credentials had been found before the exception.
     """
-    # Of botocore's, each kind has a base class of its own; ClientError is an answer of AWS.
+    # In botocore each kind of error has its own base class; ClientError is an answer of AWS.
     kinds = {kind.__name__ for kind in type(error).__mro__}
     name, said = type(error).__name__, hide(_shorten(_hide_users(str(error))))
     if "ClientError" in kinds:
@@ -159,7 +159,7 @@ def read_boto_failure(
         remedy = " Pass region_name or set AWS_DEFAULT_REGION." if "NoRegionError" in kinds else ""
         return ConfigurationError(f"boto3 cannot ask {service}: {said}{remedy}")
     if kinds & _CREDENTIALS or not has_credentials:
-        # The message of a stranger's exception may quote what it was reading.
+        # The message of an unknown exception may quote a secret that was being read.
         reason = said if kinds & _CREDENTIALS else name
         return AuthenticationError(
             f"there are no AWS credentials for {service} ({reason}): boto3 looks for them in the "
@@ -179,18 +179,18 @@ def _read_answer(error: Exception, service: str, hide: Callable[[str], str]) -> 
     if code in {"", str(status)}:  # boto3's own, where the answer has none
         code = None
     message = hide(str(answer.get("Error", {}).get("Message", "")))
-    # A proxy's page, whose markup tells nobody anything.
+    # An HTML page of a proxy, whose markup would be of no use in a message.
     page = message.lstrip().startswith("<")
     message = "a web page" if page else _shorten(message) or "no reason given"
     headers = about.get("HTTPHeaders", {})
     if code == "ModelError":
         return _read_container(answer, service, message, hide)
     if status in {413, 504} or _is_oversize(message):
-        # Refused for its size, which for a serverless endpoint is a 400: to be split.
+        # Refused for its size, for which a serverless endpoint has a 400: it will be split.
         return Reply(504 if status == 504 else 413, message.encode(), headers)
     kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status or 0)
     if kind in {None, RejectedSettingError} and operation != "InvokeEndpoint":
-        kind = AuthenticationError  # it was asked, of STS or SSO, on the way to credentials
+        kind = AuthenticationError  # a failed request to STS or SSO for credentials
     if (status or 0) >= 500 and kind is None:
         kind = ServerError
     meaning = f", {_MEANING[kind]}" if kind else ""
@@ -212,15 +212,15 @@ def _is_oversize(message: str) -> bool:
 def _read_container(
     answer: Mapping[str, Any], service: str, message: str, hide: Callable[[str], str]
 ) -> Reply | RerankError:
-    """SageMaker's 424, in which the container's own answer is wrapped."""
+    """Read SageMaker's 424, which wraps the container's own answer."""
     about = answer.get("ResponseMetadata", {})
     status, said = answer.get("OriginalStatusCode"), answer.get("OriginalMessage")
     said = hide(str(said)) if said else message
     request_id = about.get("RequestId")
     if not isinstance(status, int) or not 400 <= status < 600:
         if "timed out" in said:
-            # After 60 s, and with the status 0. What is meant is 504, after which fewer documents
-            # are tried at a time.
+            # This comes after 60 s, and with the status 0. As a 504 it makes the session try fewer
+            # documents at a time.
             status = 504
         else:
             return ServerError(
@@ -230,7 +230,7 @@ def _read_container(
                 request_id,
             )
     if status in {401, 402, 403}:
-        # It is not about AWS's credentials, and no others are sent.
+        # The status is not about AWS's credentials, and no others are sent.
         return RejectedInputError(
             f"the container of {service} answered {status}: {_shorten(said)}",
             status,

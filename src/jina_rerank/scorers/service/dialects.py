@@ -1,4 +1,4 @@
-"""The ways in which services say the same thing. One is chosen by its name and never guessed."""
+"""Dialects: request and answer formats of services. One is chosen by name and never guessed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .secrets import KEY_VARIABLES
 from .wire import Reply
 
 DialectName = Literal["jina", "cohere", "voyage", "tei", "sagemaker"]
-"""`"jina"`: Jina's hosted API, its server for one's own machines, vLLM, infinity, Xinference,
-llama.cpp, LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's. `"voyage"`:
-Voyage's. `"tei"`: Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on
+"""`"jina"`: Jina's hosted API, its server for own machines, vLLM, infinity, Xinference, llama.cpp,
+LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's API. `"voyage"`: Voyage's
+API. `"tei"`: Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on
 SageMaker."""
 
 
 _LONGEST_REASON = 300
-"""Characters of a service's own words."""
+"""Most characters of a service's message that are quoted."""
 
 
 class ContractError(Exception):
@@ -36,9 +36,9 @@ class Parameters:
 
     Attributes:
         model: The service's name for the model, or None.
-        max_doc_length: Longest document in tokens, where the service can be told.
-        truncation: Whether longer ones are cut, where the service can be told.
-        instruction: What makes a document relevant, where the service can be told.
+        max_doc_length: Longest document in tokens, where the service has this option.
+        truncation: Whether longer documents are cut, where the service has this option.
+        instruction: What makes a document relevant, where the service has this option.
         extra: Further fields of the body, as they are.
     """
 
@@ -53,14 +53,14 @@ class Dialect(ABC):
     """Requests and answers of one kind of service.
 
     Attributes:
-        name: What it is called here.
-        base_url: Where the service is unless said otherwise, or None.
+        name: The dialect's name.
+        base_url: The service's default address, or None.
         path: Path of the endpoint, in segments.
-        key_variables: Environment variables where a key is looked for that was not given.
+        key_variables: Environment variables that may hold the key if none is given.
         default_model: The model to ask for, or None.
         needs_model: Whether a request must name one.
         max_documents: The most documents in one request.
-        unsupported: The names of the `Parameters` that the service cannot be told.
+        unsupported: The names of the `Parameters` that the service does not have.
     """
 
     name: ClassVar[DialectName]
@@ -74,25 +74,25 @@ class Dialect(ABC):
 
     @abstractmethod
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
-        """The request, as what will be JSON."""
+        """Build the request's body, ready to be written as JSON."""
 
     @abstractmethod
     def read(self, answer: object, count: int) -> PartScores:
-        """The scores in an answer to `count` documents.
+        """Read the scores in an answer to `count` documents.
 
         Raises:
-            ContractError: It is not one.
+            ContractError: The answer breaks the contract.
         """
 
     def parameters_for(self, request: ScoreRequest, own: Parameters) -> Parameters:
-        """Find what goes into the parts of a request: its options, then the scorer's own.
+        """Merge the options of a request with the scorer's parameters.
 
         Args:
-            request: Whose options go first.
-            own: The scorer's.
+            request: The request, whose options go first.
+            own: The scorer's parameters.
 
         Raises:
-            InputError: The service cannot be told one of the options.
+            InputError: The service does not have one of the options.
         """
         if request.long_documents is not None:
             if request.long_documents == "chunk" or "truncation" in self.unsupported:
@@ -114,7 +114,7 @@ class Dialect(ABC):
         return InputError(f"{request.name}{option}", problem)
 
     def is_too_large(self, reply: Reply) -> bool:
-        """Tell whether a reply means that fewer documents at a time might do."""
+        """Tell whether a reply means that fewer documents at a time might be accepted."""
         # 413: too many bytes. 504: it took too long, "try with smaller inputs".
         return reply.status in {413, 504}
 
@@ -122,8 +122,8 @@ class Dialect(ABC):
 class Jina(Dialect):
     """`POST /v1/rerank` (hosted OpenAPI, version 2026.04.02).
 
-    `return_documents` is sent, since its default was changed and is documented both ways; the
-    texts are here anyway. `top_n` is not: all scores are wanted, and without it all are given.
+    `return_documents` is sent as false: its default was changed and is documented both ways, and
+    the texts are known here. `top_n` is not sent: without it the service returns all scores.
     """
 
     name = "jina"
@@ -135,7 +135,7 @@ class Jina(Dialect):
     max_documents = 512  # the smallest figure that Jina has published for one request
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
-        """The request; see `Dialect.body`."""
+        """Build the request; see `Dialect.body`."""
         optional = {
             "truncation": parameters.truncation,
             "max_doc_length": parameters.max_doc_length,
@@ -151,7 +151,7 @@ class Jina(Dialect):
         }
 
     def read(self, answer: object, count: int) -> PartScores:
-        """The scores; see `Dialect.read`."""
+        """Read the scores; see `Dialect.read`."""
         answer = _mapping(answer, "the answer")
         scores = _scores(answer.get("results"), "relevance_score", count)
         # Only `jina-rerank serve` has it.
@@ -171,7 +171,7 @@ class Cohere(Dialect):
     unsupported = frozenset({"truncation", "instruction"})
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
-        """The request; see `Dialect.body`."""
+        """Build the request; see `Dialect.body`."""
         return {
             "model": parameters.model,
             "query": query,
@@ -181,7 +181,7 @@ class Cohere(Dialect):
         }
 
     def read(self, answer: object, count: int) -> PartScores:
-        """The scores; see `Dialect.read`."""
+        """Read the scores; see `Dialect.read`."""
         answer = _mapping(answer, "the answer")
         scores = _scores(answer.get("results"), "relevance_score", count)
         return PartScores(scores, _count(_part(_part(answer, "meta"), "tokens"), "input_tokens"))
@@ -190,7 +190,7 @@ class Cohere(Dialect):
 class Voyage(Dialect):
     """`POST /v1/rerank` of Voyage AI.
 
-    `top_k` is not sent: all scores are wanted, and without it all are given.
+    `top_k` is not sent: without it the service returns all scores.
     """
 
     name = "voyage"
@@ -202,7 +202,7 @@ class Voyage(Dialect):
     unsupported = frozenset({"max_doc_length", "instruction"})
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
-        """The request; see `Dialect.body`."""
+        """Build the request; see `Dialect.body`."""
         return {
             "model": parameters.model,
             "query": query,
@@ -213,7 +213,7 @@ class Voyage(Dialect):
         }
 
     def read(self, answer: object, count: int) -> PartScores:
-        """The scores; see `Dialect.read`."""
+        """Read the scores; see `Dialect.read`."""
         answer = _mapping(answer, "the answer")
         scores = _scores(answer.get("data"), "relevance_score", count)
         return PartScores(scores, _count(_part(answer, "usage"), "total_tokens"))
@@ -228,7 +228,7 @@ class Tei(Dialect):
     unsupported = frozenset({"max_doc_length", "instruction"})
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
-        """The request; see `Dialect.body`."""
+        """Build the request; see `Dialect.body`."""
         return {
             "query": query,
             "texts": documents,
@@ -237,11 +237,11 @@ class Tei(Dialect):
         }
 
     def read(self, answer: object, count: int) -> PartScores:
-        """The scores; see `Dialect.read`."""
+        """Read the scores; see `Dialect.read`."""
         return PartScores(_scores(answer, "score", count))
 
     def is_too_large(self, reply: Reply) -> bool:
-        """See `Dialect.is_too_large`; too many documents are a 422 there."""
+        """See `Dialect.is_too_large`; TEI answers a request of too many documents with a 422."""
         batch = reply.status == 422 and b"maximum allowed batch size" in reply.body
         return batch or super().is_too_large(reply)
 
@@ -262,7 +262,7 @@ class SageMaker(Dialect):
         self._as_list = as_list
 
     def body(self, query: str, documents: Sequence[str], parameters: Parameters) -> dict[str, Any]:
-        """The request; see `Dialect.body`."""
+        """Build the request; see `Dialect.body`."""
         data = {
             "documents": [{"text": document} for document in documents],
             "query": query,
@@ -271,7 +271,7 @@ class SageMaker(Dialect):
         return {"data": [data] if self._as_list else data, **parameters.extra}
 
     def read(self, answer: object, count: int) -> PartScores:
-        """The scores; see `Dialect.read`."""
+        """Read the scores; see `Dialect.read`."""
         data = _mapping(answer, "the answer").get("data")
         if not isinstance(data, list) or len(data) != 1:
             raise ContractError("data is not a list of one result set")
@@ -280,7 +280,7 @@ class SageMaker(Dialect):
         counts = [
             _count(_part(result, usage), "total_tokens") for usage in ("query_usage", "docs_usage")
         ]
-        # docs_usage is not always there, and half a count is none.
+        # docs_usage is not always there, and one of the two counts is no total.
         tokens = [number for number in counts if number is not None]
         return PartScores(scores, sum(tokens) if len(tokens) == len(counts) else None)
 
@@ -291,7 +291,7 @@ _DIALECTS: dict[str, Dialect] = {
 
 
 def find_dialect(name: str) -> Dialect:
-    """The dialect of that name.
+    """Find a dialect by its name.
 
     Raises:
         ConfigurationError: There is none.
@@ -302,13 +302,13 @@ def find_dialect(name: str) -> Dialect:
 
 
 def key_variables(dialect: str) -> tuple[str, ...]:
-    """Where a key for a dialect's services is looked for; nowhere if there is no such dialect."""
+    """List the environment variables for a dialect's key; none for an unknown dialect."""
     known = _DIALECTS.get(dialect) if isinstance(dialect, str) else None
     return () if known is None else known.key_variables
 
 
 def read_json(body: bytes) -> object:
-    """A body as strict JSON.
+    """Parse a body as strict JSON.
 
     Raises:
         ContractError: It is not.
@@ -331,7 +331,7 @@ def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scores(results: object, key: str, count: int) -> list[float]:
-    """The scores in input order, from results in any order."""
+    """Read the scores, in input order, from results in any order."""
     if not isinstance(results, list):
         raise ContractError("there is no list of results")
     if len(results) != count:
@@ -340,7 +340,7 @@ def _scores(results: object, key: str, count: int) -> list[float]:
     for place, item in enumerate(results):
         result = _mapping(item, f"results[{place}]")
         index, score = result.get("index"), result.get(key)
-        # True is an int to Python and an error in an answer.
+        # A bool is an int in Python, but an error in an answer.
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
             raise ContractError(f"results[{place}] has the index {index!r} of {count:,} documents")
         if not isinstance(score, int | float) or isinstance(score, bool) or not _is_finite(score):
@@ -365,7 +365,7 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
 
 
 def _part(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A field that may be absent; what it tells is not needed for a ranking."""
+    """Get an object that may be absent, since a ranking does not need it."""
     part = value.get(key)
     return part if isinstance(part, dict) else {}
 

@@ -1,7 +1,7 @@
 """The environment's network settings: which proxy to use and which certificates to trust.
 
-They are read here, and not by the HTTP library, so that whatever cannot be used has an error that
-names the variable, and so that networks in NO_PROXY count.
+They are read here, and not by the HTTP library, so that the error for an unusable value names the
+variable, and so that NO_PROXY may hold networks.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Proxy:
     """A proxy that the environment names; it never shows the user and the password.
 
     Args:
-        variable: Where it is named.
-        value: As found there: a URL, or a host and a port.
+        variable: The environment variable that names it.
+        value: The variable's value: a URL, or a host and a port.
 
     Attributes:
         variable: As given.
@@ -50,30 +50,30 @@ class Proxy:
 
     @property
     def scheme(self) -> str:
-        """In lower case, such as `"socks5"`."""
+        """The scheme in lower case, such as `"socks5"`."""
         return self._value.partition("://")[0].lower()
 
     @property
     def is_socks(self) -> bool:
-        """Tell whether it speaks SOCKS 5."""
+        """Tell whether the proxy uses SOCKS 5."""
         return self.scheme.startswith("socks5")
 
     @property
     def address(self) -> str:
-        """Where it is, without user and password."""
+        """The proxy's address, without user and password."""
         parts = urlsplit(self._value)
         host = parts.hostname or ""
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{_port_of(parts)}"
 
     def credentials(self) -> tuple[str, str] | None:
-        """The user and the password, decoded, or None."""
+        """Get the user and the password, decoded; None if there are none."""
         parts = urlsplit(self._value)
         if parts.username is None and parts.password is None:
             return None
         return unquote(parts.username or ""), unquote(parts.password or "")
 
     def problem(self) -> str | None:
-        """The problem and its remedy, without quoting the proxy, or None."""
+        """Describe the problem and its remedy, without quoting the proxy; None if it is usable."""
         if self.scheme.startswith("socks") and not self.is_socks:
             return (
                 "names a SOCKS proxy without saying that it speaks SOCKS 5, the only version that "
@@ -94,13 +94,13 @@ class Proxy:
         return None
 
     def hide(self, text: str) -> str:
-        """The text without the password, in whatever form it was sent."""
+        """Remove the password from a text, in each form in which it may have been sent."""
         return self.hide_bytes(text.encode("utf-8", "surrogateescape")).decode(
             "utf-8", "surrogateescape"
         )
 
     def hide_bytes(self, body: bytes) -> bytes:
-        """`hide`, for what has not been decoded yet."""
+        """`hide` for bytes."""
         found = self.credentials()
         if found is None:
             return body
@@ -112,10 +112,10 @@ class Proxy:
 
 
 def find_proxy(url: str) -> Proxy | None:
-    """The proxy that the environment names for a URL, or None.
+    """Find the proxy that the environment names for a URL; None if there is none.
 
-    It is that of HTTP_PROXY or HTTPS_PROXY, by the URL's scheme, or else of ALL_PROXY, in lower or
-    upper case, unless NO_PROXY names the host.
+    It comes from HTTP_PROXY or HTTPS_PROXY, by the URL's scheme, or else from ALL_PROXY, in lower
+    or upper case. There is none if NO_PROXY names the host.
 
     Raises:
         ConfigurationError: The proxy cannot be used, or NO_PROXY has an entry that cannot be read.
@@ -130,13 +130,13 @@ def find_proxy(url: str) -> Proxy | None:
 
 
 def proxy_of(kind: str) -> Proxy | None:
-    """The proxy for `"http"`, `"https"` or `"all"`, whatever NO_PROXY says, or None."""
-    # Wrapped at once: a value that holds a password is to be no frame's local.
+    """Find the proxy for `"http"`, `"https"` or `"all"`, or None; NO_PROXY is not considered."""
+    # Wrapped at once, so that a value with a password is never a local variable of a frame.
     return Proxy(_variable(kind), getproxies()[kind]) if getproxies().get(kind) else None
 
 
 def create_tls_context(default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """A context with the certificates of SSL_CERT_FILE, or else of SSL_CERT_DIR, or `default`'s.
+    """Create a context with the certificates of SSL_CERT_FILE, SSL_CERT_DIR, or else `default`.
 
     Raises:
         ConfigurationError: They cannot be read, or SSLKEYLOGFILE cannot be written.
@@ -156,7 +156,7 @@ def create_tls_context(default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
 
 
 def check_certificates(variable: str, file: str) -> None:
-    """Check that a file that a variable names holds certificates.
+    """Check that the file that a variable names holds certificates.
 
     Raises:
         ConfigurationError: It does not, or cannot be read.
@@ -169,7 +169,7 @@ def check_certificates(variable: str, file: str) -> None:
 def _reading(variable: str, file: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # ssl.SSLError, which says that there are no certificates, is one
+    except OSError as error:  # includes ssl.SSLError, raised if there are no certificates
         is_empty = isinstance(error, ssl.SSLError)
         problem = "holds no certificates in PEM form" if is_empty else "cannot be read"
         reason = "" if is_empty else f": {error.strerror}"
@@ -180,7 +180,7 @@ def _reading(variable: str, file: str) -> Iterator[None]:
 
 
 def check_key_log() -> None:
-    """Check that TLS keys can be written where SSLKEYLOGFILE says, as OpenSSL will.
+    """Check that OpenSSL will be able to write TLS keys to the file in SSLKEYLOGFILE.
 
     Raises:
         ConfigurationError: They cannot.
@@ -197,7 +197,7 @@ def check_key_log() -> None:
 
 
 def _variable(kind: str) -> str:
-    """The name of the variable that counts: that in lower case where both are set, as for curl."""
+    """Name the variable that is used: the lower-case one if both are set, as in curl."""
     lower = f"{kind}_proxy"
     names = [name for name in os.environ if name.lower() == lower and os.environ[name]]
     exact = (name for name in (lower, lower.upper()) if name in names)
@@ -247,7 +247,7 @@ def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """From `10.0.0.0/8`, `::1`, `[::1]`, `[fd00::]/8` or `fe80::1%eth0`, or None."""
+    """Parse `10.0.0.0/8`, `::1`, `[::1]`, `[fd00::]/8` or `fe80::1%eth0`; None for other texts."""
     plain = re.sub(r"^\[(.+)\](/\d+)?$", r"\1\2", text)
     try:
         return ipaddress.ip_network(re.sub(r"%[^/]*", "", plain), strict=False)
@@ -266,12 +266,12 @@ def _is_named(host: str, name: str) -> bool:
     host, domain = _in_ascii(host), _in_ascii(name.strip("."))
     if host.endswith(f".{domain}"):
         return True
-    # With a dot in front, only what is below the domain is meant.
+    # A name with a dot in front stands only for hosts below the domain.
     return not name.startswith(".") and fnmatchcase(host, domain)
 
 
 def _in_ascii(name: str) -> str:
-    """The name as it goes over the wire."""
+    """Encode a host name as it is sent over the network."""
     try:
         return name.encode("idna").decode().lower()
     except UnicodeError:

@@ -1,7 +1,7 @@
-"""From a reply that is no success to an error with a type, whichever of the body shapes it has.
+"""Conversion of a reply that is no success to an error with a type, for all known shapes of bodies.
 
-The shapes are those seen of Jina's hosted API in its several years, of its gateway, and of the
-servers that imitate it: see `_message_of`.
+The shapes are those of Jina's hosted API over several years, of its gateway, and of servers that
+imitate it: see `_message_of`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ...errors import (
 from .wire import Reply
 
 LONGEST_MESSAGE = 500
-"""Characters of the service's words that an error quotes."""
+"""Most characters of the service's message that an error quotes."""
 
 _LIMITS: dict[str, LimitKind] = {
     "RATE_REQUEST_LIMIT_EXCEEDED": "requests",
@@ -58,11 +58,11 @@ class _Words:
 
 
 def read_failure(reply: Reply, service: str) -> ServiceError:
-    """The error that a reply stands for.
+    """Convert a reply to an error.
 
     Args:
-        reply: With any status but 200.
-        service: Where it came from, for the message.
+        reply: A reply with any status but 200.
+        service: The service, for the message.
     """
     words = _read_words(reply)
     details: dict[str, Any] = {
@@ -107,16 +107,16 @@ def _kind_of(status: int, words: _Words) -> type[ServiceError]:
         405: RejectedSettingError,
         408: RequestTimeoutError,
         409: ServerError,  # CONFLICT_RESOURCE_BUSY
-        424: ServerError,  # what is behind a TEI or a SageMaker front failed
+        424: ServerError,  # the model behind the front of TEI or SageMaker failed
         429: RateLimitError,
     }
     return by_status.get(status, ServerError if status >= 500 else RejectedInputError)
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from a Retry-After header: a number, or a date (RFC 9110, 10.2.3).
+    """Read the seconds to wait from a Retry-After header: a number or a date (RFC 9110, 10.2.3).
 
-    None for one that cannot be read.
+    The result is None for a header that cannot be read.
     """
     if value is None:
         return None
@@ -127,12 +127,12 @@ def read_retry_after(value: str | None) -> float | None:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
         except (TypeError, ValueError):
             return None
-    # Also turns away NaN, which is smaller and greater than nothing.
+    # Also excludes NaN, for which every comparison is false.
     return max(seconds, 0.0) if seconds < float("inf") else None
 
 
 def find_request_id(reply: Reply) -> str | None:
-    """The service's name for the request, from the headers."""
+    """Find the service's identifier of the request in the headers."""
     return next((reply.headers[h] for h in _REQUEST_ID_HEADERS if h in reply.headers), None)
 
 
@@ -145,7 +145,7 @@ def _read_words(reply: Reply) -> _Words:
         return _Words(body)
     if not isinstance(body, Mapping):
         return _Words(_first_words(str(body)))
-    # Each layer may hold what the one around it lacks.
+    # An inner layer may hold fields that the outer one lacks.
     layers = [body, *(body[k] for k in ("detail", "error") if isinstance(body.get(k), Mapping))]
     message = _message_of(body)
     found = _REQUEST_ID_IN_TEXT.search(message)
@@ -173,7 +173,7 @@ def _message_of(body: Mapping[str, Any]) -> str:
 
 
 def _field_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The 422s: a list under `errors` (hosted, now) or `detail` (FastAPI's own, before)."""
+    """List the errors of a 422, under `errors` (hosted, now) or `detail` (FastAPI's own, before)."""
     listed = body.get("errors") or body.get("detail")
     if not isinstance(listed, list):
         return []
@@ -218,7 +218,7 @@ def _limit_kind(words: _Words, headers: Mapping[str, str]) -> LimitKind | None:
 
 
 def _first_words(text: str) -> str:
-    """A page of HTML as what it says, anything else as it is."""
+    """Shorten a text for a message; a page of HTML is replaced by its title."""
     if text.lstrip()[:1] == "<":
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = "a web page" + (f" titled {title.group(1).strip()!r}" if title else "")

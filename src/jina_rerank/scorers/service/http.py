@@ -1,4 +1,4 @@
-"""The only module that knows httpx."""
+"""Requests with httpx, which only this module uses."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from httpcore import AsyncNetworkStream
 
 KEEP_ALIVE = 30.0
-"""Seconds that an idle connection is kept. Load balancers close theirs after 60 and more; one
-that the other side has closed is noticed before it is used again."""
+"""Seconds that an idle connection is kept. Load balancers close idle ones after 60 s and more; a
+connection that the other side has closed is noticed before it is used again."""
 
 PROXY_WANTS_CREDENTIALS = 407
 
-# The beginnings of httpcore's words, by HTTP and by SOCKS.
+# The beginnings of httpcore's messages, for HTTP and for SOCKS.
 _REFUSED_CREDENTIALS = (f"{PROXY_WANTS_CREDENTIALS}", "Requested", "Invalid username")
 
-_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own sign for "look at the header"
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib then detects the format from the header
 
 
 class HttpTransport:
-    """A pool of connections to one address, by the environment's proxy and certificates.
+    """A pool of connections to one address, with the environment's proxy and certificates.
 
     Redirects are not followed: they would carry the key to another host.
 
     Args:
-        url: Where requests go.
-        secrets: The headers that nobody may see.
+        url: The address of all requests.
+        secrets: The secret headers.
         connect_timeout: Longest wait for a connection, in seconds.
         read_timeout: Longest silence of the service, in seconds.
-        connections: How many at most.
+        connections: Largest number of connections.
         http2: Whether to offer HTTP/2, which needs the package h2.
     """
 
@@ -86,7 +86,7 @@ class HttpTransport:
         async with self._opening:
             if self._client is None:
                 self._proxy = find_proxy(self._url)
-                # Certificates take some 50 ms to read, and this loop has others to serve.
+                # Reading certificates takes some 50 ms, in which this loop serves other requests.
                 self._client = await asyncio.to_thread(self._new_client)
             return self._client
 
@@ -100,7 +100,7 @@ class HttpTransport:
             return httpx.AsyncClient(
                 headers={
                     "Accept": "application/json",
-                    # Scores are small, and what comes compressed can be a bomb.
+                    # Scores are small, and a compressed answer can be a decompression bomb.
                     "Accept-Encoding": "identity",
                     "Content-Type": "application/json",
                     "User-Agent": "jina-rerank",
@@ -123,7 +123,7 @@ class HttpTransport:
         except httpx.InvalidURL:
             assert self._proxy is not None
             problem = ConfigurationError(f"{self._proxy.variable} is not the address of a proxy")
-        # Raised out here for the reason given in `send`.
+        # Raised outside of the handlers for the reason given in `send`.
         raise problem
 
     def _missing_package(self) -> ConfigurationError:
@@ -139,7 +139,7 @@ class HttpTransport:
     async def send(self, body: bytes) -> Reply:
         """Send a JSON body; see `Transport.send`.
 
-        Services have been seen to send keys back, so the reply comes without them.
+        Some services send keys back, so keys are removed from the reply.
         """
         client = self._client or await self._open()
         progress = _Progress()
@@ -162,9 +162,9 @@ class HttpTransport:
             failure = ConnectionFailedError(
                 f"the connection to {self._url} failed: {self._way()} does not speak SOCKS 5"
             )
-        # Raised out here, so that the error behind it is not attached: the locals in its
-        # traceback, which error trackers collect, hold the request's headers.
-        del exchange  # it shows that error too
+        # Raised outside of the handlers, so that the original error is not attached: the locals in
+        # its traceback, which error trackers collect, hold the request's headers.
+        del exchange  # it refers to that error too
         raise failure
 
     async def _exchange(self, client: httpx.AsyncClient, body: bytes, progress: _Progress) -> Reply:
@@ -175,7 +175,7 @@ class HttpTransport:
                 raise httpx.ProxyError(f"{PROXY_WANTS_CREDENTIALS} {answer.reason_phrase}")
             content = self._secrets.hide_bytes(content)
             if self._proxy is not None and not answer.is_success:
-                # A failure may be the proxy's own, and echo what it was sent.
+                # A failure may come from the proxy and echo its password.
                 content = self._proxy.hide_bytes(content)
             return Reply(
                 answer.status_code,
@@ -205,7 +205,7 @@ class HttpTransport:
                 f"{self._proxy.scheme}://USER:PASSWORD@HOST:PORT",
                 None if self._proxy.is_socks else PROXY_WANTS_CREDENTIALS,
             )
-        # Broken connections reach us without a word.
+        # The errors of broken connections have no message.
         reason = said or "it broke before the answer was whole"
         way = "" if self._proxy is None else f", by {self._way()},"
         return ConnectionFailedError(f"the connection to {self._url}{way} failed: {reason}")
@@ -216,12 +216,12 @@ class HttpTransport:
 
 
 class _Progress:
-    """Progress of httpcore with a request, so that it is cancelled where it can bear it.
+    """Progress of httpcore with a request, so that it is cancelled only where that is safe.
 
-    There are places where httpcore 1.0 has assigned a connection and not yet noted that it is in
-    use, or no longer needs it and has not noted that. Cancelled there, it never uses the connection
-    again and counts it for ever: the pool fills up. Nothing is waited for in these places, so they
-    are left at once.
+    There are places where httpcore 1.0 has assigned a connection and not yet recorded that it is
+    in use, or no longer needs it and has not recorded that. If it is cancelled there, it never uses
+    the connection again and counts it for ever: the pool fills up. httpcore waits for nothing in
+    these places, so it leaves them at once.
     """
 
     _TURNS = 100  # of the event loop; two or three are enough
@@ -238,7 +238,7 @@ class _Progress:
         self._to_proxy: AsyncNetworkStream | None = None
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Called by httpcore, as its trace extension."""
+        """Record an event; httpcore calls this as its trace extension."""
         if event.endswith(".setup_socks5_connection.started"):
             self._to_proxy = info["stream"]
         elif event.endswith(".setup_socks5_connection.failed") and self._to_proxy is not None:
@@ -249,7 +249,7 @@ class _Progress:
             self._is_fragile = False
 
     async def cancel(self, exchange: asyncio.Future[Reply]) -> None:
-        """Cancel the request as soon as it can be, and wait until it has ended."""
+        """Cancel the request as soon as that is safe, and wait until it has ended."""
         exchange.add_done_callback(_retrieve)
         try:
             for _ in range(self._TURNS):
@@ -262,13 +262,13 @@ class _Progress:
 
 
 def _retrieve(exchange: asyncio.Future[Reply]) -> None:
-    """Look at an error that nobody waits for, or asyncio would report it."""
+    """Retrieve the error of an abandoned request; otherwise asyncio would report it."""
     if not exchange.cancelled():
         exchange.exception()
 
 
 class _UnreadableError(Exception):
-    """The body cannot be read; the message goes on after "the answer of ..."."""
+    """The body cannot be read; the message continues a sentence: "the answer of ..."."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -284,7 +284,7 @@ async def _read(response: httpx.Response, most: int) -> bytes:
     content = bytearray()
     try:
         async for chunk in response.aiter_raw():
-            # One more byte than allowed, never all that a bomb unfolds to.
+            # At most one byte more than allowed, however much a bomb would unpack to.
             content += inflate.decompress(chunk, most + 1 - len(content)) if inflate else chunk
             if len(content) > most:
                 raise _UnreadableError(
@@ -298,12 +298,12 @@ async def _read(response: httpx.Response, most: int) -> bytes:
 
 def _new_tls_context(*, needed: bool) -> ssl.SSLContext:
     if not needed:
-        # It trusts nobody, and nothing has to be read for it.
+        # A context without certificates, so none have to be read.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return create_tls_context(lambda: httpx.create_ssl_context(trust_env=False))
 
 
 def _for_httpx(proxy: Proxy) -> httpx.Proxy:
-    # A context of its own: httpcore sets the protocols to offer on it.
+    # A separate context: httpcore sets the protocols to offer on it.
     context = _new_tls_context(needed=True) if proxy.scheme == "https" else None
     return httpx.Proxy(proxy.address, auth=proxy.credentials(), ssl_context=context)

@@ -1,8 +1,8 @@
 """One thread with one event loop that does all network I/O of this process.
 
-Connections belong to the loop that opened them. With a loop of our own, one pool serves every
-thread and every event loop of the caller, a sync call is the async one waited for, and what keeps
-account of retries and of concurrency needs no locks.
+Connections belong to the loop that opened them. With a separate loop, one pool serves every thread
+and every event loop of the caller, a sync call waits for the async one, and the counts of retries
+and of concurrency need no locks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CLOSING_SECONDS = 0.5
 
 
 class IoThread:
-    """A daemon thread that runs an event loop until the interpreter goes.
+    """A daemon thread that runs an event loop until the interpreter ends.
 
     Attributes:
         loop: Its event loop.
@@ -37,11 +37,14 @@ class IoThread:
         atexit.register(self._stop)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine there, in the caller's context; cancelling the future cancels it."""
+        """Run a coroutine on the thread; cancelling the future cancels the coroutine.
+
+        The coroutine runs in the caller's context.
+        """
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def post(self, start: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Run a coroutine there and do not wait; if the thread is gone, do not run it."""
+        """Run a coroutine on the thread without waiting for it; not if the thread has ended."""
         if self is _thread and self._thread.is_alive():
             self.loop.call_soon_threadsafe(lambda: self._keep(self.loop.create_task(start())))
 
@@ -53,7 +56,7 @@ class IoThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        # What still runs must end here, or it would be destroyed half-way with a complaint.
+        # Tasks that still run must end here, or asyncio would destroy them with a warning.
         with suppress(asyncio.CancelledError):
             self.loop.run_until_complete(self._end())
         self.loop.close()
@@ -92,9 +95,10 @@ def io_thread() -> IoThread:
 
 
 def _forget_after_fork() -> None:
-    """A forked child has the parent's loop without its thread: it starts one of its own.
+    """Forget the thread in a forked child, which has the parent's loop without its thread.
 
-    The old one is kept, since closing it would reach into the parent's sockets.
+    The child starts a new thread when it needs one. The old loop is kept, since closing it would
+    affect the parent's sockets.
     """
     global _thread, _lock  # noqa: PLW0603 - as above; the lock may have been held at the fork
     _lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Adaptive concurrency: the requests on their way at a time, learned from the answers."""
+"""Adaptive concurrency: the number of requests in flight, adapted to the service's answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import RateLimitError
 
 
 class Pace:
-    """A limit on concurrent requests that falls when the service says "too many".
+    """A limit on concurrent requests that falls when the service answers 429.
 
     It begins at 4, grows by one with each answer up to `most`, is halved by a 429, and from then
     on grows by one after 10 answers or a second: additive increase, multiplicative decrease, as
@@ -20,7 +20,7 @@ class Pace:
     setting.
 
     Args:
-        most: Never more than this.
+        most: Largest value of the limit.
     """
 
     START = 4
@@ -36,12 +36,12 @@ class Pace:
 
     @property
     def size(self) -> int:
-        """The number of requests that may be on their way now."""
+        """The number of requests that may be in flight now."""
         return int(self._slots.total_tokens)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a place, in order of arrival, and learn from how the request ends."""
+        """Wait for a slot, in order of arrival, and adapt the limit to the request's outcome."""
         async with self._slots:
             started = time.monotonic()
             try:
@@ -52,8 +52,8 @@ class Pace:
             self._grow()
 
     def _shrink(self, started: float) -> None:
-        # One burst of refusals is one piece of news: requests that were under way when the
-        # limit last fell say nothing about the new one.
+        # A burst of refusals counts once: requests that were in flight when the limit last fell
+        # give no information about the new limit.
         if not self._was_limited or started >= self._changed_at:
             self._resize(max(1, self.size // 2))
         self._was_limited = True

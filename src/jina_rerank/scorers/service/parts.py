@@ -1,4 +1,4 @@
-"""Splitting what is to be scored into requests that a service accepts, and merging the answers."""
+"""Splitting of a call into requests that a service accepts, and merging of their answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..base import ScoreRequest, ScoreResponse
 from .settings import PartLimits
 
 BYTES_PER_TOKEN = 3.0
-"""For estimates, on the safe side: English has some 4.5 bytes a token, Chinese some 3."""
+"""Lower bound for estimates: English has some 4.5 bytes a token, Chinese some 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Part:
     """Some consecutive documents of one request, small enough to be sent.
 
     Attributes:
-        request: Which request of the call, from 0.
+        request: Number of the request in the call, from 0.
         start: The index of the first document within that request.
         query: Query of that request.
         documents: The documents, at least one.
@@ -33,12 +33,12 @@ class Part:
 
     @property
     def tokens(self) -> float:
-        """An estimate: the query counts with each document."""
+        """Estimated number of tokens; the query counts with each document."""
         query = _size(self.query)
         return sum(_tokens(query + _size(text)) for text in self.documents)
 
     def halves(self) -> tuple[Part, Part]:
-        """The part as two; there must be two documents at least."""
+        """Split the part in two; it must have two documents at least."""
         middle = len(self.documents) // 2
         left, right = self.documents[:middle], self.documents[middle:]
         return (
@@ -54,7 +54,7 @@ class PartScores:
     Attributes:
         scores: One for each document, in the part's order.
         tokens: The service's own count, or None.
-        degraded: Why the service calls its answer second best, or None.
+        degraded: The service's reason why its answer is second best, or None.
     """
 
     scores: Sequence[float]
@@ -63,10 +63,10 @@ class PartScores:
 
 
 def split(requests: Sequence[ScoreRequest], limits: PartLimits) -> list[Part]:
-    """The parts of all requests, each within the limits.
+    """Split all requests into parts within the limits.
 
-    A document that is over a limit by itself gets a part of its own: only the service knows
-    whether it is too long.
+    A document that is over a limit by itself gets a separate part: only the service knows whether
+    it is too long.
     """
     return [
         Part(number, start, request.query, request.documents[start:end])
@@ -107,12 +107,13 @@ def merge(
     answers: Sequence[tuple[Part, PartScores]],
     failures: Sequence[tuple[Part, str]],
 ) -> list[ScoreResponse]:
-    """One response for each request, from the answers to all of its parts.
+    """Merge the answers to all parts into one response for each request.
 
     Args:
-        requests: What was asked.
+        requests: The requests of the call.
         answers: The parts that were answered, in any order.
-        failures: Those that were not, and why. Their documents come last, in the order given.
+        failures: The parts that were not answered, with the reason. Their documents come last, in
+            the order given.
 
     Returns:
         The responses, in the order of the requests.
@@ -151,10 +152,10 @@ def _response(
 
 
 def put_last(scores: list[float], unscored: Sequence[int]) -> None:
-    """Give the documents without a score such ones that they come last, in the order given."""
+    """Give documents without a score one that puts them last, in the order given."""
     missing = set(unscored)
     known = [score for i, score in enumerate(scores) if i not in missing]
-    # All equal, so that the order of equal scores, the order given, is theirs.
+    # All equal, since equal scores keep the order given.
     lowest = math.nextafter(min(known), -math.inf) if known else 0.0
     for i in unscored:
         scores[i] = lowest

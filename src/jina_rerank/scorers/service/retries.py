@@ -1,4 +1,4 @@
-"""When to send a request again, and how long to wait before."""
+"""Retries of requests: which failures are retried, and after which wait."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ T = TypeVar("T")
 logger = logging.getLogger("jina_rerank.service")
 
 RETRYABLE = (ConnectionFailedError, RateLimitError, RequestTimeoutError, ServerError)
-"""Reranking is a pure function of the request, so whatever may pass is worth another try."""
+"""Reranking is a pure function of the request, so every failure that may pass can be retried."""
 
 LONGEST_WAIT = 60.0
-"""Seconds. A service that asks for more is not waited for: the caller is told at once."""
+"""Longest wait, in seconds. If a service asks for more, the call fails at once."""
 
 FIRST_WAIT = 0.5
-"""Seconds: the most that is waited before the first retry; it doubles with each."""
+"""Longest wait before the first retry, in seconds; it doubles with each retry."""
 
 FIRST_WAIT_FOR_A_MINUTES_LIMIT = 4.0
-"""Seconds, likewise, if a limit per minute is used up, which half a second cannot change."""
+"""The same if a limit per minute is used up, for which half a second is too short."""
 
 
 class RetryBudget:
-    """Limits retries to a share of the requests, over everything that asks one service.
+    """Limits retries to a share of the requests, over all scorers that call one service.
 
-    When a service is down, each client that tries three times makes it three times as much work
-    to come back. A retry costs 1; a request earns 0.2, and time earns 1 a second up to a reserve
-    of 10, for processes that ask rarely. The scheme and the 20% are Finagle's (twitter/finagle,
+    When a service is down, clients that try three times make its recovery three times as hard. A
+    retry costs 1; a request earns 0.2, and time earns 1 a second up to a reserve of 10, for
+    processes with few requests. The scheme and the 20% are Finagle's (twitter/finagle,
     RetryBudget).
     """
 
@@ -57,7 +57,7 @@ class RetryBudget:
         self._balance = min(self.MOST, self._balance + self.SHARE)
 
     def spend(self) -> bool:
-        """Take one retry out; False if there is none left."""
+        """Pay for one retry; return False if the budget is used up."""
         now = time.monotonic()
         if self._balance < self.RESERVE:
             earned = (now - self._counted_at) * self.PER_SECOND
@@ -73,26 +73,26 @@ _budgets: dict[str, RetryBudget] = {}
 
 
 def budget_for(service: str) -> RetryBudget:
-    """The budget that all scorers of this process share for one service."""
+    """Get the budget that all scorers of this process share for one service."""
     return _budgets.setdefault(service, RetryBudget())
 
 
 async def with_retries(
     attempt: Callable[[], Awaitable[T]], *, max_retries: int, deadline: float, budget: RetryBudget
 ) -> T:
-    """Call `attempt` until it returns, again after failures that may pass.
+    """Call `attempt`, and call it again after failures that may pass.
 
-    The waits are random between nothing and a bound that doubles ("full jitter"), unless the
-    service names its own. A wait that would outlive the deadline is not begun.
+    The waits are random between zero and a bound that doubles ("full jitter"), unless the service
+    names its own. There is no retry if its wait would end after the deadline.
 
     Args:
         attempt: Sends the request once.
-        max_retries: How many more times, at most.
+        max_retries: Largest number of retries.
         deadline: Deadline of the whole call, in `time.monotonic`'s seconds.
-        budget: Where each retry is paid from.
+        budget: The budget that pays for each retry.
 
     Raises:
-        ServiceError: The last attempt's.
+        ServiceError: The error of the last attempt.
     """
     seconds = 0.0
 

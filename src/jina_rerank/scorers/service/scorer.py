@@ -1,4 +1,4 @@
-"""`ServiceScorer`: a scorer that asks a service, whatever carries the requests there."""
+"""`ServiceScorer`: a scorer that calls a service, over any transport."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ServiceScorer(ABC):
-    """Base of all scorers that ask a service: one way of working, called from anywhere.
+    """Base of all scorers that call a service; usable from any thread and event loop.
 
     Args:
         model: The name to show.
@@ -78,7 +78,7 @@ class ServiceScorer(ABC):
 
     @abstractmethod
     def _open_session(self) -> Session:
-        """A new session; called on the I/O thread."""
+        """Open a new session; called on the I/O thread."""
 
     def warm_up(self) -> None:
         """Load what is needed to send requests; nothing is sent. Idempotent.
@@ -99,7 +99,7 @@ class ServiceScorer(ABC):
         """Score every document of every request; see `Scorer.score`.
 
         Raises:
-            ServiceError: As one of its kinds, for each way in which a service can fail.
+            ServiceError: The service failed; the subclass tells how.
         """
         deadline = time.monotonic() + self._conduct.timeout
         parts = split(requests, self._limits)
@@ -170,7 +170,7 @@ class ServiceScorer(ABC):
             raise ConfigurationError(f"the scorer of {self._model} is closed; make a new one")
 
     def _session(self) -> Session:
-        """The session of this process; on the I/O thread, so it is opened once."""
+        """Get the session of this process; called on the I/O thread, so it is opened once."""
         self._check_open()
         thread = io_thread()
         if self._opened is None or self._opened.thread is not thread:
@@ -181,7 +181,7 @@ class ServiceScorer(ABC):
 
 
 class _Opened:
-    """A session and the thread it lives on; closed when its scorer is forgotten."""
+    """A session and its I/O thread; the session is closed when its scorer is garbage-collected."""
 
     def __init__(self, owner: ServiceScorer, thread: IoThread, session: Session) -> None:
         self.thread = thread
@@ -194,7 +194,7 @@ class _Opened:
         return self.thread.submit(self.session.aclose())
 
     def leave_to_parent(self) -> None:
-        """After a fork: the sockets are the parent's, and closing them is too."""
+        """Keep the session unclosed after a fork, since the sockets belong to the parent."""
         self._forgotten.detach()
         _left_to_parent.append(self)
 

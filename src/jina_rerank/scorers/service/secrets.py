@@ -1,4 +1,4 @@
-"""Keys: where they come from, and how they stay out of everything that can be read later."""
+"""Keys and secret headers: their sources, and their protection from logs, errors and pickles."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, NoReturn
 from ...errors import AuthenticationError, ConfigurationError, RerankError
 
 KEY_VARIABLES = ("JINA_API_KEY", "JINAAI_API_KEY")
-"""Where a key of Jina's is looked for. The second is what the official LlamaIndex integration
-reads."""
+"""Environment variables for a key of Jina's. The second is the one that the official LlamaIndex
+integration reads."""
 
 HIDDEN = "***"
 _SHORTEST_SECRET = 8  # a header such as "X-Version: 1" must not blot out every 1 in a message
 
 
 class ApiKey:
-    """A key that can be handed around without being seen in what shows variables.
+    """A key whose value does not show where variables are shown, as in tracebacks.
 
     Args:
-        value: The key, or what was given for one.
+        value: The key as it was given, even if it is not usable.
     """
 
     __slots__ = ("_value",)
@@ -30,16 +30,16 @@ class ApiKey:
 
     @classmethod
     def wrap(cls, key: str | ApiKey) -> ApiKey:
-        """A key that may be wrapped already."""
+        """Wrap a key, unless it is wrapped already."""
         return key if isinstance(key, ApiKey) else cls(key)
 
     def reveal(self) -> str:
-        """The key."""
+        """Return the key itself."""
         assert isinstance(self._value, str)
         return self._value
 
     def problem(self) -> str | None:
-        """The problem with the key, without quoting it, or None."""
+        """Describe the problem with the key, without quoting it; None if there is none."""
         if not isinstance(self._value, str):
             return f"must be a string, not {type(self._value).__name__}"
         if not self._value:
@@ -60,14 +60,14 @@ class ApiKey:
 
 
 class Secrets:
-    """The headers that a request needs and nobody may see: the key, and whatever else was given.
+    """The secret headers of a request: the key, and the headers that were given.
 
-    It shows the names of headers, never their values, and pickles without either.
+    The repr shows the names of headers, never their values; a pickle has neither.
 
     Args:
         api_key: The key, or None for the first of `variables` that is set.
         headers: More headers to send.
-        variables: Environment variables to look in.
+        variables: Environment variables that may hold the key.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class Secrets:
             self._take(ApiKey.wrap(api_key), "api_key")
 
     def check(self) -> None:
-        """Raise what there is to say against the key or the headers.
+        """Raise the error for an unusable key or header, if there is one.
 
-        Apart from building, so that the caller can let go of what was given in between.
+        Separate from the constructor, so that the caller can first delete the key from its locals.
 
         Raises:
             AuthenticationError: The key is empty or holds characters that no key has.
@@ -101,7 +101,7 @@ class Secrets:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Where a key that was not given is looked for."""
+        """Environment variables that may hold the key if none is given."""
         return self._variables
 
     @property
@@ -110,10 +110,10 @@ class Secrets:
         return self._key is not None
 
     def headers(self) -> dict[str, str]:
-        """The headers to send, values and all.
+        """Get the headers to send, with their values.
 
         Raises:
-            ConfigurationError: A pickle left out what was given.
+            ConfigurationError: The key or the headers were left out of a pickle.
         """
         if self._lost is not None:
             raise ConfigurationError(
@@ -125,19 +125,19 @@ class Secrets:
         return {"Authorization": f"Bearer {self._key.reveal()}", **self._headers}
 
     def hide(self, text: str) -> str:
-        """The text without the key and without the values of the headers."""
+        """Remove the key and the values of the headers from a text."""
         for secret in self._worth_hiding():
             text = text.replace(secret, HIDDEN)
         return text
 
     def hide_bytes(self, body: bytes) -> bytes:
-        """`hide`, for what has not been decoded yet."""
+        """`hide` for bytes."""
         for secret in self._worth_hiding():
             body = body.replace(secret.encode(), HIDDEN.encode())
         return body
 
     def _worth_hiding(self) -> list[str]:
-        """Longest first, so that no part of a secret within another is left over."""
+        """List the secrets, longest first, so that a secret within another leaves no rest of it."""
         secrets = list(self._headers.values())
         if self._key is not None:
             secrets.append(self._key.reveal())
@@ -149,8 +149,8 @@ class Secrets:
         return f"<{', '.join(shown)}>"
 
     def __getstate__(self) -> dict[str, object]:
-        # A pickle goes to files and to other machines. The environment of whoever reads it can
-        # provide a key; nothing can provide headers.
+        # A pickle goes to files and to other machines. Where it is read, the environment can
+        # provide a key, but not headers.
         lost = self._lost
         if self._headers:
             lost = "the headers"
@@ -183,7 +183,7 @@ class Secrets:
 
 
 def _problem_of(headers: object) -> RerankError | None:
-    """The problem with headers, without quoting a value, or None."""
+    """Describe the problem with headers, without quoting a value; None if there is none."""
     if headers is None:
         return None
     if not isinstance(headers, Mapping):

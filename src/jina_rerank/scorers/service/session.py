@@ -1,4 +1,4 @@
-"""`Session`: a scorer's connections and what they have taught, on the I/O thread."""
+"""`Session`: a scorer's connections, pace and retry budget, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _NEVER_PARTIAL = (AuthenticationError, InsufficientBalanceError, RejectedSetting
 
 
 class _TooLargeError(Exception):
-    """The service wants fewer documents at a time, and has got more than one."""
+    """The service refused a part as too large, and the part has more than one document."""
 
 
 class Session:
-    """Asks one service, over one transport.
+    """Client of one service, over one transport.
 
     Args:
-        service: The service's address, for messages and for the budget that all share.
-        transport: What carries the requests; closed with the session.
-        dialect: How the service is spoken to.
-        parameters: What goes into each request.
-        conduct: How calls behave.
+        service: The service's address, for messages and for the shared retry budget.
+        transport: Sends the requests; closed with the session.
+        dialect: The format of requests and answers.
+        parameters: Parameters of each request.
+        conduct: Limits of each call.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Session:
         self._closed = False
 
     async def open(self) -> None:
-        """Make ready what takes time; nothing is sent."""
+        """Do the preparations that take time; nothing is sent."""
         await self._transport.open()
 
     async def aclose(self) -> None:
-        """Close all connections; calls that are under way fail."""
+        """Close all connections; calls in progress fail."""
         self._closed = True
         await self._transport.aclose()
 
@@ -81,7 +81,7 @@ class Session:
         """Score all parts by the deadline (in `time.monotonic`'s seconds) and merge them.
 
         Raises:
-            InputError: The service cannot be told an option of a request; nothing was sent.
+            InputError: The service does not have an option of a request; nothing was sent.
         """
         parameters = [
             self._dialect.parameters_for(request, self._parameters) for request in requests
@@ -93,15 +93,15 @@ class Session:
             on_scored,
             report=self._conduct.allow_partial,
         )
-        # No more at a time than can be under way: a call of a thousand parts that queued them
-        # all would keep a call of one waiting.
+        # No more parts at a time than can be in flight: a call of a thousand parts that queued all
+        # of them would keep a call of one part waiting.
         await call.run(self._conduct.max_concurrency)
         return merge(requests, call.answers, [(p, str(error)) for p, error in call.failures])
 
     async def _score_part(
         self, parameters: Sequence[Parameters], part: Part, deadline: float
     ) -> PartScores:
-        """Score a part; `parameters` are those of each request of the call."""
+        """Score a part; `parameters` has one entry for each request of the call."""
         body = self._dialect.body(part.query, part.documents, parameters[part.request])
         encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         failed: list[ServiceError] = []
@@ -126,7 +126,7 @@ class Session:
                 )
         except TimeoutError:
             pass
-        # Out here for the reason given in http.py: no traceback with headers is attached.
+        # Raised outside of the handler, as in http.py, so no traceback with headers is attached.
         before = f"; before that, {failed[-1]}" if failed else ""
         raise RequestTimeoutError(
             f"{self._service} did not answer within timeout={self._conduct.timeout:g} s{before}"
@@ -150,15 +150,15 @@ class Session:
 
 
 class _Call:
-    """The parts of one call: those that wait, those that were answered and those that failed.
+    """The parts of one call: waiting, answered and failed.
 
     Args:
-        score_part: Scores one.
-        parts: To begin with.
-        deadline: For all of them.
-        on_scored: Told how far this has come, in estimated tokens: a service counts them only
-            afterwards, if it does.
-        report: Whether to go on after a failure.
+        score_part: Scores one part.
+        parts: The parts of the call.
+        deadline: Deadline of the whole call.
+        on_scored: Called with the progress of the call in estimated tokens: a service counts
+            tokens only afterwards, if it does.
+        report: Whether to go on after the failure of a part.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class _Call:
         self._scored = 0.0
 
     async def run(self, workers: int) -> None:
-        """Score all parts, this many at a time."""
+        """Score all parts, `workers` at a time."""
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:

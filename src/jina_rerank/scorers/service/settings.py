@@ -1,4 +1,4 @@
-"""Sizes of requests and limits of a call: numbers that were checked."""
+"""Limits of requests and of calls: numbers that have been checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class PartLimits:
     """The most that goes into one request to the service.
 
     Attributes:
-        documents: How many of them.
+        documents: Number of documents.
         size: Bytes of the query and the documents as JSON in UTF-8.
         tokens: Estimated tokens, the query's counted with each document.
     """
@@ -25,9 +25,9 @@ class Conduct:
     """Limits of a call.
 
     Attributes:
-        timeout: The deadline of a whole call in seconds, whatever happens within.
-        max_retries: How often a request is sent again after a failure that may pass.
-        max_concurrency: The most requests on their way at the same time.
+        timeout: The deadline of a whole call in seconds, retries and waits included.
+        max_retries: Most retries of a request after a failure that may pass.
+        max_concurrency: The most requests in flight at the same time.
         allow_partial: Whether documents that could not be scored are reported instead of
             failing the call.
     """

@@ -1,4 +1,4 @@
-"""Requests and replies on the wire, whatever carries them."""
+"""Replies, and the protocol of the transports that bring them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as it came.
+    """An answer of a service.
 
     Attributes:
         status: The HTTP status.
-        body: As it came, decompressed.
-        headers: With lower-case names.
+        body: The body, decompressed.
+        headers: The headers, with lower-case names.
     """
 
     status: int
@@ -23,13 +23,13 @@ class Reply:
 
 
 class Transport(Protocol):
-    """Carries a request to a service and brings back its reply, once and without judging it.
+    """Sends a request to a service once, and returns its reply whatever the status is.
 
     It is used on the I/O thread's loop only.
     """
 
     async def open(self) -> None:
-        """Make ready what takes time; nothing is sent. Idempotent, and done by `send` otherwise.
+        """Do the preparations that take time; nothing is sent. Idempotent; `send` does them too.
 
         Raises:
             ConfigurationError: A package or a setting is missing.
@@ -46,7 +46,7 @@ class Transport(Protocol):
         Raises:
             ConnectionFailedError: There is no connection, or it broke.
             RequestTimeoutError: The service was silent for too long.
-            ResponseError: The answer is larger than any right one, or cannot be decompressed.
+            ResponseError: The answer is larger than any valid one, or cannot be decompressed.
         """
         ...
 
@@ -56,9 +56,9 @@ class Transport(Protocol):
 
 
 def largest_answer(body: bytes) -> int:
-    """Bytes beyond which an answer cannot be right.
+    """Compute the size in bytes beyond which an answer to a body cannot be valid.
 
     A service that sends the documents back writes at worst an escape of six bytes for two of ours,
-    and a result has some hundred bytes around its document: the rest is room for 20,000 results.
+    and a result has some hundred bytes around its document: the constant is room for 20,000 results.
     """
     return 4_000_000 + 4 * len(body)

@@ -1,1 +1,1 @@
-"""One file for each way of asking for rankings."""
+"""The dialects of rerank APIs, one file each."""

@@ -1,4 +1,4 @@
-"""The common part of the dialects' errors, whatever their words."""
+"""Functions for errors that several dialects share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse
 from ..refusals import InvalidRequest, Refused
 
 FORM = "as "
-"""Prefixes of the tags that tell apart the forms in which a value may be sent."""
+"""Prefix of the tags of pydantic's unions, which distinguish the forms of a value."""
 
 
 def documented(error: type[BaseModel] | UnionType) -> dict[int | str, dict[str, Any]]:
-    """A route's errors for OpenAPI, all of one shape."""
+    """Return a route's errors for OpenAPI, all with the same model."""
     return {
         "4XX": {"model": error, "description": "The request cannot be answered as it is."},
         "5XX": {"model": error, "description": "The service cannot answer it now."},
@@ -24,13 +24,13 @@ def documented(error: type[BaseModel] | UnionType) -> dict[int | str, dict[str, 
 
 
 def error_response(error: BaseModel, status: int) -> JSONResponse:
-    """An error with its status; a 401 says how to identify oneself (RFC 9110, 11.6.1)."""
+    """Build an error response; a 401 has the header WWW-Authenticate (RFC 9110, 11.6.1)."""
     headers = {"www-authenticate": "Bearer"} if status == 401 else None
     return JSONResponse(error.model_dump(), status, headers)
 
 
 def without_forms(refused: Refused) -> Refused:
-    """The refusal with paths of nothing but fields and places: clients know no tags of forms."""
+    """Remove the tags of forms, which clients do not know, from the paths of a refusal."""
     if not isinstance(refused, InvalidRequest):
         return refused
     return type(refused)(

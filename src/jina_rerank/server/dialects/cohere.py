@@ -1,8 +1,8 @@
-"""Cohere's dialect, version 2: `POST /v2/rerank`, as its SDK 7.3 asks it.
+"""Cohere's dialect, version 2: `POST /v2/rerank`, as its SDK 7.3 sends it.
 
-Version 1 is not there: its path is that of Jina's own dialect. Differences to Cohere's service:
-without `max_tokens_per_doc` a document is read up to the model's limit and not to 4,096 tokens;
-fields that other models have, such as `relevant_spans` and `priority`, are ignored.
+Version 1 is not supported, since its path is that of Jina's dialect. Differences to Cohere's
+service: without `max_tokens_per_doc` a document is read up to the model's maximum and not to 4,096
+tokens; fields of other models, such as `relevant_spans` and `priority`, are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..refusals import InvalidRequest, Refused, TooLong, UnknownModel
 from ._errors import documented, error_response
 
 DOCUMENTS_PER_SEARCH_UNIT = 100
-"""Cohere's unit: one query with up to so many documents."""
+"""Maximum documents of Cohere's billing unit, which is a query with up to this many documents."""
 
 
 class CohereRerankRequest(BaseModel):
@@ -109,7 +109,7 @@ class Cohere:
     """`POST /v2/rerank`; see `Dialect`."""
 
     def router(self, engine: Engine) -> APIRouter:
-        """The route; see `Dialect.router`."""
+        """Return the route; see `Dialect.router`."""
         router = guarded_router(engine, _answer)
 
         @router.post(
@@ -121,7 +121,7 @@ class Cohere:
             responses=documented(CohereError),
         )
         async def rerank(asked: CohereRerankRequest, request: Request) -> CohereRerankResponse:
-            # All of them, since the warnings are about all.
+            # Without top_n, since the warnings are about all documents.
             limit = asked.max_tokens_per_doc
             job = RankJob(asked.model, asked.query, asked.documents, max_document_tokens=limit)
             with renamed_errors(

@@ -1,10 +1,10 @@
-"""Jina's dialect: `POST /v1/rerank` and `GET /v1/models`, as the hosted service has them.
+"""Jina's dialect: `POST /v1/rerank` and `GET /v1/models`, as in the hosted service.
 
-`/reranking` and `/v1/reranking` are llama.cpp's names of the same; `/rerank` is in tei.py.
+`/reranking` and `/v1/reranking` are llama.cpp's names of the same route; `/rerank` is in tei.py.
 
-Its contract (hosted OpenAPI, version 2026.04.02): scores have eight decimals; a document comes back
-as it was sent, a string as a string and an object as an object; what was not
-asked for is left out and not null; usage holds `total_tokens` only.
+The contract (hosted OpenAPI, version 2026.04.02): scores have eight decimals; a document is
+returned as it was sent, a string as a string and an object as an object; fields that were not
+requested are left out and not null; usage has `total_tokens` only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PATHS = {
     "/v1/reranking": "jina_v1_reranking",
     "/reranking": "jina_reranking",
 }
-"""Where rankings are asked for, with the operation's id in OpenAPI."""
+"""Paths of rankings, with the operation's id in OpenAPI."""
 
 DECIMALS = 8
 """Decimals of a score, as in the hosted service's answers."""
@@ -67,7 +67,7 @@ EXAMPLES: list[JsonValue] = [
         "instruction": "A document is relevant if it gives advice, and not if it is for sale.",
     },
 ]
-"""Requests as OpenAPI shows them."""
+"""Examples of requests for OpenAPI."""
 
 
 class Text(BaseModel):
@@ -206,7 +206,7 @@ class Jina:
     """Jina's dialect."""
 
     def router(self, engine: Engine) -> APIRouter:
-        """Its routes; see `Dialect.router`."""
+        """Return the routes; see `Dialect.router`."""
         router = guarded_router(engine, refusal)
         started = int(time.time())
 
@@ -255,12 +255,12 @@ def _describe(engine: Engine, model: ServedModel, started: int) -> Model:
 
 
 async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) -> dict[str, Any]:
-    """A ranking in this dialect's words.
+    """Rank, and return the response in this dialect.
 
     Args:
-        engine: What ranks.
-        body: What is asked.
-        request: Who asks.
+        engine: The engine.
+        body: The request's body.
+        request: The HTTP request.
 
     Raises:
         RerankError: As `Engine.rank`.
@@ -286,10 +286,10 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
 
 
 def refusal(refused: Refused, request: Request) -> JSONResponse:
-    """A refusal as the hosted service's layers say it.
+    """Build the response for a refusal, in the three formats of the hosted service.
 
-    Limits and keys answer flat; the application puts all into `detail`; fields that are wrong are
-    listed under `errors`.
+    Errors of limits and keys are flat; errors of the application are an object in `detail`; invalid
+    fields are listed under `errors`.
     """
     request_id = request.state.request_id
     body: dict[str, Any]
@@ -320,7 +320,7 @@ def _long_documents(body: RerankRequest) -> LongDocuments | None:
     by_truncation = long_documents_of(body.truncation)
     if body.long_documents is None or by_truncation is None:
         return body.long_documents or by_truncation
-    # `truncation` is false or true, and false asks to refuse.
+    # False in `truncation` means to refuse long documents, as "error" does.
     if (by_truncation == "error") != (body.long_documents == "error"):
         raise InputError("truncation", "contradicts long_documents; send one of them")
     return body.long_documents
@@ -347,7 +347,7 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
 
 
 def _texts(body: RerankRequest) -> list[str]:
-    """Find the text that is read of each document."""
+    """Return the text to rank of each document."""
     fields = body.rank_fields or ["text"]
     texts = []
     for i, document in enumerate(body.documents):

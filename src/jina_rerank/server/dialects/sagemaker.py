@@ -1,9 +1,9 @@
-"""Amazon SageMaker's requests to a container, in the words of Jina's: `/ping` and `/invocations`.
+"""Amazon SageMaker's requests to a container, as in Jina's containers: `/ping`, `/invocations`.
 
 The body is that of Jina's containers on the marketplace: `data` is an object for v1, v2 and
-colbert, and a list of such objects for m0 and later; the answer's `data` is a list either way.
-The model is the first that is served, as there is no field for it. SageMaker sends no key: a
-container listens without any.
+colbert, and a list of such objects for m0 and later; the response's `data` is always a list. The
+model is the first served one, as there is no field for it. SageMaker sends no key, so a container
+must not require one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..refusals import DeadlineExceeded, Refused
 from ._errors import documented, error_response
 
 LONGEST = 58.0
-"""Seconds for one invocation, whatever its deadline is elsewhere: after 60 SageMaker gives up, and
-tells the client less than we do."""
+"""Maximum seconds for one invocation, if the engine's deadline is longer. SageMaker gives up after
+60 seconds, with a less helpful error for the client."""
 
 
 class SageMakerText(BaseModel):
@@ -52,7 +52,7 @@ class SageMakerQuery(BaseModel):
 
 
 def _form_of(data: object) -> str:
-    """Which of the two forms was meant, so that errors are about that one only."""
+    """Return the tag of a value's form, so that errors are about this form only."""
     return "list" if isinstance(data, list) else "object"
 
 
@@ -127,14 +127,14 @@ class SageMaker:
     """`GET /ping` and `POST /invocations`; see `Dialect`.
 
     Args:
-        longest: Seconds for one invocation; a shorter deadline of the engine's comes first.
+        longest: Maximum seconds for one invocation; a shorter deadline of the engine has priority.
     """
 
     def __init__(self, longest: float = LONGEST) -> None:
         self._longest = longest
 
     def router(self, engine: Engine) -> APIRouter:
-        """The routes; see `Dialect.router`."""
+        """Return the routes; see `Dialect.router`."""
         guarded = guarded_router(engine, _answer)
 
         @guarded.post(
@@ -151,7 +151,8 @@ class SageMaker:
             else:
                 queries, request_id = [asked.data], request.state.request_id
             try:
-                # One after the other: a list of many is to have one turn among other requests.
+                # One after the other, so that a long list takes one turn at a time among other
+                # requests.
                 async with asyncio.timeout(self._longest):
                     answers = [
                         _ranking(await engine.rank(_job(query), request), query.top_n, request_id)
@@ -163,7 +164,7 @@ class SageMaker:
                 ) from None
             return SageMakerResponse(data=answers)
 
-        # Outside of the guard: whoever asks after a container's health has no key.
+        # Outside of the guard: health checks of a container have no key.
         router = APIRouter()
         router.include_router(guarded)
 
@@ -186,7 +187,7 @@ class SageMaker:
 
 def _job(query: SageMakerQuery) -> RankJob:
     texts = [d.text if isinstance(d, SageMakerText) else d for d in query.documents]
-    # All of them, since the usage is of all.
+    # Without top_n, since the usage is that of all documents.
     return RankJob(None, query.query, texts)
 
 
@@ -210,9 +211,9 @@ def _ranking(ranking: Ranking, top_n: int | None, request_id: str | None) -> Sag
 
 
 def _tokens(ranking: Ranking) -> tuple[int | None, int | None]:
-    """The tokens of the query, once, and of all documents.
+    """Return the tokens of the query, counted once, and of all documents.
 
-    What was computed has the query beside every document.
+    The computed tokens contain the query once for every document.
     """
     documents = sum(hit.tokens or 0 for hit in ranking)
     computed = ranking.usage.tokens

@@ -1,11 +1,11 @@
 """The dialect of Hugging Face's text-embeddings-inference 1.8: `POST /rerank` and `GET /info`.
 
-The answer is a bare list with all documents, best first. Differences to the original: `model` is
-the first that is served, as there is no field for it; documents are cut on the right only; a
-request may have more than 32 texts.
+The response is a list with all documents, best first. Differences to the original: the model is
+always the first served one, as there is no field for it; documents are truncated on the right only;
+a request may have more than 32 texts.
 
-Other services have the same path, vLLM, infinity and llama.cpp among them: a request with
-`documents` instead of `texts` is one in Jina's dialect, and is answered in it.
+Other services, such as vLLM, infinity and llama.cpp, have the same path. A request with `documents`
+instead of `texts` is therefore treated as one in Jina's dialect, and answered in it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .jina import JinaError, RerankRequest, RerankResponse, rank_as_jina
 from .jina import refusal as refusal_as_jina
 
 LITELLM = "litellm/"
-"""Beginning of LiteLLM's user agent."""
+"""Prefix of LiteLLM's user agent."""
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
@@ -70,7 +70,7 @@ TEI, JINA = f"{FORM}TEI does", f"{FORM}Jina does"
 
 
 def _dialect_of(body: object) -> str:
-    """Which dialect a body is in; TEI itself ignores fields that it does not know."""
+    """Return the tag of a body's dialect; TEI itself ignores unknown fields."""
     known = isinstance(body, dict) and "documents" in body and "texts" not in body
     return JINA if known else TEI
 
@@ -154,7 +154,7 @@ class Tei:
     """`POST /rerank` and `GET /info`; see `Dialect`."""
 
     def router(self, engine: Engine) -> APIRouter:
-        """The routes; see `Dialect.router`."""
+        """Return the routes; see `Dialect.router`."""
         router = guarded_router(engine, _answer)
 
         @router.post(
@@ -222,11 +222,12 @@ async def _rank(
 
 
 def _make_plain(ranking: dict[str, Any]) -> None:
-    """Have an answer in Jina's dialect be one that both of LiteLLM's readers can read.
+    """Change an answer in Jina's dialect so that both of LiteLLM's parsers accept it.
 
-    Its providers `hosted_vllm/` and `infinity/` send the same request to this path. The one fails
-    on a document that is a string, as infinity answers, the other on an object, as vLLM does. Both
-    go without. What `prompt_tokens` leaves of `total_tokens` they book as output.
+    LiteLLM's providers `hosted_vllm/` and `infinity/` send the same request to this path. The first
+    fails on documents that are strings, as in infinity's answers, the second on documents that are
+    objects, as in vLLM's. Both accept answers without documents. They count the difference of
+    `total_tokens` and `prompt_tokens` as output tokens.
     """
     for result in ranking["results"]:
         result.pop("document", None)
@@ -245,10 +246,10 @@ def _wrong(field: str, message: str) -> InvalidRequest:
 
 def _answer(refused: Refused, request: Request) -> Response:
     refused = without_forms(refused)
-    # Before a body has been read nobody knows its dialect, and the path's own is taken.
+    # Before a body has been read its dialect is unknown, and TEI's is used.
     if isinstance(request, ReadRequest) and _dialect_of(request.value) == JINA:
         return refusal_as_jina(refused, request)
-    # What has failed at the model is a 424 there, and a text that is too long as wrong as any.
+    # TEI's statuses: 424 for a failed model, 422 for a text that is too long.
     status = {InternalFailure: 424, TooLong: 422}.get(type(refused), refused.status)
     message = refused.message
     if isinstance(refused, UnusableInput | TooLong):  # they name what is wrong

@@ -1,9 +1,10 @@
 """The dialect of vLLM's score API: `POST /score` and `POST /v1/score`, as of its version 0.20.
 
-A score for each pair of texts, in the order of the pairs. `text_1` holds the queries and `text_2`
-the documents: one query for all documents, or as many queries as documents. Differences to the
-original: texts that are too long are cut, whatever `truncate_prompt_tokens` says; `data_1`,
-`queries` and what stands beside them are no names for the two here; there are no images.
+The response has a score for each pair of texts, in the order of the pairs. `text_1` holds the
+queries and `text_2` the documents: one query for all documents, or as many queries as documents.
+Differences to the original: long texts are always truncated, and `truncate_prompt_tokens` is
+ignored; vLLM's other names of the two fields, such as `data_1` and `queries`, are not supported,
+nor are images.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ from ..refusals import InvalidRequest, Refused, TooLarge, UnknownModel, WrongFie
 from ._errors import FORM, documented, error_response, without_forms
 
 PATHS = {"/score": "vllm_score", "/v1/score": "vllm_v1_score"}
-"""Where scores are asked for, with the operation's id in OpenAPI."""
+"""Paths of scores, with the operation's id in OpenAPI."""
 
 TYPES = {
     401: "AuthenticationError",
     404: "NotFoundError",
     429: "RateLimitError",
 }
-"""Names of errors by status; of all others below 500 `BadRequestError`, above it
-`InternalServerError`."""
+"""Names of errors by status; other statuses have `BadRequestError` below 500, and
+`InternalServerError` from 500 on."""
 
 
 STRING, LIST = f"{FORM}a string", f"{FORM}a list"
 
 
 def _form_of(texts: object) -> str:
-    """Which of the two forms was meant, so that errors are about that one only."""
+    """Return the tag of a value's form, so that errors are about this form only."""
     return LIST if isinstance(texts, list) else STRING
 
 
@@ -138,12 +139,12 @@ class Vllm:
     """`POST /score` and `POST /v1/score`; see `Dialect`."""
 
     def router(self, engine: Engine) -> APIRouter:
-        """The routes; see `Dialect.router`."""
+        """Return the routes; see `Dialect.router`."""
         router = guarded_router(engine, _answer)
 
         async def score(asked: VllmScoreRequest, request: Request) -> JSONResponse:
             queries, documents = _check_texts(asked)
-            # By their query: the same query for many documents is the common case.
+            # Grouped by query, since one query for many documents is the common case.
             places: dict[str, list[int]] = {}
             for i, query in enumerate(queries):
                 places.setdefault(query, []).append(i)
@@ -171,7 +172,7 @@ class Vllm:
                 usage=VllmUsage(prompt_tokens=tokens, total_tokens=tokens),
                 ignored=getattr(request.state, "ignored", None),
             )
-            # As vLLM answers, unless there is something to say.
+            # vLLM's answers have no such field, so it is left out if there is nothing to report.
             left_out = {"ignored"} if answer.ignored is None else set()
             return JSONResponse(answer.model_dump(exclude=left_out))
 
@@ -188,7 +189,7 @@ class Vllm:
 
 
 def _check_texts(asked: VllmScoreRequest) -> tuple[list[str], list[str]]:
-    """As many queries as documents, each of which can be used."""
+    """Check the texts, and return as many queries as documents."""
     queries = [check_query(text, name) for name, text in _named("text_1", asked.text_1)]
     documents = [check_text(text, name) for name, text in _named("text_2", asked.text_2)]
     if len(queries) == 1:
@@ -203,7 +204,7 @@ def _check_texts(asked: VllmScoreRequest) -> tuple[list[str], list[str]]:
 
 
 def _named(field: str, texts: str | list[str]) -> Iterator[tuple[str, str]]:
-    """Each text with the name by which an error calls it."""
+    """Yield each text with its name for errors."""
     if isinstance(texts, str):
         yield field, texts
         return
@@ -212,7 +213,7 @@ def _named(field: str, texts: str | list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _check_blank(places: dict[str, list[int]], documents: Sequence[str]) -> None:
-    """Refuse a query all of whose documents are blank, by the names that they have here."""
+    """Refuse a query whose documents are all blank, with this dialect's name of the field."""
     for found in places.values():
         if not any(documents[i].strip() for i in found):
             name = "text_2" if len(found) == len(documents) else f"text_2[{found[0]}]"
@@ -231,7 +232,7 @@ def _answer(refused: Refused, request: Request) -> Response:
     status, param, message = refused.status, None, refused.message
     if isinstance(refused, InvalidRequest):
         status = 400
-        # The first of them, without the place in it: "text_2" of "text_2[3]".
+        # The first field only, without the position in it: "text_2" of "text_2[3]".
         param = next((str(f.path[1]).partition("[")[0] for f in refused.fields if f.path[1:]), None)
     elif isinstance(refused, UnknownModel):
         status, param = 404, "model"

@@ -1,8 +1,8 @@
 """Voyage AI's dialect: `POST /voyage/v1/rerank`.
 
-Its SDK asks there with `base_url="http://host:8000/voyage/v1"`; its own path, `/v1/rerank`, is that
-of Jina's dialect. Differences to Voyage's service: `usage` counts the query once for each document;
-a model may be left out.
+Voyage's SDK sends requests to this path with `base_url="http://host:8000/voyage/v1"`. The original
+path, `/v1/rerank`, is that of Jina's dialect. Differences to Voyage's service: `usage` counts the
+query once for each document, and `model` is optional.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..refusals import InvalidRequest, Refused, TooLong
 from ._errors import documented, error_response
 
 NAMES = {"long_documents": "truncation", "top_n": "top_k"}
-"""Names that errors give the engine's options."""
+"""The dialect's names of the engine's options, for errors."""
 
 
 class VoyageRerankRequest(BaseModel):
@@ -91,7 +91,7 @@ class Voyage:
     """`POST /voyage/v1/rerank`; see `Dialect`."""
 
     def router(self, engine: Engine) -> APIRouter:
-        """The route; see `Dialect.router`."""
+        """Return the route; see `Dialect.router`."""
         router = guarded_router(engine, _answer)
 
         @router.post(

@@ -1,7 +1,7 @@
-"""The playground: a page at `/` that ranks what is typed, with the models that are served.
+"""The playground: a page at `/` that ranks typed documents with the served models.
 
-The page itself needs no key, since a browser cannot send one when it opens an address; what it asks
-the service for does. It loads nothing from elsewhere, and its policy has the browser see to that.
+The page itself needs no key, since a browser cannot send one when it opens an address; its requests
+to the service do. It loads nothing from other hosts, which its Content-Security-Policy enforces.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from ..dialect import RankJob, guarded_router
 from ..engine import Engine
 from ..refusals import Refused
+from .api import api_page
 
 MEDIA_TYPES = {
     ".html": "text/html",
@@ -26,7 +27,7 @@ MEDIA_TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-"""Media types of the files in `static`; anything else in it is not served."""
+"""Media types of the files in `static`; other files in it are not served."""
 
 HEADERS = {
     "content-security-policy": (
@@ -35,7 +36,7 @@ HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    # Kept, and asked about each time: after an update the files must fit each other.
+    # Cached, but validated each time: after an update the files must match each other.
     "cache-control": "no-cache",
 }
 
@@ -51,16 +52,17 @@ class PlaygroundRequest(BaseModel):
 
 
 def playground_router(engine: Engine) -> APIRouter:
-    """The page's routes: its files, and rankings with what no dialect tells.
+    """Create the page's routes: its files, and rankings with fields that no dialect has.
 
-    They are left out of the OpenAPI description, for they change with the page.
+    They are not part of the OpenAPI description, since they change with the page.
 
     Args:
-        engine: What ranks.
+        engine: The engine.
     """
     router = APIRouter(include_in_schema=False)
     for path, content, media_type in _read_files():
         _add_file(router, path, content, media_type)
+    _add_api(router)
     guarded = guarded_router(engine, refusal)
 
     @guarded.post("/playground/rank", include_in_schema=False)
@@ -89,13 +91,13 @@ def playground_router(engine: Engine) -> APIRouter:
 
 
 def refusal(refused: Refused, request: Request) -> JSONResponse:
-    """A refusal for people: what it says, and the id of its line in the log."""
+    """Build the response for a refusal: its message, and the id of its line in the log."""
     body = {"message": refused.message, "request_id": request.state.request_id}
     return JSONResponse(body, refused.status)
 
 
 def _read_files() -> list[tuple[str, bytes, str]]:
-    """Path, content and media type of each; the page itself is at the root."""
+    """Read path, content and media type of each file; the page itself is at the root."""
     found = []
     for file in files(__package__).joinpath("static").iterdir():
         media_type = MEDIA_TYPES.get(f".{file.name.rpartition('.')[2]}")
@@ -105,6 +107,13 @@ def _read_files() -> list[tuple[str, bytes, str]]:
     return found
 
 
+def _add_api(router: APIRouter) -> None:
+    @router.api_route("/playground/api", methods=["GET", "HEAD"])
+    async def api(request: Request) -> Response:
+        page = api_page(request.app.openapi())
+        return Response(page, headers=HEADERS, media_type="text/html")
+
+
 def _add_file(router: APIRouter, path: str, content: bytes, media_type: str) -> None:
     etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
     headers = {**HEADERS, "etag": etag}
@@ -112,10 +121,10 @@ def _add_file(router: APIRouter, path: str, content: bytes, media_type: str) -> 
     @router.api_route(path, methods=["GET", "HEAD"])
     async def file(request: Request) -> Response:
         if path == "/" and not request.scope.get("raw_path", b"/").endswith(b"/"):
-            # Behind a proxy's prefix; the page's own addresses are relative to the slash.
+            # Behind a proxy's prefix without a slash, to which the page's addresses are relative.
             prefix = request.scope["root_path"].rpartition("/")[2]
             return RedirectResponse(f"{prefix}/")
-        # A proxy that compresses may have made the tag a weak one.
+        # A proxy that compresses may have made the tag weak.
         if request.headers.get("if-none-match", "").removeprefix("W/") == etag:
             return Response(status_code=304, headers=headers)
         return Response(content, headers=headers, media_type=media_type)

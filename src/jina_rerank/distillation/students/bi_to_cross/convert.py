@@ -1,7 +1,7 @@
-"""From a sentence encoder to a reranker that ranks about as its cosine does, before any training.
+"""Conversion of a sentence encoder to a reranker that ranks about as the encoder's cosine does.
 
-The encoder's layers are one head wider (`layers`), fitted to what the encoder gives
-(`least_squares`), and under a layer that compares the two texts (`scoring_layer`).
+No training is needed. The encoder's layers are made one head wider (`layers`) and fitted to the
+encoder's hidden states (`least_squares`); a layer on top compares the two texts (`scoring_layer`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from ....encoders import JinaBert, JinaBertConfig
+from ....encoders import EncoderModel, JinaBert, JinaBertConfig
 from ....encoders.alibi import Slopes
 from ....encoders.tokenizer import TokenPair
 from ....errors import ModelLoadError
@@ -29,13 +29,13 @@ from .vocabulary import vocabulary_of
 
 WINDOW = 256
 """Reach of a head, in pairs of more than 512 tokens. Sentence encoders are trained on texts no
-longer than that; attention in long ones would take most of the time."""
+longer than that; attention over longer ones would take most of the time."""
 
 FEWEST_HEADS = 3
-"""The fewest heads of a model: one for each text, and one for the words."""
+"""Minimum number of heads of a model: one for each text, and one for the words."""
 
 EXAMPLE_TOKENS = 128
-"""Where examples are cut when the encoder's statistics are taken."""
+"""Length in tokens to which examples are truncated for the encoder's statistics."""
 
 
 def convert_to_cross_encoder(
@@ -46,19 +46,20 @@ def convert_to_cross_encoder(
     intermediate_size: int | None = None,
     seed: int = 0,
 ) -> tuple[JinaBert, Tokenizer]:
-    """A reranker with a sentence encoder in its weights, to be trained.
+    """Convert a sentence encoder to a reranker, to be trained.
 
     Args:
         source: The encoder's folder, as for `convert_bert`.
-        examples: Queries and passages, 1,500 or so, for the encoder's statistics and to fit the
+        examples: Queries and passages, about 1,500, for the encoder's statistics and to fit the
             layers to it, see `fit_layers`.
-        slopes: Which ALiBi slopes the reranker is to have, see `alibi_slopes`.
-        intermediate_size: How many units of each feed-forward to keep, those without which the
-            others do worst on the examples; None for all.
-        seed: Seed of what is random.
+        slopes: Kind of ALiBi slopes of the reranker, see `alibi_slopes`.
+        intermediate_size: Number of units of each feed-forward to keep, chosen by the error on the
+            examples, see `pruned_least_squares`; None for all.
+        seed: Seed of random weights.
 
     Returns:
-        As `convert_bert`. The model has a head more than the encoder, and a layer.
+        The model and the tokenizer, as `convert_bert` returns them. The model has one head per
+        layer and one layer more than the encoder.
 
     Raises:
         ModelLoadError: As `convert_bert`, or as `cross_encoder_shape`.
@@ -109,11 +110,11 @@ def convert_to_cross_encoder(
 def cross_encoder_shape(
     bert: BertEncoder, slopes: Slopes = "faint", intermediate_size: int | None = None
 ) -> JinaBertConfig:
-    """The shape of the reranker that `convert_to_cross_encoder` makes of an encoder.
+    """Compute the configuration of the reranker that `convert_to_cross_encoder` makes.
 
     Raises:
-        ModelLoadError: The encoder's heads are too few or too small, its units too few, or its
-            activation another one.
+        ModelLoadError: The encoder has too few heads, too small heads or too few units, or its
+            activation is not GELU.
     """
     config = bert.reranker(slopes, intermediate_size, wider=1, feed_forward="original")
     if (activation := bert.config["hidden_act"]) != "gelu":
@@ -133,7 +134,7 @@ def cross_encoder_shape(
     return replace(
         config,
         type_vocab_size=2,
-        # The passage's places; [CLS] has the first place, in the query's run.
+        # One less than the encoder's: passages do not use the first position, which is [CLS]'s.
         text_positions=positions - 1,
         attention_window=WINDOW,
         num_hidden_layers=config.num_hidden_layers + 1,
@@ -141,14 +142,15 @@ def cross_encoder_shape(
 
 
 @torch.no_grad()
-def remove_initial_state(model: JinaBert, tokenizer: Tokenizer) -> None:
-    """Let what [CLS] gathers take the place of what it held, which is the same in every pair.
+def remove_initial_state(model: EncoderModel, tokenizer: Tokenizer) -> None:
+    """Subtract the initial state of [CLS], which is the same in every pair, in the last layer.
 
-    To be called again when training has changed the layers below and not the last one.
+    The state that remains is what [CLS] gathers from the texts. Call it again when training has
+    changed the layers below and not the last one.
 
     Args:
         model: A student; changed in place.
-        tokenizer: Its own.
+        tokenizer: The student's tokenizer.
     """
     start = array("i", [tokenizer.get_vocab()["[CLS]"]])
     alone = TrainingBatch.of([TokenPair(start, array("i", [0]))], model.classifier.weight.device)

@@ -1,23 +1,23 @@
-"""The layers of a BERT encoder, one head wider, which read two texts of a pair each by itself.
+"""The layers of a BERT encoder, one head wider, which read the two texts of a pair separately.
 
-An encoder of sentences reads a text by itself. In a pair `[CLS] query [SEP] passage [SEP]` each
-head of it must look at its own text only, or what it was trained for is lost; and something else
-must look from one text to the other, or nothing is gained. Both need elements that the encoder
-does not have, so every layer is made one head wider:
+A sentence encoder reads one text at a time. In a pair `[CLS] query [SEP] passage [SEP]` its heads
+must attend within a text only, or what the encoder was trained for is lost. Other heads must attend
+from one text to the other, or the pair gains nothing. Both need elements that the encoder's states
+do not have, so every layer is made one head wider:
 
-- The new elements of a token's state, the channels, say which text it belongs to. Of each head's
-  query and key the two elements that matter least make way for the channels' product, which is far
-  below zero where query and key belong to different texts (`_screened`).
-- The new head of the first layer finds in the other text the token's own word, by its code, which
-  fills the other new elements (`_matching`). It writes the word's inverse document
+- Some of the new elements of a token's state, the channels, say which text it belongs to. In each
+  head's query and key, the two least important elements are replaced by these channels. Their
+  product is far below zero if query and key belong to different texts (`_screened`).
+- The other new elements hold a code of the token's word (`_matching`). With it the new head of the
+  first layer finds the same word in the other text, and writes the word's inverse document
   frequency into a channel.
-- The new heads of the other layers look anywhere and write nothing, so they are not computed (see
-  `FusedEncoder`).
+- The new heads of the other layers have no output, so they are not computed (see `FusedEncoder`).
 
-What is not in the channels is the encoder's, and stays as it was: nothing is written to it, and
-the layer norms' gains make up for the channels' part of the variance.
+All other elements are the encoder's and keep their values: no new head writes to them, and the
+gains of the layer norms compensate for the channels' part of the variance.
 
-[CLS] sees nobody and is seen by all, so before training it is the same in every pair.
+[CLS] attends to no other token, and all tokens attend to it, so before training its state is the
+same in every pair.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ State = dict[str, Tensor]
 class Channel(IntEnum):
     """The meaning of a state's new elements.
 
-    ZERO says nothing. Layer norms take a mean away, from all channels the same, so what counts is
-    by how much a channel is above this one.
+    ZERO is a reference level. Layer norms subtract the same mean from all channels, so a channel's
+    value is its difference from ZERO.
     """
 
     QUERY = 0
@@ -55,24 +55,25 @@ class Channel(IntEnum):
 
 
 SMALLEST_HEAD = 8
-"""Elements of a head: the channels fill as many, and two of each head make way for them."""
+"""Minimum elements of a head: the channels need so many, and replace two elements of each head."""
 
 LEVEL = 0.5
-"""The value of a channel where what it says is true: about as much as any other element."""
+"""The value of a channel that is set: about as large as other elements."""
 
 APART = 14.0
-"""The amount by which a head scores a token of the other text lower. A thousand such tokens
-together weigh a thousandth of one of the own text."""
+"""The amount by which a head lowers the score of a token of the other text. A thousand such tokens
+together have a thousandth of the weight of one token of the same text."""
 
 CODE = 0.5
 """Absolute value of each element of a word's code."""
 
 SAME, NONE = 40.0, 32.0
-"""The score of the same word in the other text, and that of [CLS], which stands for none. Of 26
-elements of a code all but two must be the same to come near it: of two words five in a million."""
+"""The scores of the same word in the other text, and of [CLS], which stands for no match. Another
+word scores more than [CLS] only if at most two of its code's 26 elements differ, which is so for
+five in a million pairs of words."""
 
 SURE = 4.0
-"""Weight of the channel of [CLS] beside others: layer norms make it smaller."""
+"""Weight of the START channel relative to others: layer norms make it smaller."""
 
 
 def encoder_layers(
@@ -82,14 +83,14 @@ def encoder_layers(
     words: Vocabulary,
     generator: torch.Generator,
 ) -> State:
-    """Embeddings and layers of the wider encoder.
+    """Build the embeddings and layers of the wider encoder.
 
     Args:
         bert: The encoder's weights.
-        config: The wider one's.
+        config: The wider encoder's configuration.
         statistics: Statistics of the encoder over texts.
-        words: With codes of as many elements as `code_elements` says.
-        generator: Source of where new heads look.
+        words: The vocabulary, with codes of `code_elements` elements.
+        generator: Random generator of the new heads' weights.
 
     Returns:
         Part of a JinaBERT's state dict: all but layers on top, pooler and classifier.
@@ -109,27 +110,28 @@ def _embeddings(
     type_given = bert["embeddings.token_type_embeddings.weight"][0]
     width = config.hidden_size
     hidden = words_given.shape[1]
-    # The norm behind makes any length the same. This one makes an optimizer's steps small ones.
+    # The norm behind makes all lengths equal. This length makes an optimizer's steps small.
     given = (type_given + bert["embeddings.position_embeddings.weight"]) / norm
     rows, types = _wide(words_given / norm, width, 1), torch.zeros(2, places, width)
-    # A passage's first token stands behind [SEP], which is no part of its run, where [CLS] would.
+    # A passage has no [CLS]: its first token, behind [SEP], begins its run, as [CLS] does the
+    # query's, so its position embeddings start one place later.
     for text, channel in enumerate((Channel.QUERY, Channel.PASSAGE)):
         types[text, :, :hidden] = given[text : text + places]
         types[text, :, hidden + channel] = LEVEL
-    # What a word's own elements are not is made as long as they are, for the norm behind divides
-    # by their length. Where it stands hardly changes that.
+    # The norm behind divides by the length of a word's embedding, so the new elements are scaled
+    # with it. The position hardly changes the length.
     own, place = rows[:, :hidden], given[1:].mean(0)
     square = own.square().mean(1) + 2 / hidden * own @ place + given[1:].square().mean()
     length = square.clamp_min(0).sqrt()
     rows[:, hidden + len(Channel) :] = CODE * length[:, None] * words.codes
     rows[:, hidden + Channel.IDF] = LEVEL * length * words.idf
-    # [CLS] has no code: what it is found by is not to be anything like a word's.
+    # [CLS] has no code, so that it is not mistaken for a word.
     rows[words.start, hidden:] = 0.0
     rows[words.start, hidden + Channel.QUERY] = -LEVEL
     rows[words.start, hidden + Channel.START] = LEVEL
     types = types.flatten(0, 1)
-    # Where an element is far above the others, as in all-MiniLM-L6-v2, storing it as 8-bit integers
-    # would change what everybody sees. So it is from the start what can be stored.
+    # All tokens attend to this row. If one element is far above the others, as in all-MiniLM-L6-v2,
+    # 8-bit quantization of the row would change every state, so it is quantized from the start.
     for table, row in ((rows, words.start), (types, 0)):
         one = slice(row, row + 1)
         table[one] = dequantize_rows(*quantize_rows(table[one]), table.dtype)
@@ -151,14 +153,14 @@ def _norm(
     *,
     coded: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Gain and bias that leave the encoder's elements as they are, and the new ones.
+    """Compute a layer norm's gain and bias that keep the values of all elements.
 
     Args:
         bert: The encoder's weights.
-        name: The norm's.
-        config: The wider encoder's.
-        norm: What the encoder's is given.
-        coded: Whether words' codes are there.
+        name: Name of the norm.
+        config: The wider encoder's configuration.
+        norm: Standard deviation of the elements in front of the encoder's norm.
+        coded: True if the states hold words' codes.
     """
     gain, bias = bert[f"{name}.weight"], bert[f"{name}.bias"]
     hidden, width = len(gain), config.hidden_size
@@ -186,7 +188,7 @@ def _layer(
         coded=number == 0,
     )
     if number == 0:
-        # Vocabulary have been found.
+        # The words are matched by now, so their codes are no longer needed.
         gain[-code_elements(config) :] = 0.0
     after_gain, after_bias = _norm(bert, f"{source}.output.LayerNorm", config, statistics.norm)
     into, out = f"{source}.intermediate.dense", f"{source}.output.dense"
@@ -210,14 +212,14 @@ def _attention(
     reach: Tensor,
     generator: torch.Generator,
 ) -> State:
-    """Attention with the encoder's heads where ALiBi disturbs them least, and a new one, silent."""
+    """Build attention with the encoder's heads, ordered by reach, and a new head without output."""
     source, target = f"encoder.layer.{number}.attention", f"bert.encoder.layer.{number}.attention"
     heads, width = config.num_attention_heads, config.hidden_size
     size = width // heads
     new = new_head(config, number)
     places = [place for place in heads_by_reach(config) if place != new]
     farthest = reach.argsort(descending=True).tolist()
-    # A silent head's are drawn as well, so that what is drawn after them stays what it was.
+    # Drawn for a head without output too, so that later random weights do not change.
     weights = {
         part: torch.empty(width, width).normal_(0, 0.02, generator=generator)
         for part in ("query", "key", "value")
@@ -248,10 +250,10 @@ def _attention(
 def _screened(
     query: Tensor, query_bias: Tensor, key: Tensor, width: int
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """A head's query and key, with the texts' channels for the two elements that matter least.
+    """Replace the two least important elements of a head's query and key by the texts' channels.
 
-    Their product is all that counts, so a singular value decomposition may choose the elements. A
-    bias of the key adds the same to all scores of a token and is left out.
+    Only the product of query and key matters, so a singular value decomposition orders the elements
+    by importance. The key's bias adds the same to all scores of a token and is left out.
     """
     size, hidden = query.shape
     q, r = torch.linalg.qr(torch.cat([query, query_bias[:, None]], dim=1).T)
@@ -275,7 +277,7 @@ def _screened(
 
 
 def _matching(state: State, config: JinaBertConfig, start: int) -> State:
-    """The first layer's new head: a token finds its own word, by its code, in the other text."""
+    """Build the first layer's new head, with which a token finds its word in the other text."""
     prefix, target = "bert.embeddings", "bert.encoder.layer.0.attention"
     width, heads = config.hidden_size, config.num_attention_heads
     size, count = width // heads, code_elements(config)
@@ -296,7 +298,7 @@ def _matching(state: State, config: JinaBertConfig, start: int) -> State:
         query[at, hidden + channel], query[at, hidden + Channel.START] = root, root
         query[at, hidden + Channel.ZERO] = -2 * root
         key[at, hidden + channel], key[at, hidden + Channel.ZERO] = -root, root
-    # [CLS] is the same in every pair, so what it holds is known, and not only about LEVEL.
+    # [CLS] is the same in every pair, so its channel's value can be computed exactly.
     words = state[f"{prefix}.word_embeddings.weight"]
     types = state[f"{prefix}.token_type_embeddings.weight"]
     gain, bias = state[f"{prefix}.LayerNorm.weight"], state[f"{prefix}.LayerNorm.bias"]
@@ -319,31 +321,32 @@ def _matching(state: State, config: JinaBertConfig, start: int) -> State:
 
 
 def code_elements(config: JinaBertConfig) -> int:
-    """Number of elements of a word's state that hold its code: all new ones but the channels.
+    """Number of elements of a word's code: all new elements but the channels.
 
     Args:
-        config: The wider encoder's.
+        config: The wider encoder's configuration.
     """
     return config.hidden_size // config.num_attention_heads - len(Channel)
 
 
 def new_head(config: JinaBertConfig, number: int) -> int:
-    """The head of a layer that the encoder does not have.
+    """Position of a layer's new head.
 
-    The first layer's looks farthest, since it is to find words wherever they are; others look
-    nearest, since the encoder's heads suffer more from steep slopes.
+    In the first layer it is the head with the farthest reach, since it has to find words at any
+    distance. In the others it is the head with the nearest reach, since steep slopes would disturb
+    the encoder's heads.
     """
     return heads_by_reach(config)[0 if number == 0 else -1]
 
 
 def heads_by_reach(config: JinaBertConfig) -> list[int]:
-    """The heads, those that look farthest first."""
+    """Positions of the heads, in order of their reach, the farthest first."""
     slopes = alibi_slopes(config.num_attention_heads, config.alibi_slopes)
     return sorted(range(len(slopes)), key=slopes.__getitem__)
 
 
 def _wide(given: Tensor, width: int, dim: int) -> Tensor:
-    """Filled up with zeros."""
+    """Pad a dimension with zeros to a width."""
     missing = width - given.shape[dim]
     before = [0, 0] * (given.ndim - 1 - dim)
     return F.pad(given, (*before, 0, missing))

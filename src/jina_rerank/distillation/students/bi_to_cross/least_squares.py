@@ -1,14 +1,15 @@
-"""Least squares: a student's layers are fitted to the hidden states of its encoder.
+"""Least squares: fit a student's layers to the hidden states of its encoder.
 
-ALiBi, the channels and units that are left out change what a layer gives, and with it what those
-above are given. So layer by layer, from below, the product behind the attention and the one behind
-the feed-forward's units are fitted by least squares: to what the encoder gives there, on what the
-layers below, fitted already, give here. No gradient is needed, and what is left to learn is what no
-product can make up for.
+ALiBi, the channels and the removed units change the output of a layer, and with it the input of the
+layers above. The layers are therefore fitted one by one, from the first to the last. In each layer,
+least squares fit two linear maps: the attention's output projection and the feed-forward's output
+projection. Their inputs are the student's own, computed with the layers below already fitted; their
+targets are the encoder's hidden states at the same place. No gradient is needed. Training has to
+correct only those errors that no linear map can.
 
-A product stands in front of a layer norm. The norm takes each token's mean away and divides by its
-deviation, so for a token whose mean and deviation stay about what they are it is known what the
-product would have to give.
+A layer norm follows each linear map. It subtracts the token's mean and divides by its standard
+deviation. As long as a token's mean and deviation stay about the same, the target in front of the
+norm can be computed from the target behind it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from ....encoders import JinaBert
+from ....encoders import EncoderModel
 from ....encoders.bias import Bias
 from ....encoders.layer import Layer
 from ....encoders.tokenizer import TokenPair
@@ -32,35 +33,36 @@ from .matching import SeparateTexts, means_of
 from .pruning import pruned_least_squares
 
 CUTS = (24, 64, 128, 200, 300, 448)
-"""Tokens at which passages are cut. They are not to be fitted to one length."""
+"""Lengths in tokens to which passages are truncated: several, so that the fit suits all lengths."""
 
 QUERY_TOKENS = 64
-"""Where queries are cut."""
+"""Length in tokens to which queries are truncated."""
 
 PAIRS = 24
-"""Number of pairs that are read at a time."""
+"""Number of pairs in a batch."""
 
 QUERIES_COUNT = 4.0
-"""Weight of a query's token beside a passage's, and [CLS]: queries are short and as many."""
+"""Weight of a token of a query, and of [CLS]; a passage's token has weight 1. There are as many
+queries as passages, but queries are short."""
 
 MEANS_COUNT = 0.3
-"""Weight of the mean over a text beside its tokens, of which it takes the place in what
-compares. At 1 and with 500 pairs the means of other texts became worse."""
+"""Weight of the mean over a text, relative to its tokens; the scoring layer compares these means.
+With a weight of 1 and 500 pairs the means of other texts became worse."""
 
 RIDGE = 1e-3
-"""Weight of leaving the weights as they are, as a part of the inputs' mean square."""
+"""Ridge penalty on changes of the weights, as a fraction of the inputs' mean square."""
 
 FAINT = 0.1
-"""A norm's gain that is smaller, as a part of the median, hides what the product gives, and that
-stays."""
+"""Smallest gain of a norm, as a fraction of the median gain, for which an element is fitted. With a
+smaller gain the norm hides the element, so its present value is the target."""
 
 Rows = Sequence[Tensor]
-"""One of each batch, shape (rows, columns)."""
+"""One tensor per batch, shape (rows, columns)."""
 
 
 @torch.no_grad()
 def fit_layers(
-    model: JinaBert,
+    model: EncoderModel,
     tokenizer: Tokenizer,
     reference: ReferenceEncoder,
     examples: Sequence[tuple[str, str]],
@@ -73,13 +75,13 @@ def fit_layers(
     It takes four minutes on two cores for six layers and 1,500 pairs.
 
     Args:
-        model: With layers as `encoder_layers` makes them, changed in place; what is on top of
-            them is left alone.
-        tokenizer: Its own.
+        model: The student, with layers as `encoder_layers` makes them. Changed in place; layers
+            above those of the encoder are not changed.
+        tokenizer: The model's tokenizer.
         reference: The encoder, on the model's device.
         examples: Queries and passages.
-        units: How many units each feed-forward keeps; None for all.
-        seed: Seed of the places where passages are cut.
+        units: Number of units to keep in each feed-forward; None for all.
+        seed: Seed of the lengths to which passages are truncated.
     """
     pairs = _pairs(tokenizer, examples, reference.longest, seed)
     batches = [
@@ -110,7 +112,7 @@ def fit_layers(
 def _pairs(
     tokenizer: Tokenizer, examples: Sequence[tuple[str, str]], longest: int, seed: int
 ) -> list[TokenPair]:
-    """Pairs as the student reads them, of about equal length where they are neighbours."""
+    """Tokenize pairs as the student reads them, and sort them by length."""
     chance = random.Random(seed)
     vocabulary = tokenizer.get_vocab()
     start, end = [vocabulary["[CLS]"]], [vocabulary["[SEP]"]]
@@ -133,17 +135,18 @@ def _pairs(
 
 @dataclass
 class _Batch:
-    """Pairs that are read at a time.
+    """A batch of pairs with the encoder's hidden states.
 
     Attributes:
         batch: The pairs.
-        separate: Their texts.
-        hidden: What the student's layer below gives, shape (rows, its hidden).
-        wanted: What the encoder gives behind each half of a layer, shape (rows, hidden), bfloat16:
-            there are many, and what is not matched is far above the rounding.
-        special: Which rows hold tokens without a counterpart, as `SeparateTexts` says, and no
-            padding.
-        remembered: What the student gives these behind each half of a layer. They are to stay so.
+        separate: The texts of the pairs.
+        hidden: Output of the student's layer below, shape (rows, the student's hidden size).
+        wanted: The encoder's hidden states behind each half of a layer, shape (rows, hidden). In
+            bfloat16 to save memory: the error of the fit is far larger than the rounding.
+        special: Mask of the rows that hold a token without a counterpart, see `SeparateTexts`;
+            False for padding.
+        remembered: The student's initial hidden states of the special rows behind each half of a
+            layer, which are the targets of these rows.
     """
 
     batch: TrainingBatch
@@ -155,7 +158,7 @@ class _Batch:
 
     @classmethod
     def read(
-        cls, model: JinaBert, reference: ReferenceEncoder, pairs: Sequence[TokenPair]
+        cls, model: EncoderModel, reference: ReferenceEncoder, pairs: Sequence[TokenPair]
     ) -> _Batch:
         device = model.classifier.weight.device
         batch = TrainingBatch.of(pairs, device)
@@ -182,21 +185,21 @@ class _Batch:
         self.hidden = below
 
     def attended(self, layer: Layer, bias: Bias) -> Tensor:
-        # The biases are large, and made quickly.
+        # Not stored: the biases are large, and quick to compute.
         biases = attention_biases(bias, self.batch, self.hidden.dtype)
         return attended(layer, self.batch, biases, self.hidden)
 
 
 @dataclass(frozen=True)
 class _Product:
-    """Something to fit, and its place.
+    """A linear map to be fitted, with its inputs and the norm behind it.
 
     Attributes:
-        half: Which of `wanted` it is to give.
-        linear: The product.
-        norm: The norm behind it.
-        inputs: What is multiplied.
-        residuals: What is added before the norm.
+        half: Index of its target in `wanted`.
+        linear: The linear map.
+        norm: The layer norm behind it.
+        inputs: Inputs of the linear map.
+        residuals: The residual connection, added in front of the norm.
     """
 
     half: int
@@ -207,17 +210,18 @@ class _Product:
 
 
 def _fit(batches: Sequence[_Batch], product: _Product, *, keep: int | None = None) -> Tensor:
-    """Fit the encoder's part of what a product gives, in place.
+    """Fit the encoder's output elements of a linear map, in place.
 
-    Inputs of which nothing goes there are left alone: those of a new head, which sees both texts.
+    Inputs whose weights to these elements are all zero are not used: those of a new head, which
+    sees both texts.
 
     Args:
-        batches: What is read.
-        product: See there.
-        keep: How many inputs; None for all. Weights of others become zero.
+        batches: The batches of pairs.
+        product: The linear map.
+        keep: Number of inputs to keep; None for all. The weights of the others become zero.
 
     Returns:
-        Which inputs are kept, shape (keep,).
+        Indices of the inputs that are kept, shape (keep,).
     """
     half, linear, norm = product.half, product.linear, product.norm
     hidden = batches[0].wanted[half].shape[1]
@@ -242,7 +246,7 @@ def _fit(batches: Sequence[_Batch], product: _Product, *, keep: int | None = Non
         wanted[batch.special] = batch.remembered[half][:, :hidden]
         target = mean + deviation * (wanted - bias) / gain
         target[:, hides] = rows[:, :hidden][:, hides]
-        # Behind the norm an error is divided by the deviation.
+        # The norm divides an error by the deviation, so rows are weighted by its inverse.
         left = torch.cat([given[:, used], given.new_ones(len(given), 1)], dim=1) / deviation
         right = (target - residual[:, :hidden]) / deviation
         queries, passages = batch.separate.sides
@@ -264,7 +268,7 @@ def _fit(batches: Sequence[_Batch], product: _Product, *, keep: int | None = Non
 
 
 def _leave_out(layer: Layer, kept: Tensor) -> None:
-    """Keep some units of a feed-forward, in place."""
+    """Remove all but the kept units of a feed-forward, in place."""
     into, out = layer.into_units, layer.out
     into.weight, into.bias = nn.Parameter(into.weight[kept]), nn.Parameter(into.bias[kept])
     out.weight = nn.Parameter(out.weight[:, kept].clone())

@@ -12,17 +12,17 @@ from .layers import Channel, State, new_head
 
 
 def trainable_masks(config: JinaBertConfig) -> State:
-    """Masks of the elements that are trained.
+    """Build the masks of the weights' elements that are trained.
 
-    Not those that hold the texts apart, the channels and what reads them to that end, nor words'
-    codes: they are few, others are many, and an optimizer's steps are as long for all. New heads
-    that write nothing go on to do so.
+    Frozen are the elements that hold the two texts apart, which are the channels and the weights
+    that read them, and words' codes: they are few, and an optimizer's steps are as large for them
+    as for all others. The output weights of new heads without output are frozen too.
 
     Args:
-        config: A student's: a wider encoder with a layer on top.
+        config: Configuration of a student: a wider encoder with a layer on top.
 
     Returns:
-        By parameter, 0 for elements that stay and 1 for others, see `Trainer`.
+        A mask per parameter: 0 for frozen elements and 1 for trained ones, see `Trainer`.
     """
     width = config.hidden_size
     new = slice(width - width // config.num_attention_heads, width)
@@ -65,7 +65,7 @@ def _masks_of_layer(config: JinaBertConfig, number: int) -> State:
 
 
 def _all_but(places: Sequence[int] | slice, count: int) -> Tensor:
-    """Ones, and zeros at some places."""
+    """Build a mask of ones with zeros at some places."""
     mask = torch.ones(count)
     mask[places] = 0
     return mask

@@ -1,9 +1,9 @@
-"""Encoder matching in pairs: each text is to have the hidden states that it has by itself.
+"""Encoder matching in pairs: train a text's hidden states to be those of the text alone.
 
-A sentence encoder gives near vectors to a question and its answer, and has learned that from far
-more pairs than a student will see. The student begins by reading the two texts of a pair each by
-itself, see `layers`, but with ALiBi for the encoder's positions. Here it learns to give the tokens
-of both texts the hidden states that the encoder gives them all the same.
+A sentence encoder gives a question and its answer similar vectors. It learned that from far more
+pairs than a student will see. The student initially reads the two texts of a pair separately, see
+`layers`, but with ALiBi instead of the encoder's position embeddings. Encoder matching trains it to
+give the tokens of both texts the encoder's hidden states in spite of that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PairMatching:
     def of(
         self, pairs: Sequence[TokenPair], batch: TrainingBatch
     ) -> Callable[[Sequence[Tensor]], Tensor] | None:
-        """See `AuxiliaryLoss`; None where all texts are blank or too long."""
+        """See `AuxiliaryLoss`; None if all texts are blank or too long."""
         device = batch.input_ids.device
         texts = SeparateTexts.of(pairs, len(batch.input_ids), self._reference.longest, device)
         if texts is None:
@@ -44,26 +44,33 @@ class PairMatching:
         return lambda states: self.loss(states, texts)
 
     def loss(self, states: Sequence[Tensor], texts: SeparateTexts) -> Tensor:
-        """`distance` of a student's hidden states, from the embeddings on, see `hidden_states`."""
+        """Compute `distance` for a student's hidden states.
+
+        Args:
+            states: The embeddings and the output of each layer, see `hidden_states`.
+            texts: The texts of the same batch.
+        """
         own = states[1 : len(self._reference.layers) + 1]
         return distance(own, texts, self._reference.read(texts.batch))
 
 
 @dataclass(frozen=True, slots=True)
 class SeparateTexts:
-    """The texts of pairs, each by itself.
+    """The texts of a batch of pairs, as separate sequences.
 
-    Each text's [SEP] is one of its tokens. Those of a pair that have no counterpart, [CLS] and what
-    is in texts that are blank or too long, belong to neither side and to a text behind the last.
+    The [SEP] behind a text is one of its tokens. Some tokens of a pair have no counterpart: [CLS],
+    and the tokens of texts that are blank or too long. Their `sides` are 0, and their place is the
+    number of places.
 
     Attributes:
-        batch: The texts, each between its special tokens; one that several pairs have, once.
-        sides: Which of the pairs' rows hold tokens of queries, and which of passages; 1 or 0,
+        batch: The texts, each between special tokens. A text of several pairs is there once.
+        sides: Masks of the pairs' rows with tokens of queries and with tokens of passages; 1 or 0,
             shape (2, rows).
-        counterparts: Where each row's token is in `batch`, shape (rows,).
-        places: Which text in which pair a row belongs to, counted from 0, shape (rows,).
-        texts: Which text of `batch` is in each of those places, shape (places,).
-        place_sides: As `sides`, of the places, shape (2, places).
+        counterparts: The row in `batch` of each row's token, shape (rows,).
+        places: The place of each row, shape (rows,). A place is one text of one pair; places are
+            counted from 0.
+        texts: The index in `batch` of each place's text, shape (places,).
+        place_sides: As `sides`, for places, shape (2, places).
     """
 
     batch: TrainingBatch
@@ -81,17 +88,18 @@ class SeparateTexts:
         longest: int,
         device: torch.device | str = "cpu",
     ) -> Self | None:
-        """Take pairs to pieces.
+        """Split pairs into their texts.
 
         Args:
-            pairs: As the tokenizer of `convert_bert` makes them: [CLS] query [SEP] passage [SEP],
-                of type 0 to the first [SEP] and of type 1 after it.
-            rows: Rows of the pairs' own batch.
-            longest: Tokens of a text with its special tokens; longer ones are left out.
-            device: Where the tensors go.
+            pairs: Pairs as the tokenizer of `convert_bert` makes them: [CLS] query [SEP] passage
+                [SEP], of type 0 up to the first [SEP] and of type 1 after it.
+            rows: Number of rows of the pairs' batch.
+            longest: Maximum number of tokens of a text with its special tokens; longer texts are
+                left out.
+            device: Device of the tensors.
 
         Returns:
-            None where all texts are blank or too long.
+            The texts; None if all of them are blank or too long.
         """
         texts: dict[bytes, int] = {}
         alone: list[TokenPair] = []
@@ -134,21 +142,21 @@ class SeparateTexts:
 
 
 def distance(states: Sequence[Tensor], separate: SeparateTexts, alone: ReferenceStates) -> Tensor:
-    """Distance of a student's states from those of the texts by themselves.
+    """Distance of a student's hidden states from the encoder's states of the separate texts.
 
-    Of each layer, and of the last one's mean over a text, the squared distance as a part of the
-    encoder's variance; the mean over layers and the mean vectors' are added. A vector that is
-    added to all queries, or to all passages, costs nothing: by such a vector the layers above can
-    tell the two.
+    The distance is the sum of two terms, both squared distances divided by the variance of the
+    encoder's states: the mean over the layers, and the distance of the last layer's mean vectors
+    over the texts. A vector that is added to all queries, or to all passages, costs nothing, so
+    that the layers above can tell queries and passages apart by it.
 
     Args:
-        states: The student's, after each of the encoder's layers, see
+        states: The student's hidden states after each of the encoder's layers, see
             `hidden_states`.
         separate: The texts of the same batch.
-        alone: The encoder's hidden states of them.
+        alone: The encoder's hidden states of these texts.
 
     Returns:
-        A scalar; 0 where all is the same, and about 2 where nothing is.
+        A scalar: 0 if all states are equal, and about 2 if nothing is matched.
     """
     hidden = alone.means.shape[1]
     own = [state[:, :hidden].float() for state in states]
@@ -162,24 +170,24 @@ def distance(states: Sequence[Tensor], separate: SeparateTexts, alone: Reference
 
 
 def means_of(rows: Tensor, separate: SeparateTexts) -> Tensor:
-    """The mean of each text's rows, shape (places, columns)."""
+    """Compute the mean of each text's rows, shape (places, columns)."""
     places = len(separate.texts)
     sums = rows.new_zeros(places + 1, rows.shape[1]).index_add(0, separate.places, rows)
     return sums[:places] / torch.bincount(separate.places, minlength=places)[:places, None]
 
 
 def _distance(given: Tensor, wanted: Tensor, sides: Tensor) -> Tensor:
-    """The part of the variance that is not matched, whatever vector is added to a side.
+    """Compute the fraction of the variance that is not matched, up to a vector for each side.
 
-    Sums over all rows, of which those of neither side count nothing: to pick rows out would take
-    longer, backwards.
+    The sums run over all rows; rows of neither side have weight 0. To select rows would make the
+    backward pass slower.
     """
     error = _variation(given - wanted, sides)
     return error / _variation(wanted, sides.sum(0, keepdim=True))
 
 
 def _variation(rows: Tensor, sides: Tensor) -> Tensor:
-    """The squared distances to the mean of a row's side, added up."""
+    """Sum the squared distances of rows to the mean of their side."""
     squares = sides.sum(0) @ rows.square().sum(1)
     of_means = (sides @ rows).square().sum(1) / sides.sum(1).clamp(min=1)
     return squares - of_means.sum()

@@ -1,4 +1,4 @@
-"""Least squares with fewer inputs: which to keep, and how they make up for the others."""
+"""Least squares with pruned inputs: the kept inputs are refitted to replace the others."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ import torch
 from torch import Tensor
 
 AT_A_TIME = 64
-"""Number of inputs that are left out before the others are fitted anew."""
+"""Number of inputs that are pruned before the others are fitted again."""
 
 
 def pruned_least_squares(
     products: Tensor, wanted: Tensor, counts: Tensor, keep: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The best linear map from some of the inputs.
+    """Fit a linear map by least squares, from the inputs that matter most.
 
-    Left out is what the rest can best make up for, some inputs at a time, and the rest fitted anew:
-    Hassibi and Stork's Optimal Brain Surgeon (1993), by columns. Of all-MiniLM-L6-v2's 1,536 units
-    1,024 so chosen give mean vectors that miss a tenth of the variance before any training; those
-    with the largest spread, not fitted, a quarter.
+    Inputs are pruned some at a time, those that the others can best replace, and the others are
+    fitted again: Hassibi and Stork's Optimal Brain Surgeon (1993), by columns. With 1,024 of
+    all-MiniLM-L6-v2's 1,536 units chosen this way, the mean vectors miss a tenth of the variance
+    before any training; with the units of the largest spread, not fitted, a quarter.
 
     Args:
-        products: The sum over examples of inputs by inputs, shape (inputs, inputs), float64 and of
-            full rank. The last input is the constant 1, which always stays.
-        wanted: The same of inputs by outputs, shape (inputs, outputs).
-        counts: How much each output counts, shape (outputs,).
-        keep: How many inputs stay beside the constant; None for all.
+        products: Sum over examples of the outer products of inputs and inputs, shape
+            (inputs, inputs), float64 and of full rank. The last input is the constant 1, which is
+            always kept.
+        wanted: The same of inputs and outputs, shape (inputs, outputs).
+        counts: Weight of each output, shape (outputs,).
+        keep: Number of inputs to keep beside the constant; None for all.
 
     Returns:
-        Which inputs are kept, shape (keep,), in their order; and the map, shape
-        (keep + 1, outputs), the constant's row last.
+        Indices of the kept inputs, shape (keep,), ascending; and the map, shape
+        (keep + 1, outputs), with the constant's row last.
     """
     kept = torch.arange(len(products), device=products.device)
     fitted = torch.linalg.solve(products, wanted)

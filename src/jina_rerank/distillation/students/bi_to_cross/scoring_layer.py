@@ -1,23 +1,24 @@
-"""The layer on top, which begins by comparing the mean vectors of the two texts.
+"""The layer on top, which initially compares the mean vectors of the two texts.
 
-Its attention gathers: some heads of [CLS] look at the query and others at the passage, each as if
-at all of its tokens alike, but for ALiBi, which makes near ones count more; so the passage gets the
-heads that look farthest. What they bring are the mean vectors, along the directions in which such
-vectors differ most.
+The attention of [CLS] gathers the mean vectors: some heads attend to the query and others to the
+passage, to all tokens of it equally. Only ALiBi gives near tokens more weight, so the heads with
+the smallest slopes attend to the passage. The heads' values are the mean vectors along the
+directions in which such vectors differ most.
 
-Its feed-forward multiplies. For each direction there are four units. With q and p the elements of
-the two vectors, made small, they give
+The feed-forward multiplies the two vectors. There are four units for each direction. With q and p
+the elements of the two vectors, scaled down, they give
 
     gelu(q+p) + gelu(-q-p) - gelu(q-p) - gelu(p-q)
       = sqrt(2/pi) ((q+p)^2 - (q-p)^2)
       = sqrt(32/pi) q p
 
-since gelu(z) + gelu(-z) = z erf(z / sqrt(2)), which is sqrt(2/pi) z^2 but for a part of z^2/6 of
-it. The sum over directions, for the mean vectors of a sentence encoder nearly their cosine, is the
-logit, and beside it what words the texts share, which one more head brings (see `layers`).
+since gelu(z) + gelu(-z) = z erf(z / sqrt(2)), which is sqrt(2/pi) z^2 up to a relative error of
+z^2/6. The logit is the sum over directions, which for the mean vectors of a sentence encoder is
+nearly their cosine, plus a term for the words that both texts share, which one more head gathers
+(see `layers`).
 
-To learn a product of vectors from rankings takes as many of them as a matrix has elements; here
-training only has to make it better.
+To learn a product of vectors from rankings, training would need as many rankings as a matrix has
+elements. Here it only has to improve the product.
 """
 
 from __future__ import annotations
@@ -33,36 +34,37 @@ from .layers import APART, LEVEL, SURE, Channel, State, heads_by_reach
 
 REACH = 10.0
 """The amount that a product of 1 adds to an element of the state, in standard deviations of the
-others: far above their noise, and so little that the norm behind hardly gets longer."""
+other elements: far above their noise, but too little to change the vector's length much."""
 
 SMALLNESS = 0.2
-"""By what q and p are multiplied: they are about 1, and so what is missing of their product is one
-or two hundredths. With less of them there would be little beside what rounding takes."""
+"""Factor by which q and p are scaled down. They are about 1, so the product's error is one or two
+hundredths. A smaller factor would bring the terms close to rounding errors."""
 
 STEEPNESS = 20.0
 """The logit of a product of 1: cosines in a list of candidates differ by tenths."""
 
 MIDDLE = 0.3
-"""The product whose logit is 0: cosines of a question and its answer are above it mostly."""
+"""The product whose logit is 0: the cosine of a question and its answer is mostly larger."""
 
 SHARED = 0.05
-"""Weight of all the query's words, found in the passage, beside a product of 1. What is found is
-noisy: the student of all-MiniLM-L6-v2 ranks best with so little, before it is taught to rank."""
+"""Weight of the shared words, if the passage has all words of the query, relative to a product of
+1. The shared words are a noisy feature: before training, the student of all-MiniLM-L6-v2 ranks best
+with this small weight."""
 
 LOUDNESS = 4.0
-"""Factor by which what is gathered grows, so that what else [CLS] holds is drowned."""
+"""Factor by which the gathered vectors are scaled up, to dominate the other elements of [CLS]."""
 
 
 def directions_of(vectors: Tensor, count: int) -> Tensor:
-    """The directions along which vectors are longest.
+    """Compute the principal directions of vectors, by singular value decomposition.
 
     Args:
         vectors: Mean vectors of texts, shape (texts, hidden).
-        count: How many.
+        count: Number of directions.
 
     Returns:
-        Shape (count, hidden), orthonormal, the longest first. The product of two vectors along
-        them is the best that so many directions can give.
+        Orthonormal directions, shape (count, hidden), the largest singular value first. They give
+        the best approximation of the product of two vectors by this number of directions.
     """
     unit = F.normalize(vectors, dim=1)
     rows: Tensor = torch.linalg.svd(unit.T @ unit)[2]
@@ -70,10 +72,10 @@ def directions_of(vectors: Tensor, count: int) -> Tensor:
 
 
 def gathered_directions(config: JinaBertConfig) -> int:
-    """Number of gathered directions of each vector: all heads but that for the words, halved.
+    """Number of directions gathered of each vector: half of the heads, less the one for words.
 
-    By 192 of 384 directions, found on other texts, all-MiniLM-L6-v2's mean vectors rank as by all;
-    by 128 they do not.
+    With 192 of 384 directions, computed on other texts, all-MiniLM-L6-v2's mean vectors rank as
+    well as with all; with 128 they do not.
     """
     heads = config.num_attention_heads
     return (heads - 1) // 2 * (config.hidden_size // heads)
@@ -85,13 +87,13 @@ def scoring_layer(
     passages: Tensor,
     generator: torch.Generator,
 ) -> State:
-    """The last layer, the pooler and the classifier.
+    """Build the weights of the last layer, the pooler and the classifier.
 
     Args:
         config: The model's configuration.
-        queries: Mean vectors that the encoder gives, shape (texts, the encoder's hidden).
-        passages: The same.
-        generator: Source of what is random: all that neither gathers nor multiplies.
+        queries: The encoder's mean vectors of queries, shape (texts, the encoder's hidden size).
+        passages: The encoder's mean vectors of passages, same shape.
+        generator: Random generator of the weights that neither gather nor multiply.
 
     Returns:
         Part of a state dict.
@@ -115,7 +117,7 @@ def scoring_layer(
     count = min(len(directions), config.intermediate_size // 4)
     into, out = random(config.intermediate_size, width), random(width, config.intermediate_size)
     into[: 4 * count], out[:, : 4 * count] = 0.0, 0.0
-    # Two vectors of length 1 are together as long as a normed state when multiplied by this.
+    # Scaled by this, two vectors of length 1 are together as long as a normalized state.
     scale = math.sqrt(width / 2)
     product = REACH / (math.sqrt(32 / math.pi) * (SMALLNESS * scale) ** 2)
     for number, (q, p) in enumerate(((1, 1), (-1, -1), (1, -1), (-1, 1))):
@@ -146,15 +148,15 @@ def _gathering(
     longer: float,
     random: Tensor,
 ) -> State:
-    """Attention that brings [CLS] both vectors, one behind the other.
+    """Build the attention that gathers both vectors in the state of [CLS], one behind the other.
 
     Args:
         config: The model's configuration.
-        layer: Its name.
-        directions: See `directions_of`.
-        longer: How much longer queries' vectors are than passages': the norm behind can bring only
-            both together to one length.
-        random: What the other heads' queries, keys and values are, shape (3, width, width).
+        layer: Prefix of the layer's weights.
+        directions: Directions of the mean vectors, see `directions_of`.
+        longer: Ratio of the mean lengths of queries' and passages' vectors. The norm behind cannot
+            correct it, since it scales both vectors together.
+        random: Queries, keys and values of the other heads, shape (3, width, width).
     """
     heads, width = config.num_attention_heads, config.hidden_size
     size, hidden = width // heads, directions.shape[1]
@@ -164,7 +166,7 @@ def _gathering(
     hidden_by = APART * math.sqrt(size) / LEVEL
 
     def look(head: int, other: Channel, rows: Tensor, to: slice, gain: float) -> None:
-        """Let [CLS] see a text, all of it alike, and hide the other and itself."""
+        """Let a head of [CLS] attend equally to one text, and not to the other or to [CLS]."""
         own = slice(head * size, head * size + len(rows))
         for weight in (query, key, value):
             weight[head * size : (head + 1) * size] = 0.0

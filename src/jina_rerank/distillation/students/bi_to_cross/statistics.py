@@ -1,4 +1,4 @@
-"""Statistics of a BERT encoder over texts: what its weights alone do not say."""
+"""Statistics of a BERT encoder over texts: attention distances, deviations and mean vectors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class LayerStatistics:
-    """One layer, on average over all tokens but special ones.
+    """Statistics of one layer, averaged over all tokens but special ones.
 
     Attributes:
-        reach: How many tokens away each head looks, shape (heads,).
-        attention_norm: The standard deviation of a vector's elements in front of the norm behind
-            the attention: the harmonic mean, since the norm divides by it.
-        norm: The same of the norm behind the feed-forward.
+        reach: Mean distance in tokens that each head attends over, shape (heads,).
+        attention_norm: Standard deviation of a vector's elements in front of the norm behind the
+            attention: the harmonic mean over tokens, since the norm divides by it.
+        norm: The same for the norm behind the feed-forward.
     """
 
     reach: Tensor
@@ -34,12 +34,12 @@ class LayerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class EncoderStatistics:
-    """An encoder on texts.
+    """Statistics of an encoder over texts.
 
     Attributes:
-        embeddings: As `LayerStatistics.norm`, of the norm behind the embeddings.
-        layers: From below.
-        means: The mean of each text's states, shape (texts, hidden).
+        embeddings: As `LayerStatistics.norm`, for the norm behind the embeddings.
+        layers: Statistics of each layer, the first layer first.
+        means: Mean of each text's last hidden states, shape (texts, hidden).
     """
 
     embeddings: float
@@ -49,11 +49,11 @@ class EncoderStatistics:
 
 @torch.no_grad()
 def statistics_of(folder: Path, texts: Sequence[Encoding]) -> EncoderStatistics:
-    """Read texts with an encoder and take its statistics.
+    """Compute the statistics of an encoder over texts.
 
     Args:
-        folder: The encoder's.
-        texts: With their special tokens, each no longer than the encoder reads.
+        folder: Folder of the encoder.
+        texts: Texts with their special tokens, each no longer than the encoder's maximum.
     """
     with quiet():
         bert = BertModel.from_pretrained(folder, attn_implementation="eager").eval()
@@ -102,7 +102,7 @@ def statistics_of(folder: Path, texts: Sequence[Encoding]) -> EncoderStatistics:
 
 
 class _Norm:
-    """Takes the statistics of what a norm is given."""
+    """Collects the standard deviation of a norm's input."""
 
     mask: Tensor
 

@@ -1,4 +1,4 @@
-"""The student that begins as a bi-encoder in a cross-encoder's weights."""
+"""The student that is initialized as a bi-encoder in a cross-encoder's weights."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ....encoders import JinaBert, JinaBertConfig
+from ....encoders import EncoderModel, JinaBert
 from ...settings import Count, NotNegative, Seed, naming
 from ...training.matching import MatchingSettings
 from ...training.reference import ReferenceEncoder
 from ..bert import BertEncoder
-from ..student import Material, Stage, StudentSettings
+from ..student import Material, Stage, StudentSettings, as_jinabert
 from .convert import convert_to_cross_encoder, cross_encoder_shape, remove_initial_state
 from .least_squares import fit_layers
 from .masks import trainable_masks
 from .matching import PairMatching
 
 EXAMPLES = 1536
-"""Queries with their answers on which the encoder's statistics are taken and its layers fitted."""
+"""Number of queries with answers for the encoder's statistics and to fit the layers."""
 
 
 class BiToCrossStudent(StudentSettings):
     """A sentence encoder that reads two texts and compares them; see `convert_to_cross_encoder`.
 
     Attributes:
-        bi_to_cross: The encoder's folder, a BERT's.
-        intermediate_size: How many units of each feed-forward to keep, those that the others can
-            least make up for; None for all.
-        matching: A stage before ranking in which it learns the encoder's hidden states; None for
-            none.
+        bi_to_cross: Folder of the encoder, a BERT.
+        intermediate_size: Number of units of each feed-forward to keep, those that the others can
+            replace least; None for all.
+        matching: Settings of a stage of encoder matching before ranking; None for no such stage.
         matching_weight: Weight of the matching loss beside the ranking losses.
-        seed: Seed of what is random.
+        seed: Seed of random weights and choices.
     """
 
     bi_to_cross: str
@@ -50,7 +49,7 @@ class BiToCrossStudent(StudentSettings):
         return EXAMPLES
 
     def check(self) -> None:
-        """See `Student`; what is missing is told, and nothing is built."""
+        """See `Student`. Checks the encoder's shape, and builds nothing."""
         with self._naming():
             cross_encoder_shape(
                 BertEncoder.read(self._source), intermediate_size=self.intermediate_size
@@ -63,20 +62,20 @@ class BiToCrossStudent(StudentSettings):
                 self._source, examples, intermediate_size=self.intermediate_size, seed=self.seed
             )
 
-    def masks(self, config: JinaBertConfig) -> Mapping[str, Tensor] | None:
-        """All but what holds the texts apart."""
-        return trainable_masks(config)
+    def masks(self, model: EncoderModel) -> Mapping[str, Tensor] | None:
+        """See `Student`. Freezes the elements that hold the texts apart."""
+        return trainable_masks(as_jinabert(model).config)
 
     def stages(self, material: Material) -> Sequence[Stage]:
-        """Encoder matching in pairs, on the lists of ranking, and then another fit."""
+        """See `Student`. Encoder matching on the pairs of the ranking lists, and another fit."""
         if self.matching is None:
             return ()
         settings = material.ranking.without_ranking(self.matching.tokens_per_step)
         auxiliary = PairMatching(self._reference(material), 1.0)
         objective = material.ranking_objective(settings, auxiliary)
 
-        def finish(model: JinaBert) -> None:
-            """Training leaves the matrices near the best ones, and least squares find them."""
+        def finish(model: EncoderModel) -> None:
+            """Fit the layers again: training ends near the best matrices, the fit finds them."""
             reference = ReferenceEncoder(
                 self._source, dtype=torch.float32, device=model.classifier.weight.device
             )
@@ -87,7 +86,7 @@ class BiToCrossStudent(StudentSettings):
         return (Stage("matching", objective, training, finish),)
 
     def auxiliary_loss(self, material: Material) -> PairMatching | None:
-        """Encoder matching in pairs, if it has a weight."""
+        """See `Student`. Encoder matching in pairs, if it has a weight."""
         if not self.matching_weight:
             return None
         return PairMatching(self._reference(material), self.matching_weight)

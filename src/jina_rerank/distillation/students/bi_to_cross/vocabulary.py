@@ -1,7 +1,7 @@
-"""Codes and rarities of words: which tokens are forms of one word, and what each says.
+"""Codes and inverse document frequencies of a vocabulary's words.
 
-It is what BM25 goes by: forms of a word with one stem are one word, the rarer the more it says, and
-what is in every English text says nothing.
+They follow BM25: forms of a word with the same stem are one word, a rare word has a higher weight,
+and stop words have none.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 PIECE = "##"
-"""The mark that WordPiece puts in front of a token that goes on with a word."""
+"""The prefix of WordPiece's tokens that continue a word."""
 
 ENDING = 2
-"""Letters of a piece that is most often an ending, or one of many pieces of a name."""
+"""Maximum letters of a continuing piece without a weight: it is most often an ending, or one of
+many pieces of a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Facts about the tokens of a vocabulary.
+    """Codes and inverse document frequencies of the tokens of a vocabulary.
 
     Attributes:
-        idf: Inverse document frequency of each, from 0 to 1, shape (vocabulary,).
-        codes: A row of 1 and -1 for each, the same for forms of a word and otherwise random, shape
-            (vocabulary, elements).
-        start: The number of [CLS].
+        idf: Inverse document frequency of each token, from 0 to 1, shape (vocabulary,).
+        codes: Code of each token, elements 1 and -1, shape (vocabulary, elements): the same for
+            forms of a word, and otherwise random.
+        start: Token id of [CLS].
     """
 
     idf: Tensor
@@ -47,14 +48,14 @@ def vocabulary_of(
     elements: int,
     generator: torch.Generator,
 ) -> Vocabulary:
-    """Look at the words of passages.
+    """Compute codes, and inverse document frequencies over passages.
 
     Args:
-        passages: In which words are counted.
-        tokenizer: Theirs; it has [CLS].
+        passages: Passages in which words are counted.
+        tokenizer: The passages' tokenizer; it has [CLS].
         size: Size of the vocabulary.
-        elements: Elements of a code.
-        generator: Source of the codes.
+        elements: Number of elements of a code.
+        generator: Random generator of the codes.
     """
     vocabulary = tokenizer.get_vocab()
     stem = Stemmer("english").stemWord

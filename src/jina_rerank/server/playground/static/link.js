@@ -29,10 +29,17 @@ export async function unpack(fragment) {
   const letters = fragment.slice(FORM.length).replaceAll("-", "+").replaceAll("_", "/");
   const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  const { query, documents, division, models } = JSON.parse(await readText(stream));
+  const { query, documents, division, models, top_n, threshold } = JSON.parse(await readText(stream));
   if (typeof query !== "string" || typeof documents !== "string") throw new Error("no texts");
   if (!Array.isArray(models)) throw new Error("no models");
-  return { query, documents, division: division === "blocks" ? "blocks" : "lines", models };
+  return {
+    query,
+    documents,
+    division: division === "blocks" ? "blocks" : "lines",
+    models,
+    top_n: Number.isInteger(top_n) && top_n > 0 ? top_n : null,
+    threshold: Number.isFinite(threshold) ? threshold : null,
+  };
 }
 
 async function readText(stream) {

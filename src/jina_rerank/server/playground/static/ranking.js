@@ -17,6 +17,14 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** The page before its first ranking: a question, its documents as a retriever left them, a button. */
+export function preview({ query, documents }, run) {
+  const button = make("button", { type: "button" }, "Try it");
+  button.addEventListener("click", run);
+  const texts = documents.split("\n").map((text) => make("p", { className: "quiet" }, text));
+  return make("div", {}, make("p", { className: "asked" }, query), ...texts, button);
+}
+
 /** "1,000 documents", "1 document". */
 export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
@@ -24,7 +32,7 @@ const milliseconds = (value) => `${Math.max(1, Math.round(value)).toLocaleString
 
 /** The column of one model: first the documents as given, then their ranking or what was wrong. */
 export class Column {
-  constructor(model, documents) {
+  constructor(model, documents, doubts) {
     const id = `model-${++columns}`;
     this.facts = make("p", { className: "facts" }, "Ranking…");
     this.list = make("ol");
@@ -32,7 +40,7 @@ export class Column {
     this.element = make("article", { className: "ranking" }, heading, this.list);
     this.element.setAttribute("aria-labelledby", id);
     this.element.setAttribute("aria-busy", "true");
-    this.items = documents.map((text, index) => new Item(text, index));
+    this.items = documents.map((text, index) => new Item(text, index, doubts[index]));
     this.list.append(...this.items.map((item) => item.element));
   }
 
@@ -54,6 +62,21 @@ export class Column {
     ranking.results.forEach((result, place) => ranked[place].show(result, place));
     this.list.append(...ranked.map((item) => item.element));
     if (ranked.length <= MOVING) this.#move(ranked, before);
+    this.ranked = ranked;
+    this.element.setAttribute("aria-busy", "false");
+  }
+
+  /** Mark what `top_n` and `threshold` leave out; null is no limit. */
+  limit(topN, threshold) {
+    const kept = (this.ranked ?? []).filter(
+      (item, place) => (topN === null || place < topN) && (threshold === null || item.value >= threshold),
+    ).length;
+    (this.ranked ?? []).forEach((item, place) => item.leaveOut(place >= kept, place === kept));
+  }
+
+  /** Say that there will be no ranking. */
+  cancel() {
+    if (this.element.getAttribute("aria-busy") === "true") this.facts.textContent = "cancelled";
     this.element.setAttribute("aria-busy", "false");
   }
 
@@ -81,14 +104,24 @@ function cutInWords(documents, ranking) {
   const query = ranking.truncated_query_tokens;
   return [
     query ? `The query is too long: its last ${count(query, "token")} were not read.` : "",
-    documents ? `${count(documents, "document")} too long: what is beyond the model's limit was not read.` : "",
+    documents
+      ? `${count(documents, "document")} too long: ${shareCut(ranking)} of all documents' tokens, beyond the ` +
+        "model's limit, was not read."
+      : "",
   ].join(" ").trim();
+}
+
+function shareCut({ results }) {
+  const sum = (name) => results.reduce((total, result) => total + (result[name] ?? 0), 0);
+  const share = sum("truncated_tokens") / (sum("tokens") + sum("truncated_tokens"));
+  return `${Math.max(1, Math.round(share * 100))}%`;
 }
 
 /** One document in a column. */
 class Item {
-  constructor(text, index) {
+  constructor(text, index, doubt) {
     this.index = index;
+    this.doubt = doubt;
     this.place = make("span", { className: "place" }, String(index + 1));
     this.score = make("span", { className: "score" });
     this.bar = make("i");
@@ -99,17 +132,28 @@ class Item {
     this.element.dataset.index = index;
   }
 
+  leaveOut(isOut, isFirst) {
+    this.element.classList.toggle("out", isOut);
+    this.element.classList.toggle("first-out", isFirst);
+    this.left.textContent = isOut ? "left out" : "";
+  }
+
   show({ score, tokens, truncated_tokens: cut }, place) {
+    this.value = score;
     this.place.textContent = place + 1;
     this.score.replaceChildren(make("span", { className: "unseen" }, "score "), score.toFixed(4));
     // Too little to be seen is still more than nothing.
     requestAnimationFrame(() => {
       this.bar.style.width = `max(2px, ${Math.min(1, Math.max(0, score)) * 100}%)`;
     });
-    this.facts.replaceChildren(moved(this.index, place));
+    this.left = make("span", { className: "left" });
+    this.facts.replaceChildren(moved(this.index, place), this.left);
     if (tokens !== null) this.facts.append(make("span", {}, count(tokens, "token")));
     if (cut) {
       this.facts.append(make("span", { className: "cut" }, `${count(cut, "more token")} cut off`));
+    }
+    if (this.doubt) {
+      this.facts.append(make("span", { className: "cut" }, `${this.doubt}: this model reads English`));
     }
   }
 }
@@ -124,7 +168,7 @@ function moved(from, to) {
 
 /** A document's text; a long one begins short and has a button. */
 function shortened(text) {
-  const element = make("p", { className: "text" });
+  const element = make("p", { className: "text", dir: "auto" });
   if (text.length <= SHOWN * 1.2) {
     element.textContent = text;
     return element;

@@ -1,7 +1,9 @@
+import { write } from "./code.js";
 import { divide, load } from "./documents.js";
 import { EXAMPLE } from "./example.js";
+import { doubt } from "./language.js";
 import { LONGEST, pack, unpack } from "./link.js";
-import { Column, count } from "./ranking.js";
+import { Column, count, preview } from "./ranking.js";
 import { KeyNeeded, listModels, rank } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
@@ -11,12 +13,31 @@ const [form, query, texts, key, rankings] = ["form", "query", "documents", "key"
 let wanted = [];
 let models = null;
 let running = new AbortController();
+let columns = [];
+
+/** The texts of the rankings that are shown; null where there are none. */
+let ranked = null;
+
+/** Families whose models read English only. */
+const ENGLISH_ONLY = ["JinaBERT"];
 
 const say = (text) => { $("status").textContent = text; };
 const refuse = (text) => { $("refused").textContent = text; };
 const division = () => form.elements.division.value;
 const documents = () => divide(texts.value, division());
 const chosen = () => [...$("models").querySelectorAll(":checked")].map((box) => box.value);
+
+const number = (id) => ($(id).value === "" || !$(id).validity.valid ? null : $(id).valueAsNumber);
+const written = () => JSON.stringify([query.value, documents()]);
+
+/** Mark what the limits leave out, and whether the rankings are of the texts that are there now. */
+function showLimits() {
+  for (const column of columns) column.limit(number("top-n"), number("threshold"));
+  const stale = ranked !== null && ranked !== written();
+  $("stale").hidden = !stale;
+  rankings.classList.toggle("edited", stale);
+  $("code-field").hidden = true;
+}
 
 function showCount() {
   const number = documents().length;
@@ -27,8 +48,11 @@ function fill(state) {
   query.value = state.query;
   texts.value = state.documents;
   form.elements.division.value = state.division;
+  $("top-n").value = state.top_n ?? "";
+  $("threshold").value = state.threshold ?? "";
   $("link-field").hidden = true;
   showCount();
+  showLimits();
 }
 
 /** Ask which models there are, and show the field for a key where one is wanted. */
@@ -43,8 +67,9 @@ async function findModels() {
   }
 }
 
-function showModels(names) {
-  models = names;
+function showModels(served) {
+  models = served;
+  const names = served.map((model) => model.id);
   const before = wanted.length ? wanted : chosen();
   const known = before.filter((name) => names.includes(name));
   const checked = known.length ? known : names.slice(0, 1);
@@ -72,7 +97,7 @@ function problem() {
 }
 
 async function run() {
-  running.abort();
+  giveUp();
   running = new AbortController();
   const { signal } = running;
   refuse("");
@@ -87,18 +112,65 @@ async function run() {
     return;
   }
   const given = documents();
-  const columns = chosen().map((model) => [model, new Column(model, given)]);
-  rankings.replaceChildren(...columns.map(([, column]) => column.element));
+  const ranking = chosen().map((model) => [model, new Column(model, given, doubtsOf(model, given))]);
+  columns = ranking.map(([, column]) => column);
+  rankings.replaceChildren(...columns.map((column) => column.element));
+  ranked = written();
+  $("tools").hidden = false;
+  $("cancel").hidden = false;
+  showLimits();
   say("Ranking…");
   // On a small screen they are below what has just been typed.
   if (rankings.getBoundingClientRect().top > innerHeight / 2) {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     rankings.scrollIntoView({ behavior: still ? "instant" : "smooth" });
   }
-  const ends = columns.map(([model, column]) => fillColumn(model, column, given, signal));
+  const ends = ranking.map(([model, column]) => fillColumn(model, column, given, signal));
   const best = (await Promise.all(ends)).filter(Boolean);
   if (signal.aborted) return;
+  $("cancel").hidden = true;
+  showLimits();
   say(best.length ? `Ranked ${count(given.length, "document")}. ${best.join(" ")}` : "");
+}
+
+/** Say of each document why a model is unlikely to read it well; "" where nothing speaks against it. */
+function doubtsOf(name, given) {
+  const { family } = models.find((model) => model.id === name);
+  return given.map((text) => (ENGLISH_ONLY.includes(family) ? doubt(text) : ""));
+}
+
+/** Stop what is being ranked. */
+function giveUp() {
+  running.abort();
+  for (const column of columns) column.cancel();
+  $("cancel").hidden = true;
+}
+
+function cancel() {
+  giveUp();
+  say("Cancelled.");
+  $("rank").focus();
+}
+
+async function copyCode(language) {
+  const asked = {
+    model: chosen()[0] ?? models[0].id,
+    query: query.value,
+    documents: documents(),
+    top_n: number("top-n"),
+    threshold: number("threshold"),
+  };
+  const code = write(language, asked, new URL(".", location.href).href, !$("key-field").hidden);
+  $("code").value = code;
+  $("code-field").hidden = false;
+  try {
+    await navigator.clipboard.writeText(code);
+    say("Code copied. It holds the query and the documents, and no key.");
+  } catch {
+    // As for links.
+    $("code").select();
+    say("Copy the code from its field. It holds the query and the documents, and no key.");
+  }
 }
 
 /** Show one model's ranking, and say in words which document is best. */
@@ -124,6 +196,8 @@ async function copyLink() {
     documents: texts.value,
     division: division(),
     models: models === null ? wanted : chosen(),
+    top_n: number("top-n"),
+    threshold: number("threshold"),
   };
   const fragment = await pack(state, address);
   if (fragment === null) {
@@ -170,18 +244,28 @@ form.addEventListener("submit", (event) => {
 form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
-form.addEventListener("input", showCount);
+form.addEventListener("input", () => {
+  showCount();
+  showLimits();
+});
+$("tools").addEventListener("input", showLimits);
+$("tools").addEventListener("click", ({ target }) => {
+  if (target.dataset.language) copyCode(target.dataset.language);
+});
+$("cancel").addEventListener("click", cancel);
 key.addEventListener("change", findModels);
 $("share").addEventListener("click", copyLink);
 $("link").addEventListener("focus", () => $("link").select());
-$("example").addEventListener("click", () => {
+function runExample() {
   fill(EXAMPLE);
   run();
-});
+}
+$("example").addEventListener("click", runExample);
+$("preview").append(preview(EXAMPLE, runExample));
 $("file").addEventListener("change", async ({ target }) => {
   try {
     const { text, division } = await load(target.files[0], form.elements.division.value);
-    fill({ query: query.value, documents: text, division });
+    fill({ query: query.value, documents: text, division, top_n: number("top-n"), threshold: number("threshold") });
     refuse("");
   } catch (error) {
     refuse(error.message);

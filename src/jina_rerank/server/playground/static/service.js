@@ -3,10 +3,10 @@
 /** The service wants a key, or another one. */
 export class KeyNeeded extends Error {}
 
-/** The names of the models that are served; the first is the default. */
+/** The models that are served, each with `id` and `family`; the first is the default. */
 export async function listModels(key) {
   const { data } = await ask("v1/models", key, {});
-  return data.map((model) => model.id);
+  return data;
 }
 
 /**

@@ -48,19 +48,19 @@ _OFFICIAL_SETTINGS = {
 
 
 class RerankedNode(NodeWithScore):
-    """Result of `JinaRerank`: a node with its relevance, and what else is known of it.
+    """Result of `JinaRerank`: a node with its relevance and facts about its scoring.
 
     Attributes:
-        node: The very node that came in.
-        score: Its relevance to the query, higher is better; in (0, 1) for local models, and as
-            a service gave it.
-        retrieval_score: The score it came in with, that of the retriever as a rule. Reranking
-            a second time leaves it alone.
-        truncated_tokens: How many of the text's tokens were cut off and not read; None where
-            a service does not tell it.
-        degraded: None, or why this ranking is second best.
-        unscored: Whether nothing has scored this node. Such nodes come last, in the order that
-            came in, and their scores only say that order.
+        node: The same node object as in the input.
+        score: Relevance to the query, higher is better; in (0, 1) for local models, and unchanged
+            for services.
+        retrieval_score: The score in the input, usually that of the retriever. Reranking a second
+            time does not change it.
+        truncated_tokens: Number of the text's tokens that were cut off; None if a service does not
+            report it.
+        degraded: None, or the reason of a degraded ranking.
+        unscored: True if the node has no score of the model. Such nodes are last, in the order of
+            the input, and their scores only express that order.
     """
 
     retrieval_score: float | None = None
@@ -72,11 +72,11 @@ class RerankedNode(NodeWithScore):
 class JinaRerank(BaseNodePostprocessor):
     """Puts the nodes that answer the query first.
 
-    Building one is cheap and sends nothing. A local model is loaded at the first call or by
-    `warm_up`, once for all rerankers in the process that use the same one. Safe to share
-    between threads, event loops and query engines. Nodes are never changed: the results are new
-    `RerankedNode` objects around the same nodes, best first, and equal scores keep the order
-    that came in.
+    Creating one is cheap and sends nothing. A local model is loaded at the first call or by
+    `warm_up`, once for all rerankers in the process that use the same model. An instance may be
+    shared between threads, event loops and query engines. Nodes are never changed: the results are
+    new `RerankedNode` objects with the same nodes, best first, and equal scores keep the order of
+    the input.
 
     `top_n`, `threshold` and `metadata_mode` may be assigned later; the model's settings are
     fixed.
@@ -84,39 +84,39 @@ class JinaRerank(BaseNodePostprocessor):
     Args:
         model: None for the embedded model (offline, no key); a hub id or a folder; or another name
             of a model, such as `"cross-encoder:NAME"` or `"remote:MODEL@URL"`. With
-            `backend="remote"` the service's name for a model; None is its default,
-            jina-reranker-v3.5 at Jina's.
-        top_n: How many nodes to keep, at least 1; None, or more than there are, keeps all.
-        threshold: Keep only scores of at least this much; None keeps all.
-        metadata_mode: Which of a node's metadata the model reads with its text. The default is
-            what an embedding model would read: all but `excluded_embed_metadata_keys`.
-        backend: `"local"` reads `model` as said there, `"remote"` asks a `/v1/rerank` service for
-            it.
-        api_key: The key; this and the next four only where a service is asked. None is
+            `backend="remote"` the service's name for a model; None for the service's default,
+            which is jina-reranker-v3.5 for Jina's service.
+        top_n: Number of nodes to keep, at least 1; None, or more than there are, keeps all.
+        threshold: Minimum score of nodes to keep; None keeps all.
+        metadata_mode: Part of a node's metadata that the model reads with its text. The default is
+            that of embedding models: all but `excluded_embed_metadata_keys`.
+        backend: `"local"` for a model as described at `model`, `"remote"` for a model of a
+            `/v1/rerank` service.
+        api_key: Key of the service; this and the next four settings are only for services. None for
             JINA_API_KEY, then JINAAI_API_KEY, of the environment, with the dialect `"jina"`
             only. Never part of `to_dict`, `repr` or a pickle.
-        base_url: Where the service is, with or without `/v1` or `/v1/rerank`. None is the
-            dialect's hosted service, where there is one.
-        dialect: How the service is spoken to: `"jina"`, which most servers speak, `"cohere"`,
-            `"voyage"`, `"tei"` or `"sagemaker"`.
-        timeout: The deadline of a whole call in seconds, with its retries and waits.
-        max_retries: How often a request is sent again after a failure that may pass.
-        dtype: `"auto"`, `"float32"` or `"bfloat16"`; auto is bfloat16 where the processor has
-            units for it. This and the next four only for models on this machine.
-        device: `"auto"` is the first CUDA device if there is one, otherwise the CPU; or any
-            name that torch knows.
-        max_length: Longest pair of query and text in tokens; the model's own limit applies if
-            it is lower.
-        long_documents: `"truncate"` reads the beginning of a text that does not fit, `"chunk"`
-            all of it in overlapping windows, `"error"` refuses it.
+        base_url: Address of the service, with or without `/v1` or `/v1/rerank`. None for the
+            dialect's hosted service, if there is one.
+        dialect: API of the service: `"jina"`, which most servers support, `"cohere"`, `"voyage"`,
+            `"tei"` or `"sagemaker"`.
+        timeout: Deadline of a whole call in seconds, including retries and waits.
+        max_retries: Maximum number of retries after a temporary failure.
+        dtype: Data type: `"auto"`, `"float32"` or `"bfloat16"`; auto is bfloat16 if the processor
+            has units for it. This and the next four settings are only for models on this machine.
+        device: `"auto"` for the first CUDA device if there is one, otherwise the CPU; or any
+            device name of torch.
+        max_length: Maximum tokens of a pair of query and text; the model's limit applies if it is
+            lower.
+        long_documents: Treatment of texts that are too long: `"truncate"` reads the beginning,
+            `"chunk"` reads all of it in overlapping windows, `"error"` refuses it.
         revision: A branch, tag or commit on the hub.
-        reranker: A `Reranker` built by hand, instead of all the model's settings above. It is
-            shared, not owned: `close` leaves it open.
-        callback_manager: For LlamaIndex's callbacks; a query engine replaces it with its own.
+        reranker: A `Reranker`, instead of all the model's settings above. It is shared, not owned:
+            `close` does not close it.
+        callback_manager: Manager of LlamaIndex's callbacks; a query engine replaces it.
 
     Raises:
-        ConfigurationError: Settings are out of range or do not go together, or a package is missing
-            that the model needs.
+        ConfigurationError: Settings are out of range or conflict, or a package that the model needs
+            is missing.
         AuthenticationError: There is no key for a hosted service, or it is malformed.
         InputError: `top_n` or `threshold` is out of range.
     """
@@ -142,7 +142,7 @@ class JinaRerank(BaseNodePostprocessor):
 
     def __init__(
         self,
-        # In the order of the official integration's, which may be given without their names.
+        # The order of the official integration, whose arguments may be positional.
         top_n: int | None = None,
         model: str | PathLike[str] | None = None,
         base_url: str | None = None,
@@ -163,7 +163,7 @@ class JinaRerank(BaseNodePostprocessor):
         callback_manager: CallbackManager | None = None,
         **official: Unpack[_OfficialSettings],
     ) -> None:
-        # At once, and over the argument: error trackers read the locals of frames that raise.
+        # Replaces the argument at once, since error trackers read the locals of frames that raise.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         refuse_settings(list(official), _OFFICIAL_SETTINGS)
         settings = {
@@ -172,7 +172,7 @@ class JinaRerank(BaseNodePostprocessor):
             "api_key": api_key,
             "base_url": base_url,
             "dialect": dialect,
-            # The settings are written as JSON, which takes Python's own numbers only.
+            # The settings are written as JSON, which accepts only Python's numbers.
             "timeout": plain_number(timeout),
             "max_retries": plain_number(max_retries),
             "dtype": dtype,
@@ -215,29 +215,29 @@ class JinaRerank(BaseNodePostprocessor):
         """Load a local model now, not at the first call; nothing is sent to a service. Idempotent.
 
         Raises:
-            ModelLoadError: It cannot be loaded.
+            ModelLoadError: The model cannot be loaded.
         """
         self._reranker.warm_up()
 
     async def awarm_up(self) -> None:
-        """`warm_up` without blocking the event loop."""
+        """Run `warm_up` without blocking the event loop."""
         await self._reranker.awarm_up()
 
     def close(self) -> None:
-        """Let go of the model or the connections, unless `reranker` came in. Idempotent."""
+        """Release the model or the connections, but not a given `reranker`. Idempotent."""
         if self._owns_reranker:
             self._reranker.close()
 
     async def aclose(self) -> None:
-        """`close` without blocking the event loop."""
+        """Run `close` without blocking the event loop."""
         if self._owns_reranker:
             await self._reranker.aclose()
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as in BaseComponent
-        """Every setting but the key and the callback manager, for `from_dict`.
+        """Return every setting but the key and the callback manager, for `from_dict`.
 
         Raises:
-            ConfigurationError: It was built around a `reranker`, which has no such form.
+            ConfigurationError: The instance has a `reranker`, which cannot be serialized.
         """
         if not self._owns_reranker:
             raise ConfigurationError(
@@ -247,10 +247,10 @@ class JinaRerank(BaseNodePostprocessor):
         return super().to_dict(**kwargs)
 
     def __getstate__(self) -> dict[Any, Any]:
-        # BaseComponent's would drop, with no error, whatever cannot be pickled, and restore by
-        # calling __init__ with the fields alone, which would forget a reranker passed in.
-        # Callback handlers belong to the process they run in, and the next engine sets its own;
-        # a key has no business in the files and other machines that a pickle goes to.
+        # BaseComponent's method would silently drop all values that cannot be pickled, and restore
+        # by calling __init__ with the fields alone, which would lose a given reranker. Callback
+        # handlers belong to their process, and the next engine sets its own. A pickle may go to
+        # files and other machines, so it must not contain the key.
         state = BaseModel.__getstate__(self)
         fields = {**state["__dict__"], "callback_manager": CallbackManager(), "api_key": None}
         return {**state, "__dict__": fields}
@@ -271,8 +271,8 @@ class JinaRerank(BaseNodePostprocessor):
             )
             return finish(ranking)
 
-    # LlamaIndex opens a span around abstract methods by itself, and this one is not abstract:
-    # without a span of its own the events would hang on whatever calls it.
+    # LlamaIndex opens spans around abstract methods only, and this method is not abstract. Without
+    # this span, the events would belong to the caller's span.
     @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -294,7 +294,7 @@ class JinaRerank(BaseNodePostprocessor):
     def _traced(
         self, nodes: list[NodeWithScore], query: QueryBundle
     ) -> Iterator[Callable[[Ranking], list[NodeWithScore]]]:
-        """Report to LlamaIndex's events and to its older callbacks; many tools read only one."""
+        """Report to LlamaIndex's events and older callbacks; many tools read only one of them."""
         model = self._reranker.model
         top_n = check_top_n(self.top_n) or len(nodes)  # the event takes no None
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model))
@@ -334,7 +334,7 @@ def _check_alone(reranker: Reranker, settings: dict[str, Any]) -> None:
 
 def _check_metadata_mode(mode: MetadataMode) -> MetadataMode:
     try:
-        return MetadataMode(mode)  # from_json brings the value alone
+        return MetadataMode(mode)  # from_json passes the value only
     except ValueError:
         names = tuple(mode.value for mode in MetadataMode)
         raise ConfigurationError(f"metadata_mode must be one of {names}, not {mode!r}") from None

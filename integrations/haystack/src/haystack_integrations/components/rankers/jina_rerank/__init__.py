@@ -6,7 +6,7 @@
 >>> JinaRanker(top_k=1).run("capital of France?", documents)["documents"][0].content
 'Paris.'
 
-`JinaRanker(backend="remote")` asks a rerank service instead, Jina's hosted one or any other.
+`JinaRanker(backend="remote")` uses a rerank service instead, Jina's hosted one or any other.
 """
 
 from ._documents import RankerOutput

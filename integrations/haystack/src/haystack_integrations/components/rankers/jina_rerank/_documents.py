@@ -1,4 +1,4 @@
-"""Haystack's documents before and after they are ranked, and what is told of the ranking."""
+"""Conversion of Haystack's documents before and after ranking, and tags of tracing spans."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,11 +15,10 @@ class RankerOutput(TypedDict):
     """Result of a run.
 
     Attributes:
-        documents: Copies of the documents that remain, best first, with their new scores.
-        meta: `"model"`, its name; `"usage"`, what the run cost, with the fields of
-            `jina_rerank.Usage`; `"degraded"`, None or why the answer is second best;
-            `"unscored"`, the ids of documents that nothing has scored, see
-            `jina_rerank.Ranking`.
+        documents: Copies of the kept documents, best first, with their new scores.
+        meta: `"model"`, the model's name; `"usage"`, the cost of the run, with the fields of
+            `jina_rerank.Usage`; `"degraded"`, None or the reason of a degraded answer;
+            `"unscored"`, the ids of documents without a score, see `jina_rerank.Ranking`.
     """
 
     documents: list[Document]
@@ -27,13 +26,14 @@ class RankerOutput(TypedDict):
 
 
 def read_documents(documents: object) -> dict[int, Document]:
-    """The documents to rank, by their places among those that were passed in.
+    """Check and deduplicate documents; return them by their positions in the input.
 
-    Each id is there once, where it came first, as the document that scored highest: two
-    retrievers that feed one ranker often find the same document.
+    Two retrievers in front of one ranker often find the same document. Of documents with the same
+    id, the one with the highest score is kept, in the order of the id's first occurrence.
 
     Raises:
-        InputError: They are not documents, or one of them cannot be ranked; it names which.
+        InputError: The input is not a list of documents, or one of them cannot be ranked; the
+            message names it.
     """
     kept: dict[str, tuple[int, Document]] = {}
     remedy = "a text becomes one by Document(content=text)"
@@ -46,7 +46,7 @@ def read_documents(documents: object) -> dict[int, Document]:
 
 
 def _check_document(document: Document, argument: str) -> None:
-    """Haystack's dataclass lets anything into its fields, also where only str and dict will do."""
+    """Check the types of a document's fields, which Haystack's dataclass does not check."""
     if not isinstance(document.content, str | None):
         kind = type(document.content).__name__
         raise InputError(argument, f"must have a string as content, not {kind}")
@@ -59,12 +59,12 @@ def _prior_score(document: Document) -> float:
 
 
 def answer(candidates: list[Document], ranking: Ranking) -> RankerOutput:
-    """The ranked ones of the candidates, as copies, and what is known of the ranking."""
+    """Build the output of a run: copies of the ranked candidates, and the ranking's metadata."""
     documents = []
     for hit in ranking:
         document = candidates[hit.index]
-        # replace() alone would leave one meta dictionary in two documents. Its values are shared:
-        # among them may be what nobody can copy, such as locks and connections.
+        # replace() alone would share the meta dictionary. The copy is shallow, since values such as
+        # locks and connections cannot be copied.
         documents.append(dataclasses.replace(document, score=hit.score, meta=dict(document.meta)))
     return {
         "documents": documents,
@@ -78,7 +78,7 @@ def answer(candidates: list[Document], ranking: Ranking) -> RankerOutput:
 
 
 def tag_span(ranking: Ranking, top_k: int | None) -> None:
-    """Tell the component's span, if there is one; no text of a query or a document."""
+    """Set tags of the component's span, if there is one, without texts of query or documents."""
     span = tracer.current_span()
     if span is None:
         return

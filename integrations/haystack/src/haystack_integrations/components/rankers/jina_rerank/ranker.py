@@ -1,4 +1,4 @@
-"""`JinaRanker`: Haystack's documents in, the best of them out."""
+"""`JinaRanker`: a Haystack component that ranks documents."""
 
 import asyncio
 import inspect
@@ -34,22 +34,22 @@ from jina_rerank.plugin import (
 from ._documents import RankerOutput, answer, read_documents, tag_span
 
 KEY_FROM_ENVIRONMENT = Secret.from_env_var(list(KEY_VARIABLES), strict=False)
-"""The key that `RemoteScorer` looks for by itself, so it is left to it."""
+"""The default key, which `RemoteScorer` reads from the environment by itself."""
 
 
 _OFFICIAL = "haystack_integrations.components.rankers.jina."
-"""Where jina-haystack's ranker is."""
+"""Module of jina-haystack's ranker."""
 
 
 @component
 class JinaRanker:
     """Puts the documents that answer a query first.
 
-    Building one is cheap. A local model is loaded when the pipeline warms up or at the first run,
-    once for all components in the process that use the same one; keys are read then, too. Safe to
-    run from many threads and event loops at a time.
+    Creating a component is cheap. Keys are read and a local model is loaded when the pipeline warms
+    up or at the first run; components of a process share the same model. The component may be run
+    from several threads and event loops at a time.
 
-    A token of `api_key` is never written down: `to_dict` and `pickle` refuse one. Copies within
+    A token in `api_key` is never written to files: `to_dict` and `pickle` refuse it. Copies within
     the process (`copy`, `deepcopy`) keep it.
 
     Args:
@@ -57,42 +57,41 @@ class JinaRanker:
             of a model, such as `"cross-encoder:NAME"` or `"remote:MODEL@URL"`. With
             `backend="remote"`, the service's name for the model; None for jina-reranker-v3.5 with
             the dialect `"jina"`.
-        top_k: How many documents to return, at least 1; None for all.
-        score_threshold: Return only documents that score at least this much.
-        meta_fields_to_embed: Metadata to put in front of a document's content before it is
-            scored, in this order; fields that a document does not have are left out.
-        embedding_separator: What goes between these fields and the content.
-        backend: `"local"` reads `model` as said there, `"remote"` asks a service for it.
-        api_key: The service's key. The default, and None, are the first of JINA_API_KEY and
-            JINAAI_API_KEY that is set, with the dialect `"jina"` only; there may be none where
-            `base_url` is given. Where no service is asked these are ignored, and any other is
+        top_k: Number of documents to return, at least 1; None for all.
+        score_threshold: Minimum score of documents to return.
+        meta_fields_to_embed: Fields of the metadata to put in front of a document's content before
+            it is scored, in this order; missing fields are left out.
+        embedding_separator: Separator between these fields and the content.
+        backend: `"local"` for a model as described at `model`, `"remote"` for a model of a service.
+        api_key: Key of the service. With the default or None it is the first of JINA_API_KEY and
+            JINAAI_API_KEY that is set, with the dialect `"jina"` only; with a `base_url` the key is
+            optional. Without a service, the default and None are ignored, and other keys are
             refused.
-        base_url: Where the service is, with or without the path of the endpoint; None for the
+        base_url: Address of the service, with or without the path of the endpoint; None for the
             hosted service of the dialect.
-        dialect: How the service is spoken to: `"jina"`, `"cohere"`, `"voyage"`, `"tei"` or
-            `"sagemaker"`.
-        timeout: The deadline of a whole run in seconds, retries and waits included.
-        max_retries: How often a request is sent again after a failure that may pass.
+        dialect: API of the service: `"jina"`, `"cohere"`, `"voyage"`, `"tei"` or `"sagemaker"`.
+        timeout: Deadline of a whole run in seconds, including retries and waits.
+        max_retries: Maximum number of retries after a temporary failure.
         device: None for the first CUDA device if there is one, otherwise the CPU.
-        dtype: What a local model computes in: `"auto"`, `"float32"` or `"bfloat16"`.
-        max_length: Longest pair of query and document in tokens.
-        long_documents: What to do with a document that does not fit: `"truncate"` reads its
-            beginning, `"chunk"` reads it all in windows and takes the best, `"error"` refuses.
+        dtype: Data type of a local model: `"auto"`, `"float32"` or `"bfloat16"`.
+        max_length: Maximum tokens of a pair of query and document.
+        long_documents: Treatment of documents that are too long: `"truncate"` reads the beginning,
+            `"chunk"` reads all of it in windows and takes the best score, `"error"` refuses.
         revision: A branch, tag or commit of the model on the hub.
-        reranker: A `jina_rerank.Reranker` built by hand, to share one or to score with
-            something else. It is never closed here, and it cannot be serialized.
+        reranker: A `jina_rerank.Reranker`, to share one or to use another scorer. It is never
+            closed by the component, and it cannot be serialized.
 
     Raises:
-        ValueError: `top_k` is not above 0, or `score_threshold` is no number.
-        ConfigurationError: Any other setting is out of range, two do not go together, or a package
-            is missing that the model needs.
+        ValueError: `top_k` is not above 0, or `score_threshold` is not a number.
+        ConfigurationError: Another setting is out of range, two conflict, or a package that the
+            model needs is missing.
         AuthenticationError: There can be no key for a hosted service.
     """
 
     def __init__(
         self,
         model: str | PathLike[str] | None = None,
-        # In the order of the official integration's, which may be given without their names.
+        # The order of the official integration, whose arguments may be positional.
         api_key: Secret | None = KEY_FROM_ENVIRONMENT,
         top_k: int | None = 10,
         score_threshold: float | None = None,
@@ -111,7 +110,7 @@ class JinaRanker:
         revision: str | None = None,
         reranker: Reranker | None = None,
     ) -> None:
-        # YAML knows no paths.
+        # YAML has no paths.
         self.model = name_of_path(model)
         self.top_k = _check_top_k(top_k)
         self.score_threshold = check_threshold(score_threshold, "score_threshold")
@@ -125,7 +124,7 @@ class JinaRanker:
         self.api_key = api_key
         self.base_url = base_url
         self.dialect = dialect
-        # Nor does it know numpy's numbers.
+        # YAML has no numbers of numpy.
         self.timeout = plain_number(timeout)
         self.max_retries = plain_number(max_retries)
         self.device = device
@@ -138,11 +137,11 @@ class JinaRanker:
         self._check_settings()
 
     def to_dict(self) -> dict[str, Any]:
-        """The component as plain data, for `Pipeline.dumps`.
+        """Convert the component to plain data, for `Pipeline.dumps`.
 
         Raises:
-            ConfigurationError: It was given a `reranker`.
-            ValueError: Its key was given as a token and not by the name of a variable.
+            ConfigurationError: The component was created with a `reranker`.
+            ValueError: The key was given as a token and not by the name of a variable.
         """
         if self.reranker is not None:
             raise ConfigurationError(
@@ -171,10 +170,10 @@ class JinaRanker:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The component that `to_dict` described; `data` stays as it is.
+        """Create the component from the result of `to_dict`, which is not changed.
 
         Raises:
-            DeserializationError: `data` describes something else.
+            DeserializationError: `data` is not for this component.
         """
         if str(data.get("type")).startswith(_OFFICIAL):
             raise DeserializationError(
@@ -197,20 +196,20 @@ class JinaRanker:
         self._open().warm_up()
 
     async def warm_up_async(self) -> None:
-        """`warm_up` without blocking the event loop."""
+        """Run `warm_up` without blocking the event loop."""
         await self._open().awarm_up()
 
     def close(self) -> None:
-        """Let go of the model or the connections; the next run gets them again. Idempotent.
+        """Release the model or the connections; the next run opens them again. Idempotent.
 
-        A `reranker` that was passed in stays open.
+        A `reranker` that was passed to the component is not closed.
         """
         own, self._own = self._own, None
         if own is not None:
             own.close()
 
     async def close_async(self) -> None:
-        """`close` without blocking the event loop."""
+        """Run `close` without blocking the event loop."""
         own, self._own = self._own, None
         if own is not None:
             await own.aclose()
@@ -225,25 +224,25 @@ class JinaRanker:
     ) -> RankerOutput:
         """Rank documents by their relevance to a query.
 
-        Documents with the same id are ranked once; the one that came with the highest score is
-        kept. A document without content is scored as an empty text.
+        Of documents with the same id, only the one with the highest previous score is ranked. A
+        document without content is scored as an empty text.
 
         Args:
             query: The question; not blank.
-            documents: The candidates. None at all gives an empty answer.
-            top_k: How many to return; None for the component's own setting.
-            score_threshold: Return only scores of at least this much; None likewise.
+            documents: The candidates. For an empty list the result is empty.
+            top_k: Number of documents to return; None for the component's setting.
+            score_threshold: Minimum score of documents to return; None for the component's setting.
 
         Returns:
-            `documents`, best first, copies that carry their new score; equal scores keep the
-            order in which they came. `meta`, with `model`, `usage`, `degraded` and `unscored`.
+            `documents`, copies with their new scores, best first; equal scores keep the order of
+            the input. `meta`, with `model`, `usage`, `degraded` and `unscored`.
 
         Raises:
             ValueError: `top_k` is not above 0; or, as an `InputError` that names the
                 argument, the query or the documents cannot be used; or as for `warm_up`.
             ModelLoadError: The model cannot be loaded.
-            ScoringError: A score came out as NaN, or the process was forked.
-            ServiceError: As one of its kinds, for each way in which a service can fail.
+            ScoringError: A score is NaN, or the process was forked.
+            ServiceError: The service failed; a subclass for each kind of failure.
         """
         top_k, score_threshold = self._limits(top_k, score_threshold)
         places, candidates, texts = self._read(documents)
@@ -260,7 +259,7 @@ class JinaRanker:
         top_k: int | None = None,
         score_threshold: float | None = None,
     ) -> RankerOutput:
-        """`run` without blocking the event loop; cancelling it stops the work.
+        """Rank as `run` does without blocking the event loop; cancelling stops the work.
 
         Args:
             query: As for `run`.
@@ -278,7 +277,7 @@ class JinaRanker:
             ServiceError: As for `run`.
         """
         top_k, score_threshold = self._limits(top_k, score_threshold)
-        # Both ends work in a thread: thousands of documents would hold up the loop.
+        # Input and output are processed in a thread: thousands of documents would block the loop.
         places, candidates, texts = await asyncio.to_thread(self._read, documents)
         with renamed_errors(partial(_name_document, places)):
             ranking = await self._open().arank(query, texts, top_n=top_k, threshold=score_threshold)
@@ -293,15 +292,15 @@ class JinaRanker:
 
     def __getstate__(self) -> dict[str, Any]:
         if self.api_key is not None:
-            self.api_key.to_dict()  # refuses, for a token, in Haystack's own words
+            self.api_key.to_dict()  # raises Haystack's error for a token
         return self._state()
 
     def _state(self) -> dict[str, Any]:
-        # Not what it has opened: closing one of two must leave the other as it is.
+        # Without the opened reranker: closing a component must not affect its copy.
         return {**vars(self), "_own": None}
 
     def _copied(self, state: dict[str, Any], memo: dict[int, Any] | None = None) -> Self:
-        """A copy by hand: by way of __getstate__ it could not have a token."""
+        """Copy without __getstate__, which refuses tokens."""
         copied = type(self).__new__(type(self))
         if memo is not None:
             memo[id(self)] = copied
@@ -310,15 +309,15 @@ class JinaRanker:
         return copied
 
     def _check_settings(self) -> None:
-        """Refuse settings that do not go together, long before a model is loaded."""
+        """Refuse conflicting settings before a model is loaded."""
         if self.api_key is not None and not isinstance(self.api_key, Secret):
             raise ConfigurationError(
                 'api_key must be a Secret, such as Secret.from_env_var("JINA_API_KEY"), '
                 f"not {type(self.api_key).__name__}"
             )
         if self.reranker is None:
-            # Keys are read when warming up, so that a pipeline can be loaded where there are
-            # none. All that matters yet is whether there may be one.
+            # Keys are read when warming up, so that a pipeline can be loaded without them. For the
+            # check it only matters whether a key is possible.
             may_come = bool(key_variables(self.dialect)) and needs_service(self.backend, self.model)
             is_needed = may_come or self._given_key() is not None
             build_reranker(api_key="unread" if is_needed else None, **self._settings())
@@ -336,7 +335,7 @@ class JinaRanker:
         check_installed(self.reranker)
 
     def _settings(self) -> dict[str, Any]:
-        """Those of `build_reranker`, without the key: no frame that may raise holds it."""
+        """Return `build_reranker`'s settings without the key, to keep it out of tracebacks."""
         return {
             "backend": self.backend,
             "model": self.model,
@@ -352,11 +351,11 @@ class JinaRanker:
         }
 
     def _open(self) -> Reranker:
-        """The reranker, built now if need be; its model is not loaded yet."""
+        """Return the reranker, and build it if necessary, without loading its model."""
         if self.reranker is not None:
             return self.reranker
         # Two threads may both build one, which costs little: they share the model, and the
-        # connections of one that is forgotten are closed.
+        # connections of the reranker that is dropped are closed.
         own = self._own
         if own is None:
             own = build_reranker(api_key=self._read_key(), **self._settings())
@@ -364,7 +363,7 @@ class JinaRanker:
         return own
 
     def _given_key(self) -> Secret | None:
-        """None for Jina's key of the environment, which the scorer finds by itself."""
+        """Return the given key; None for Jina's key of the environment, which the scorer reads."""
         return None if self.api_key == KEY_FROM_ENVIRONMENT else self.api_key
 
     def _read_key(self) -> str | None:
@@ -372,8 +371,8 @@ class JinaRanker:
         if secret is None:
             return None
         key: str | None = secret.resolve_value()
-        # The scorer takes None for leave to look for itself, and the key that it would find is
-        # not the one that was meant for this service.
+        # With None the scorer would read Jina's key from the environment, which is not the key
+        # that was given for this service.
         if key is None and any(map(os.environ.get, key_variables(self.dialect))):
             names = " or ".join(secret.to_dict()["env_vars"])
             raise AuthenticationError(
@@ -385,7 +384,7 @@ class JinaRanker:
     def _limits(
         self, top_k: int | None, score_threshold: float | None
     ) -> tuple[int | None, float | None]:
-        """This run's limits; only None, and not 0, stands for the component's own."""
+        """Return the limits of a run; None, but not 0, stands for the component's setting."""
         if score_threshold is None:
             score_threshold = self.score_threshold
         return (
@@ -394,7 +393,7 @@ class JinaRanker:
         )
 
     def _read(self, documents: list[Document]) -> tuple[list[int], list[Document], list[str]]:
-        """The documents to rank: where they were among `documents`, they, and their texts."""
+        """Return the documents to rank: positions in `documents`, documents, and texts."""
         found = read_documents(documents)
         return list(found), list(found.values()), [self._text(one) for one in found.values()]
 
@@ -406,20 +405,20 @@ class JinaRanker:
 
 def _check_top_k(top_k: int | None) -> int | None:
     number = plain_number(top_k)
-    # What every Haystack ranker says, word for word: code out there matches on it.
+    # The exact message of all Haystack rankers, which existing code may match.
     if isinstance(number, int) and number <= 0:
         raise ValueError(f"top_k must be > 0, but got {number}")
     return check_top_n(number, "top_k")
 
 
 def _name_document(places: list[int], argument: str) -> str:
-    """The caller's name for a document of the core's, who has each id only once."""
+    """Convert the name of a deduplicated document to that of the caller's document."""
     found = re.fullmatch(r"documents\[(\d+)\]", argument)
     return argument if found is None else f"documents[{places[int(found[1])]}]"
 
 
 def _name_device(device: ComponentDevice | None) -> str:
-    # Not Haystack's own default, which prefers Apple's GPU: torch leaks and aborts there.
+    # Not Haystack's default, which prefers Apple's GPU, where torch leaks memory and aborts.
     if device is None:
         return "auto"
     if not isinstance(device, ComponentDevice):

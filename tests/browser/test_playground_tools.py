@@ -1,0 +1,269 @@
+"""The playground in Chromium: limits, code to copy, cancelling, notes, and the API's page."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from chromium import Visit
+from serving import GatedModel, LiveService, served, until
+
+from jina_rerank import LocalScorer, Reranker
+from jina_rerank.server import ServedModel
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Visit]
+
+KEY = "a-key-of-the-search-team"
+QUERY = "What is the capital of France?"
+DOCUMENTS = [
+    "Berlin is the capital of Germany.",
+    "Coffee is brewed from roasted beans.",
+    "The capital of France is Paris.",
+    "France is a country in Europe.",
+]
+MODEL = "jina-rerank-mini"
+ANY_PAGE = "document.readyState === 'complete'"
+
+
+def ranked(service: LiveService, visit: Open, **options: object) -> Visit:
+    seen = visit(service.url, **options)
+    seen.type(QUERY, DOCUMENTS)
+    seen.rank()
+    return seen
+
+
+def left_out(seen: Visit) -> list[bool]:
+    return ["left out" in item.inner_text() for item in seen.ranking(MODEL).all()]
+
+
+def test_top_n_and_threshold_mark_what_they_leave_out(service: LiveService, visit: Open) -> None:
+    seen = ranked(service, visit)
+    with Reranker() as reranker:
+        ranking = reranker.rank(QUERY, DOCUMENTS)
+    assert left_out(seen) == [False] * 4
+    keep, lowest = seen.page.get_by_label("Keep the best"), seen.page.get_by_label("Lowest score")
+    keep.fill("3")
+    assert left_out(seen) == [False, False, False, True]
+    between = (ranking[0].score + ranking[1].score) / 2
+    lowest.fill(f"{between:.4f}")
+    assert left_out(seen) == [False, True, True, True]
+    style = "item => getComputedStyle(item).borderTopStyle"
+    lines = [item.evaluate(style) for item in seen.ranking(MODEL).all()]
+    assert lines == ["none", "dashed", "none", "none"]
+    keep.fill("")
+    lowest.fill("1")
+    assert left_out(seen) == [True] * 4
+    # They stay for the next ranking, and go into links.
+    lowest.fill("")
+    keep.fill("1")
+    seen.rank()
+    assert left_out(seen) == [False, True, True, True]
+    seen.page.get_by_role("button", name="Copy link").click()
+    seen.page.get_by_label("Link to").wait_for()
+    again = visit(seen.page.get_by_label("Link to").input_value())
+    again.wait()
+    assert left_out(again) == [False, True, True, True]
+
+
+RUNS = {
+    "curl": (["bash", "-c"], "curl"),
+    "Python": ([sys.executable, "-c"], sys.executable),
+    "JavaScript": (["node", "--input-type=module", "-e"], "node"),
+}
+
+
+@pytest.mark.parametrize("language", RUNS)
+def test_code_that_is_copied_ranks_the_same_and_has_no_key(
+    visit: Open, small_checkpoint: Path, language: str
+) -> None:
+    command, program = RUNS[language]
+    if shutil.which(program) is None:
+        pytest.skip(f"needs {program}")
+    texts = ['it\'s "quoted" \\n $HOME `x`', "a panda 🐼 is a bear", "coffee é\u2028 beans"]
+    with LiveService(models=(f"small={small_checkpoint}",), keys=f"search:{KEY}") as service:
+        seen = visit(service.url)
+        seen.page.get_by_label("API key").fill(KEY)
+        seen.page.get_by_label("API key").press("Enter")
+        seen.page.get_by_label("small").wait_for()
+        seen.type("what's a panda?", texts)
+        seen.rank()
+        seen.page.get_by_label("Keep the best").fill("2")
+        seen.page.get_by_role("button", name=language, exact=True).click()
+        code = seen.page.get_by_label("Code for this ranking").input_value()
+        assert KEY not in code
+        done = subprocess.run(
+            [*command, code],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            env={**os.environ, "JINA_RERANK_KEY": KEY},
+            check=True,
+        )
+        order = seen.order("small")[:2]
+    if language == "curl":
+        found = [result["index"] for result in json.loads(done.stdout)["results"]]
+    else:
+        # U+2028 ends a line for some, and not for those who printed it.
+        found = [int(line.split()[0]) for line in done.stdout.strip().split("\n")]
+    assert found == order
+
+
+def test_cancelling_stops_the_work(visit: Open, small_checkpoint: Path) -> None:
+    gated = GatedModel(small_checkpoint)
+    with LiveService(served(gated)) as service:
+        until(lambda: service.engine.ready)
+        gated.hold()
+        seen = visit(service.url)
+        seen.type("q", ["a", "b"])
+        cancel = seen.page.get_by_role("button", name="Cancel")
+        assert not cancel.is_visible()
+        seen.page.get_by_role("button", name="Rank").click()
+        assert gated.computing.wait(20)
+        cancel.click()
+        assert seen.say("status") == "Cancelled."
+        assert not cancel.is_visible()
+        assert "cancelled" in seen.page.get_by_role("article").inner_text()
+        until(lambda: service.engine.queue.requests == 0)
+        gated.release()
+        seen.rank()
+        assert seen.ranking("gated").count() == 2
+        assert not cancel.is_visible()
+
+
+def test_rankings_of_texts_that_were_edited_are_marked(service: LiveService, visit: Open) -> None:
+    seen = ranked(service, visit)
+    note = seen.page.get_by_text("Edited since")
+    assert not note.is_visible()
+    query = seen.page.get_by_label("Query", exact=True)
+    query.fill(f"{QUERY} Now?")
+    assert note.is_visible()
+    query.fill(QUERY)
+    assert not note.is_visible()
+    seen.page.get_by_label("Documents", exact=True).fill("\n".join(DOCUMENTS[:3]))
+    assert note.is_visible()
+    seen.rank()
+    assert not note.is_visible()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("The capital of France is Paris.", ""),
+        ("Paris", ""),
+        ("def f(x): return 7", ""),
+        ("2 + 2 = 4", ""),
+        ("Die Hauptstadt von Frankreich ist Paris.", "perhaps not in English"),
+        ("La capitale de la France est Paris.", "perhaps not in English"),
+        ("La capital de España es Madrid y no Barcelona.", "perhaps not in English"),
+        ("法国的首都是巴黎", "not in Latin letters"),
+        ("Париж столица Франции", "not in Latin letters"),
+        ("Tokyo (東京) is the capital of Japan.", ""),
+    ],
+)
+def test_a_text_that_the_model_hardly_reads_has_a_note(
+    service: LiveService, visit: Open, text: str, said: str
+) -> None:
+    seen = visit(service.url)
+    seen.type(QUERY, [text])
+    seen.rank()
+    shown = seen.ranking(MODEL).inner_text()
+    assert ("reads English" in shown) == bool(said)
+    assert said in shown
+
+
+def test_texts_from_right_to_left_stand_so(service: LiveService, visit: Open) -> None:
+    seen = visit(service.url)
+    seen.type("מה בירת צרפת?", ["בירת צרפת היא פריז", "Paris is the capital."])
+    seen.rank()
+    assert seen.page.locator("#query:dir(rtl)").count() == 1
+    assert seen.page.locator("li .text:dir(rtl)").count() == 1
+    assert seen.page.locator("li .text:dir(ltr)").count() == 1
+
+
+def test_the_share_of_tokens_that_was_cut_is_said(visit: Open, small_checkpoint: Path) -> None:
+    documents = [*DOCUMENTS, "coffee" + " coffee" * 60]
+    ranking = Reranker(LocalScorer(small_checkpoint, max_length=40)).rank(QUERY, documents)
+    cut = sum(hit.truncated_tokens or 0 for hit in ranking)
+    read = sum(hit.tokens or 0 for hit in ranking)
+    with LiveService(models=(f"small={small_checkpoint}",), max_length=40) as service:
+        seen = visit(service.url)
+        seen.type(QUERY, documents)
+        seen.rank()
+        heading = seen.page.get_by_role("article").locator("header").inner_text()
+    assert f"{round(100 * cut / (cut + read))}% of all documents' tokens" in heading
+
+
+def test_it_opens_with_an_example_whose_answer_comes_first(
+    service: LiveService, visit: Open
+) -> None:
+    seen = visit(service.url)
+    assert seen.page.get_by_text("How should I store coffee beans?").is_visible()
+    seen.page.get_by_role("button", name="Try it").click()
+    seen.wait()
+    assert "airtight jar" in seen.ranking(MODEL).first.inner_text()
+    assert seen.page.get_by_label("Query", exact=True).input_value().startswith("How should I")
+
+
+def test_the_link_to_the_api_leads_to_a_page_that_can_be_read(
+    service: LiveService, visit: Open
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for theme in ("light", "dark"):
+        seen = visit(f"{service.url}/playground/api", ANY_PAGE, color_scheme=theme)
+        assert axe.run(seen.page).response["violations"] == []
+    text = seen.page.inner_text("main")
+    for path in ("/v1/rerank", "/v2/rerank", "/rerank", "/score", "/invocations", "/v1/models"):
+        assert path in text
+    assert "How many to answer; all by default." in text
+    assert "Rank documents, as Cohere's API does" in text
+    phone = visit(f"{service.url}/playground/api", ANY_PAGE, viewport={"width": 360, "height": 640})
+    assert phone.page.evaluate("document.documentElement.scrollWidth") == 360
+    seen.page.get_by_role("link", name="Back to the playground").click()
+    seen.until("document.querySelector('#query')")
+    seen.page.get_by_role("link", name="API").click()
+    seen.until("document.title === 'API of jina-rerank'")
+
+
+SIZES = {"phone": {"width": 360, "height": 640}, "desktop": {"width": 1280, "height": 880}}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_state_is_accessible_and_fits(
+    small_checkpoint: Path, visit: Open, theme: str, size: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    models = [ServedModel("small", Reranker(LocalScorer(small_checkpoint, max_length=40)))]
+    with LiveService(models) as service:
+        until(lambda: service.engine.ready)
+        seen = visit(service.url, color_scheme=theme, reduced_motion="reduce", viewport=SIZES[size])
+
+        def check() -> None:
+            assert axe.run(seen.page).response["violations"] == []
+            width = seen.page.evaluate("document.documentElement.scrollWidth")
+            assert width == SIZES[size]["width"]
+
+        check()  # empty
+        seen.type(
+            QUERY, [f"{text} {i} " + "word " * (i % 60) for i in range(50) for text in DOCUMENTS]
+        )
+        seen.rank()  # 200 documents
+        assert seen.ranking("small").count() == 200
+        seen.page.get_by_label("Keep the best").fill("7")
+        seen.page.get_by_role("button", name="Python", exact=True).click()
+        seen.page.get_by_label("Code for this ranking").wait_for()
+        seen.page.get_by_label("Query", exact=True).fill("something else")
+        check()  # limits, stale
+        seen.page.get_by_role("button", name="curl", exact=True).click()
+        check()  # code
+        seen.page.context.set_offline(True)
+        seen.rank()
+        assert "The service cannot be reached." in seen.say("alert")
+        check()  # offline
