@@ -131,13 +131,19 @@ def test_variables_that_cannot_be_read(name: str, value: str) -> None:
     assert value not in str(caught.value)
 
 
+def test_an_empty_variable_is_no_path() -> None:
+    paths = {f"JINA_RERANK_{name}": " " for name in ("KEY_FILE", "SSL_CERTFILE", "UNIX_SOCKET")}
+    assert Settings.read({}, paths) == Settings()
+
+
 def test_an_empty_list_of_models() -> None:
     with pytest.raises(ConfigurationError, match="models: name at least one"):
         Settings.read({}, {"JINA_RERANK_MODELS": ","})
 
 
 @pytest.mark.parametrize(
-    "text", ["port = ", "ports = 1", "models = 3", 'port = "x"', "host = 3", "keys = [1]"]
+    "text",
+    ["port = ", "ports = 1", "models = 3", 'port = "x"', "host = 3", "keys = [1]", "key_file = 5"],
 )
 def test_files_that_cannot_be_read(text: str, tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"

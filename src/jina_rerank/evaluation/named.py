@@ -1,4 +1,4 @@
-"""Collections by name: those of ir_datasets, BEIR among them, and LoCoV1 from the hub."""
+"""Loading of collections by name: from ir_datasets, which has BEIR, and LoCoV1 from the hub."""
 
 from __future__ import annotations
 

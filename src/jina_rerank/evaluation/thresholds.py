@@ -47,7 +47,7 @@ class ThresholdPoint:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdChoice:
-    """The thresholds of a system, and the one for a wanted precision.
+    """The thresholds of a system, and the suggested one for a precision.
 
     Attributes:
         wanted: The precision to reach.

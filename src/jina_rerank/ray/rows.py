@@ -67,7 +67,7 @@ class Columns:
         return schema.append(pa.field(self.score, scores)).append(pa.field(self.error, pa.string()))
 
     def has_lists(self, schema: pa.Schema) -> bool:
-        """Tell whether a row has several documents."""
+        """Return True if a row has several documents."""
         kind = schema.field(self.document).type
         return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(
             kind.value_type

@@ -42,12 +42,12 @@ class Metrics:
         self._rank_seconds = self._seconds_of(
             "rank", "From a place in the queue to a ranking: all that follows, together."
         )
-        self._waiting = self._seconds_of("queue", "Waiting for the model while others had it.")
+        self._waiting = self._seconds_of("queue", "Waiting while the model computed other requests.")
         self._tokenizing = self._seconds_of(
             "tokenization", "Reading and cutting texts, while nothing was computed for them."
         )
         self._computing = self._seconds_of(
-            "compute", "In the model, together with those who shared the batches."
+            "compute", "In the model, in batches that requests may share."
         )
         # Always 0, for comparison with services that pad.
         Counter(
@@ -77,7 +77,7 @@ class Metrics:
         )
         self._degraded = Counter(
             "jina_rerank_degraded",
-            "Rankings that are second best, by the model that was asked for.",
+            "Degraded rankings, by the model of the request.",
             ["model"],
             registry=self._registry,
         )

@@ -11,7 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ConfigurationError
 
-EXPOSED = ("retry-after", "x-compute-characters", "x-compute-tokens", "x-request-id")
+EXPOSED = (
+    "retry-after",
+    "x-compute-characters",
+    "x-compute-tokens",
+    "x-degraded",
+    "x-request-id",
+)
 """Response headers that web pages may read, in addition to those that they always may."""
 
 

@@ -230,7 +230,10 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
                 raise TypeError
             return tuple(str(part).strip() for part in parts)
         if name in PATHS:
-            return value if isinstance(value, Path) else Path(str(value))
+            if not isinstance(value, str | Path):
+                raise TypeError
+            # An empty variable is one that is not set, and Path("") would be the current folder.
+            return None if isinstance(value, str) and not value.strip() else Path(value)
         if isinstance(default, bool):
             return _to_bool(value)
         if isinstance(default, int | float):
@@ -243,7 +246,8 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
             return value.rstrip("/")
     except (TypeError, ValueError, OverflowError):
         # The message does not contain the value, which may be a misplaced key.
-        raise ConfigurationError(f"{where}: cannot be read as {type(default).__name__}") from None
+        kind = "path" if name in PATHS else type(default).__name__
+        raise ConfigurationError(f"{where}: cannot be read as {kind}") from None
     return value
 
 

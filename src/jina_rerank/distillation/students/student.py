@@ -106,7 +106,7 @@ class Student(Protocol):
         Args:
             model: The model that `build` returned, whatever its weights are now.
             tokenizer: The tokenizer that `build` returned.
-            folder: Made where it is missing.
+            folder: Output folder; it is created if it does not exist.
         """
         ...
 
@@ -153,7 +153,7 @@ def as_jinabert(model: EncoderModel) -> JinaBert:
     """Narrow the type of a student's model; all students build a JinaBERT unless they say so.
 
     Raises:
-        TypeError: It is a model of another family.
+        TypeError: The model is of another family.
     """
     if not isinstance(model, JinaBert):
         raise TypeError(f"the student's model is {type(model).__name__}, not JinaBert")

@@ -61,7 +61,7 @@ class TrainingBatch:
         lengths: Number of tokens of each sequence.
         first: Row of each sequence's first token, shape (sequences,).
         groups: Groups into which the sequences are gathered for attention.
-        sequences: Where the sequences lie, as inference has them.
+        sequences: Positions of the sequences, in the form that inference uses.
     """
 
     input_ids: Tensor
@@ -129,7 +129,7 @@ def _grouped(lengths: Sequence[int]) -> list[tuple[list[int], int]]:
 
 
 def pooled(model: EncoderModel, batch: TrainingBatch) -> tuple[list[Tensor], Tensor]:
-    """Compute what the head reads.
+    """Compute the layers' outputs and the head's input.
 
     Args:
         model: The model, in any dtype.
@@ -207,7 +207,7 @@ def attended(
         layer: A layer of the model.
         batch: The sequences.
         biases: Biases of each of the batch's groups, see `attention_biases`.
-        inputs: What queries, keys and values are projected from, shape (rows, hidden).
+        inputs: Input of the projections of queries, keys and values, shape (rows, hidden).
         angles: Cosines and sines by which queries and keys are rotated, see
             `PackedAttention.rotation`; None for no rotation.
 
@@ -240,7 +240,7 @@ def _first_tokens(
     # Padded with an arbitrary row; the module's docstring says why.
     rows = F.pad(first, (0, -len(first) % FIRST_MULTIPLE))
     own = hidden.index_select(0, rows)
-    # Queries of place 0 are not rotated.
+    # Queries at position 0 are not rotated.
     q = layer.query(inputs.index_select(0, rows))
     key = layer.key(inputs)
     if angles is not None:
