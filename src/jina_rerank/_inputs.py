@@ -1,4 +1,4 @@
-"""Checks on what callers pass in, each ending in an error that says what to do.
+"""Checks of callers' arguments; the error of each check says what to do.
 
 What passes here reaches the scorer unchanged: nothing is stripped, replaced or cut.
 """
@@ -70,7 +70,7 @@ def _no_order(items: object) -> str | None:
     kind = type(items)
     if hasattr(kind, "columns"):
         return '; pass the column that holds them, such as list(table["text"])'
-    # A column of pandas has keys too, but its values are no method.
+    # A pandas column has `keys` too, but its `values` is no method.
     looks_like_mapping = all(callable(getattr(kind, name, None)) for name in ("keys", "values"))
     if isinstance(items, Mapping) or looks_like_mapping:
         return ", of which only the keys would be read; pass a list of its values or items"

@@ -1,4 +1,4 @@
-"""Reading text from outside: UTF-8, gzipped or not, with errors that name the file and the line."""
+"""Reading of text files: UTF-8, gzipped or not, with errors that name the file and the line."""
 
 from __future__ import annotations
 

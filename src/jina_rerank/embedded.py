@@ -16,7 +16,7 @@ EMBEDDED_NAMES = frozenset({EMBEDDED_MODEL, "mini"})
 """The strings that mean the embedded model."""
 
 Source: TypeAlias = str | PathLike[str] | None
-"""Where a model's files are: a hub id or a folder, or None for the embedded model."""
+"""Source of a model's files: a hub id or a folder, or None for the embedded model."""
 
 
 def find_source(model: Source) -> Source:

@@ -85,7 +85,7 @@ class ServiceError(RerankError):
         status: The HTTP status, or None where there was no answer.
         code: The service's own error code, such as `"AUTHZ_INSUFFICIENT_BALANCE"`.
         request_id: The service's identifier of this request, for its support desk.
-        retry_after: How long the service asks to wait, in seconds, where it says so.
+        retry_after: Seconds that the service asks to wait, where it names them.
 
     Attributes:
         status: As given.

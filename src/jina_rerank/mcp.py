@@ -133,6 +133,6 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Shut down in order at the first signal, at once at the second."""
-        # uvicorn's own handler would raise the signal again at the end.
+        # uvicorn's own handler would raise the signal again at the end, and change the status.
         self.force_exit = self.should_exit
         self.should_exit = True

@@ -1,8 +1,8 @@
-"""Encoder rerankers themselves: families, tokenizer, checkpoint, forward pass, engines.
+"""Encoder rerankers: families, tokenizer, checkpoint, forward pass, engines.
 
-Torch, `tokenizers` and `safetensors`; no transformers, and no remote code. Torch is imported when
-`EncoderModel`, `JinaBert` or `save_checkpoint` is first asked for: the rest is used by `OnnxScorer`
-too, which does without.
+They need torch, `tokenizers` and `safetensors`, no transformers, and no remote code. Torch is
+imported when `EncoderModel`, `JinaBert` or `save_checkpoint` is first accessed: `OnnxScorer` uses
+the rest without torch.
 """
 
 from importlib import import_module
@@ -38,7 +38,7 @@ __all__ = [
 _WITH_TORCH = {"EncoderModel": "model", "JinaBert": "jinabert", "save_checkpoint": "checkpoint"}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the one that is asked for
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type depends on the name
     if name not in _WITH_TORCH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)

@@ -10,12 +10,12 @@ Slopes = Literal["reranker", "paper", "faint"]
 
 
 def alibi_slopes(heads: int, variant: Slopes = "reranker") -> list[float]:
-    """One slope a head.
+    """Compute one slope for each head.
 
     For a power of two, `2^(-8(i+1)/heads)` (Press et al., Train Short, Test Long,
     arXiv:2108.12409, and its reference code). Otherwise the slopes of the next lower power of
-    two p, then every second one of those of 2p. The rerankers' own modelling code halves that
-    second group; the paper, and the other JinaBERTs, do not.
+    two p, then every second slope of 2p. The rerankers' own modelling code halves that second
+    group; the paper, and the other JinaBERTs, do not.
 
     Args:
         heads: The number of attention heads.

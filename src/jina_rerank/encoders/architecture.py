@@ -1,4 +1,4 @@
-"""Description of an encoder reranker: all that the forward pass, the engines and ONNX need to know.
+"""Description of an encoder reranker, for the forward pass, the engines and ONNX.
 
 A family reads it from a checkpoint's config.json; see `families`.
 """
@@ -19,8 +19,8 @@ Pooling = Literal["first", "mean"]
 class Alibi:
     """Positions by a bias on attention scores, -slope * |i - j| (arXiv:2108.12409), symmetric.
 
-    A layer's window then limits all heads but the one with the smallest slope, in sequences of more
-    than two windows.
+    With these positions, a layer's window limits all heads but the one with the smallest slope, and
+    only in sequences of more than two windows.
 
     Attributes:
         slopes: One for each head, positive.
@@ -31,12 +31,13 @@ class Alibi:
 
 @dataclass(frozen=True, slots=True)
 class PositionTable:
-    """Positions by a learned vector each, added to the token embeddings.
+    """Positions by a table of learned vectors, added to the token embeddings.
 
     Attributes:
-        rows: Vectors in the table.
-        padding_id: None counts all tokens from row 0 on, as BERT does. An id counts tokens other
-            than this one, from the row behind it on, and gives these its own row, as RoBERTa does.
+        rows: Number of vectors in the table.
+        padding_id: With None, all tokens are counted from row 0 on, as in BERT. With an id, as in
+            RoBERTa, tokens with this id have the row of the same number, and only the others are
+            counted, from the next row on.
     """
 
     rows: int
@@ -45,7 +46,7 @@ class PositionTable:
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Positions by rotating queries and keys (RoPE, arXiv:2104.09864), half against half.
+    """Positions by rotating queries and keys (RoPE, arXiv:2104.09864); halves form the pairs.
 
     Attributes:
         thetas: The base of the wavelengths, one for each layer.
@@ -59,11 +60,11 @@ Positions: TypeAlias = Alibi | PositionTable | Rotary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """From a pooled vector to a logit: a dense layer, an activation, a norm or none, one output.
+    """The head, from a pooled vector to a logit: dense layer, activation, norm or none, one output.
 
     Attributes:
-        pooling: How a sequence becomes one vector.
-        activation: Behind the dense layer.
+        pooling: Pooling of a sequence to one vector.
+        activation: Activation after the dense layer.
         dense_bias: Whether the dense layer has a bias.
         norm: Whether a layer norm follows the activation.
         norm_bias: Whether that norm has a bias.
@@ -85,28 +86,28 @@ class Architecture:
     Attributes:
         vocab_size: Rows of the word embedding.
         hidden_size: Width of a token's vector.
-        num_hidden_layers: Transformer layers.
-        num_attention_heads: Divides `hidden_size`.
+        num_hidden_layers: Number of transformer layers.
+        num_attention_heads: Number of attention heads; divides `hidden_size`.
         intermediate_size: Units of the feed-forward, behind the gate where there is one.
         max_length: Longest pair in tokens.
         layer_norm_eps: Added to the variance in every layer norm but the head's.
-        positions: How a token's place is told.
-        windows: For each layer, how far a token sees at most, in tokens to either side; None
-            without a limit. See `Alibi` for what it means there.
-        token_types: Token types with a vector of their own; 0 for none.
-        text_positions: Places in a run of one token type that the token type embedding tells
-            apart; 1 for a plain embedding. See `JinaBertConfig`.
-        activation: In the feed-forward.
+        positions: Kind of position encoding.
+        windows: For each layer, the largest distance that a token attends to on either side, in
+            tokens; None without a limit. With ALiBi see `Alibi`.
+        token_types: Number of token types that have an embedding; 0 for none.
+        text_positions: Number of places in a run of one token type that have different token type
+            embeddings; 1 for a plain embedding. See `JinaBertConfig`.
+        activation: Activation in the feed-forward.
         gated: Whether the feed-forward multiplies activated units with others (GLU,
             arXiv:2002.05202).
-        norm_first: Whether norms stand before attention and feed-forward instead of behind the
+        norm_first: Whether norms come before attention and feed-forward instead of after the
             residual sum. The first layer then has no norm before its attention, since the
             embeddings are normed, and one norm follows the last layer.
         attention_bias: Whether the products of attention have a bias.
-        units_bias: Whether the product before the activation has one.
-        out_bias: Whether the product behind the units has one.
-        norm_bias: Whether layer norms have one.
-        head: What follows the last layer.
+        units_bias: Whether the product before the activation has a bias.
+        out_bias: Whether the product behind the units has a bias.
+        norm_bias: Whether layer norms have a bias.
+        head: The head, which follows the last layer.
     """
 
     vocab_size: int

@@ -5,10 +5,10 @@ Three things make it fast:
 - The bias of a query at i on a key at j depends on |i - j|. With the rows of the queries in
   reverse order that is a function of the row plus the column, so the whole matrix is a view of one
   vector: see `Bias.reversed`.
-- In a long document most heads see only what is near. Some models limit how far a head sees; and
+- In a long document most heads attend only to near tokens. Some models limit the distance; and
   a head of slope s weakens a key at distance d by exp(-s * d), and no score can make up for it
-  beyond a distance that follows from the lengths of the query and key vectors. What lies beyond is
-  left out where it provably weighs less than the arithmetic can tell: see `windows`.
+  beyond a distance that follows from the lengths of the query and key vectors. Keys beyond it are
+  left out where their weight is provably below the precision of the arithmetic: see `windows`.
 - Blocks of rows with their windows go through one call, as overlapping views of the keys.
 """
 
@@ -32,7 +32,7 @@ BIAS_ELEMENTS = 16 * 1024 * 1024
 attention kernels cannot read it as an overlapping view."""
 
 WINDOWED_FROM = 1536
-"""In sequences shorter than this, windows are not looked for: finding them would cost more."""
+"""Shortest sequence, in tokens, for which windows are computed; for others that would cost more."""
 
 WINDOW_STEP = 64
 """Windows are rounded up to a multiple of this: neighbouring heads with equal windows share their
@@ -40,10 +40,10 @@ calls, and the kernel is quickest where the number of keys is a multiple of 16."
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None) -> Tensor:
-    """Attention over sequences of one length.
+    """Compute attention over sequences of one length.
 
     Args:
-        q: Shape (count, heads, length, head size); so are `k` and `v`.
+        q: The queries, shape (count, heads, length, head size); `k` and `v` have the same shape.
         k: The keys.
         v: The values.
         bias: Bias of the heads' scores; None for none.
@@ -65,7 +65,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None) -> Tensor:
 
 
 def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
-    """With the bias written out, some rows at a time, as every device but the CPU needs it."""
+    """Compute attention with the bias written out for some rows at a time; not for the CPU."""
     length = q.shape[2]
     whole = bias.reversed(length, length, length - 1)
     q = q.flip(2)
@@ -83,20 +83,20 @@ def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
 
 
 def windows(q: Tensor, k: Tensor, bias: Bias) -> list[int]:
-    """Distance that each head must look: its reach, or less.
+    """Compute the distance that each head must attend to: its reach, or less.
 
     The weight of a key is exp(score - slope * distance), and no score exceeds the length of the
     query vector times that of the longest key, over the root of the head size. The query's own
-    position weighs exp(its score with itself), at distance 0. With the largest difference of the
-    two over all queries, the gap, all keys further than w away on both sides weigh together, as a
-    part of the own position's weight, at most the sum of a geometric series:
+    position weighs exp(its score with itself), at distance 0. The gap is the largest difference of
+    these two scores over all queries. Relative to the weight of the query's own position, all keys
+    further than w away on both sides together weigh at most the sum of a geometric series:
 
         2 * exp(gap - slope * (w + 1)) / (1 - exp(-slope))
 
-    and this is held below a 64th of the dtype's epsilon.
+    The distance w is chosen so that this is below a 64th of the dtype's epsilon.
 
     Args:
-        q: Shape (heads, length, head size); so is `k`.
+        q: The queries, shape (heads, length, head size); `k` has the same shape.
         k: The keys.
         bias: The heads' bias.
 
@@ -112,7 +112,7 @@ def windows(q: Tensor, k: Tensor, bias: Bias) -> list[int]:
 
 
 def _needed(q: Tensor, k: Tensor, slopes: Tensor) -> Tensor:
-    """The distances beyond which nothing counts, shape (heads,): see `windows`."""
+    """Compute the distances beyond which keys are negligible, shape (heads,): see `windows`."""
     scale = q.shape[-1] ** -0.5
     exact = torch.promote_types(q.dtype, torch.float32)
     longest_key = torch.linalg.vector_norm(k, dim=-1, dtype=exact).amax(-1, keepdim=True)
@@ -125,9 +125,9 @@ def _needed(q: Tensor, k: Tensor, slopes: Tensor) -> Tensor:
 
 
 def _attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
-    """One long sequence, neighbouring heads together that look equally far.
+    """Compute attention over one long sequence; neighbouring heads of equal window share a call.
 
-    Takes shapes (heads, length, head size), gives (1, heads, length, head size).
+    The inputs have shape (heads, length, head size), the result (1, heads, length, head size).
     """
     parts, first = [], 0
     for window, run in groupby(windows(q, k, bias)):
@@ -138,9 +138,9 @@ def _attend_long(q: Tensor, k: Tensor, v: Tensor, bias: Bias) -> Tensor:
 
 
 def _attend_windowed(q: Tensor, k: Tensor, v: Tensor, bias: Bias, window: int) -> Tensor:
-    """Attention of sequences of one length, no head looking further than the window.
+    """Compute attention over sequences of one length, limited to the window in every head.
 
-    Takes and gives shapes (count, heads, length, head size).
+    The inputs and the result have shape (count, heads, length, head size).
     """
     length = q.shape[2]
     rows = min(256, max(64, window // 2))
@@ -148,7 +148,7 @@ def _attend_windowed(q: Tensor, k: Tensor, v: Tensor, bias: Bias, window: int) -
         return _attend_block(q, k, v, bias, 0)
 
     def at_an_end(start: int, stop: int) -> list[Tensor]:
-        """Blocks of rows whose window is cut off by the beginning or the end of the sequence."""
+        """Compute the rows whose window is cut off by the beginning or the end of the sequence."""
         blocks = []
         for row in range(start, stop, rows):
             first = max(0, row - window)
@@ -177,21 +177,21 @@ def _attend_windowed(q: Tensor, k: Tensor, v: Tensor, bias: Bias, window: int) -
 
 
 def _attend_block(q: Tensor, k: Tensor, v: Tensor, bias: Bias, before: int) -> Tensor:
-    """Rows of queries on consecutive keys, of which `before` stand before the first row."""
+    """Compute attention of queries to consecutive keys, `before` of them before the first query."""
     rows, keys = q.shape[2], k.shape[2]
     added = bias.reversed(rows, keys, rows - 1 + before)
     if q.dtype == torch.float64:
-        # torch's kernel takes the bias for float64 too, and reads past its numbers.
+        # torch's kernel would read the bias as float64 too, past its end.
         added = added.double()
     return F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=added).flip(2)
 
 
 def turn(rows: Tensor, heads: int, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the queries or keys of all tokens by their places.
+    """Rotate the queries or keys of all tokens by their places.
 
     Args:
-        rows: Shape (rows, heads * size); those behind the last token are left out.
-        heads: How many.
+        rows: Shape (rows, heads * size); rows behind the last token are left out.
+        heads: Number of heads.
         angles: Cosines and sines, see `PackedAttention.rotation`.
 
     Returns:
@@ -205,8 +205,8 @@ class PackedAttention:
     """Attention of a model's layers over sequences that lie one after another.
 
     Args:
-        architecture: The model's.
-        device: Where it runs.
+        architecture: The model's architecture.
+        device: The device it runs on.
     """
 
     def __init__(self, architecture: Architecture, device: torch.device) -> None:
@@ -220,11 +220,11 @@ class PackedAttention:
         return self._biases[layer]
 
     def rotation(self, layer: int, sequences: Sequences) -> tuple[Tensor, Tensor] | None:
-        """Look up the angles by which a layer turns queries and keys; None without rotation.
+        """Look up the angles by which a layer rotates queries and keys; None without rotation.
 
         Args:
             layer: Number of the layer, from 0.
-            sequences: Whose tokens are turned. It remembers the angles for other layers.
+            sequences: The sequences of the tokens. The angles are kept in it for other layers.
 
         Returns:
             Cosines and sines, each of shape (tokens, 1, head size / 2), float32.
@@ -247,8 +247,8 @@ class PackedAttention:
 
         Args:
             layer: Number of the layer, from 0.
-            sequences: Where they lie. Rows behind the last one get zeros.
-            heads: Heads that the columns hold, in this order; None for all, as they are.
+            sequences: The sequences in the rows. Rows behind the last one get zeros.
+            heads: The heads in the columns, in this order; None for all in the model's order.
         """
         count = self._architecture.num_attention_heads if heads is None else len(heads)
         bias = self._biases[layer]
@@ -277,7 +277,7 @@ class PackedAttention:
 
         Args:
             layer: Number of the layer, from 0.
-            sequences: Where they lie.
+            sequences: The sequences in the rows.
         """
         heads, bias = self._architecture.num_attention_heads, self._biases[layer]
         turned = self.rotation(layer, sequences)
@@ -288,7 +288,7 @@ class PackedAttention:
                 key = turn(key, heads, turned)
             for rows, length, number in sequences.spans():
                 shape = (number, length, heads, -1)
-                # Place 0 is not turned.
+                # Place 0 is not rotated.
                 q = query[done : done + number].view(number, heads, 1, -1)
                 k, v = (t[rows].view(shape).transpose(1, 2).to(q.dtype) for t in (key, value))
                 added = None if bias is None else bias.of_first(length).to(q.dtype)

@@ -1,4 +1,4 @@
-"""The bias of attention scores: a penalty for distance and a limit, without memory for it."""
+"""The bias of attention scores: a penalty for distance and a limit, without a matrix in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def reaches(architecture: Architecture, layer: int) -> list[float]:
-    """Compute how far each head of a layer sees, in tokens to either side.
+    """Compute the largest distance that each head of a layer attends to on either side, in tokens.
 
     Args:
-        architecture: The model's.
+        architecture: The model's architecture.
         layer: Number of the layer, from 0.
 
     Returns:
         The layer's window, infinity without one. With ALiBi the head with the smallest slope is
-        never limited: it is there for what is far away.
+        never limited: it attends to tokens that are far away.
     """
     window, heads = architecture.windows[layer], architecture.num_attention_heads
     limits = [math.inf if window is None else float(window)] * heads
@@ -35,14 +35,14 @@ def reaches(architecture: Architecture, layer: int) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """Bias of each head's scores: less for each token between, and nothing beyond a limit.
+    """Bias of each head's scores: a penalty that grows with distance, and a limit on distance.
 
     Attributes:
         slopes: Shape (heads,), float32. bf16 could not hold the bias: it is off by 0.5 at a
             distance of 500 and by 8 at 8,000.
-        reaches: Shape (heads,), float32: beyond that distance a head sees nothing.
-        has_slopes: Whether there are slopes at all. Heads then see all of short sequences: see
-            `sees_whole`.
+        reaches: Largest distance that each head attends to, shape (heads,), float32.
+        has_slopes: Whether there are slopes at all. Heads then attend to all of short sequences:
+            see `sees_whole`.
     """
 
     slopes: Tensor
@@ -54,9 +54,9 @@ class Bias:
         """Build the bias of a layer; None where it adds nothing.
 
         Args:
-            architecture: The model's.
+            architecture: The model's architecture.
             layer: Number of the layer, from 0.
-            device: Where the tensors are to be.
+            device: Device of the tensors.
         """
         import torch
 
@@ -69,16 +69,17 @@ class Bias:
         return cls(steep, far, has_slopes)
 
     def without_limits(self) -> Self:
-        """The same slopes, and all heads see everything."""
+        """Return a bias with the same slopes and without limits on the distance."""
         return replace(self, reaches=self.reaches.new_full(self.reaches.shape, math.inf))
 
     def sees_whole(self, lengths: Tensor | int) -> Tensor:
-        """Which heads see all of a sequence: with slopes, one of up to twice their reach.
+        """Tell which heads attend to all of a sequence.
 
-        There a limit would save next to nothing.
+        With slopes, these are the heads for which the sequence is at most twice as long as their
+        reach: there a limit would save next to nothing.
 
         Args:
-            lengths: Tokens of one sequence, or of each, shape (count, 1).
+            lengths: Number of tokens of one sequence, or of each, shape (count, 1).
 
         Returns:
             Shape (heads,) or (count, heads), bool.
@@ -86,14 +87,14 @@ class Bias:
         return lengths <= (2 * self.reaches if self.has_slopes else self.reaches + 1)
 
     def adds_nothing(self, length: int) -> bool:
-        """Tell whether nothing is added in a sequence of so many tokens."""
+        """Tell whether the bias is zero in a sequence of `length` tokens."""
         return not self.has_slopes and bool(self.sees_whole(length).all())
 
     def of_first(self, length: int) -> Tensor:
-        """The bias of a first token's query on all tokens of a sequence.
+        """Compute the bias of a first token's query on all tokens of a sequence.
 
         Args:
-            length: Tokens in the sequence.
+            length: Number of tokens in the sequence.
 
         Returns:
             Shape (1, heads, 1, length), float32.
@@ -104,29 +105,29 @@ class Bias:
         return self.of_length(length).at(distances)[None, :, None]
 
     def of_length(self, length: int) -> Self:
-        """Restrict the bias to what a sequence of so many tokens needs: no limit that is whole."""
+        """Remove the limits of heads that attend to all of a sequence of `length` tokens."""
         whole = self.sees_whole(length)
         return replace(self, reaches=self.reaches.masked_fill(whole, math.inf))
 
     def of_heads(self, heads: list[int] | slice) -> Self:
-        """The bias of some heads, in that order."""
+        """Select the bias of some heads, in that order."""
         return replace(self, slopes=self.slopes[heads], reaches=self.reaches[heads])
 
     def at(self, distance: Tensor) -> Tensor:
-        """The bias at distances.
+        """Compute the bias at distances.
 
         Args:
-            distance: Any shape, not negative.
+            distance: Distances of any shape, not negative.
 
         Returns:
-            Shape (heads, ...), float32, minus infinity out of reach.
+            Shape (heads, ...), float32, minus infinity beyond a head's reach.
         """
         shape = (-1, *[1] * distance.ndim)
         bias = -self.slopes.view(shape) * distance
         return bias.masked_fill_(distance > self.reaches.view(shape), -math.inf)
 
     def reversed(self, rows: int, keys: int, offset: int) -> Tensor:
-        """The bias of queries in reverse order on consecutive keys.
+        """Compute the bias of queries in reverse order on consecutive keys.
 
         The last query comes first. `|i - j|` then depends only on the sum of the row and the
         column, so the whole matrix is a view of one vector of `rows + keys - 1` numbers: for all
@@ -136,10 +137,10 @@ class Bias:
             rows: The number of queries.
             keys: The number of keys.
             offset: The position of the last query, counted from the first key: `length - 1`
-                where queries and keys are those of a whole sequence.
+                where queries and keys are of a whole sequence.
 
         Returns:
-            Shape (1, heads, rows, keys), float32, rows overlapping in memory: to be read only.
+            Shape (1, heads, rows, keys), float32, read-only, since rows overlap in memory.
         """
         import torch
 

@@ -1,7 +1,7 @@
 """The formula of a transformer layer, written once.
 
-Torch's modules, the fused CPU kernels and the ONNX graph are subclasses: they say how a product, a
-norm and an activation are computed. Attention comes from outside.
+Torch's modules, the fused CPU kernels and the ONNX graph are subclasses, which implement products,
+norms and activations. Attention is passed in.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 Attend: TypeAlias = Callable[[T, T, T], T]
 """Attention of one layer: from queries, keys and values, each of shape (rows, heads * head size),
-to what the heads bring each query, of the queries' shape."""
+to the outputs of the heads for each query, of the queries' shape."""
 
 
 class Block(ABC, Generic[T]):
     """A transformer layer over values of type `T`: tensors, or names in a graph.
 
-    All values have shape (rows, hidden), and a row each token.
+    All values have shape (rows, hidden), with one row for each token.
 
     Attributes:
         norm_first: See `Architecture.norm_first`.
@@ -41,14 +41,14 @@ class Block(ABC, Generic[T]):
         return self.after_attention(attend(*projected), hidden)
 
     def before_attention(self, hidden: T) -> T:
-        """Compute what queries, keys and values are projected from."""
+        """Compute the input of the projections to queries, keys and values."""
         return self.normed_attention(hidden) if self.norm_first else hidden
 
     def after_attention(self, context: T, hidden: T) -> T:
-        """Compute what follows attention, which needs no other row.
+        """Compute the rest of the layer after attention; each row is independent of the others.
 
         Args:
-            context: What the heads bring.
+            context: Output of the attention heads.
             hidden: Output of the layer below, for the same rows.
         """
         if self.norm_first:
@@ -58,7 +58,7 @@ class Block(ABC, Generic[T]):
         return self.feed_forward(attended)
 
     def feed_forward(self, attended: T) -> T:
-        """Compute the feed-forward of a layer whose norms stand behind the residual sums."""
+        """Compute the feed-forward of a layer whose norms come after the residual sums."""
         return self.normed(self.feed_forward_out(self.units(attended), attended))
 
     def units(self, rows: T) -> T:

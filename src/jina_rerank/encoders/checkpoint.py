@@ -1,4 +1,4 @@
-"""Reading a checkpoint's tensors, refusing those that are not exactly this model; writing one."""
+"""Reading of a checkpoint's tensors, which must be exactly the model's; writing of checkpoints."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LEGACY_NORM = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNo
 
 
 def load_state(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every weight of `EncoderModel`, checked, in `dtype`.
+    """Load and check every weight of `EncoderModel`, in `dtype`.
 
     Pickled files are read with `weights_only`, so nothing in them is ever executed.
 
     Args:
-        checkpoint: What it is, and where.
-        dtype: The dtype to return them in.
+        checkpoint: The checkpoint's description and files.
+        dtype: Dtype of the returned weights.
 
     Raises:
         ModelLoadError: A tensor is missing, left over, of the wrong shape or not finite. The
@@ -76,7 +76,7 @@ def load_state(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def _read_all(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Path]]:
-    """The tensors of all files that a logit depends on, and the file of each."""
+    """Read the tensors of all files that a logit depends on, with the file of each."""
     tensors: dict[str, Tensor] = {}
     origin: dict[str, Path] = {}
     for prefix, path in checkpoint.files.tensor_files():
@@ -88,7 +88,7 @@ def _read_all(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Path
 
 
 def _stored(source: Source, tensors: Mapping[str, Tensor]) -> Source:
-    """The source under the name that the file has for it."""
+    """Return the source with the legacy name of a norm, if the file has that name."""
     for name, legacy in LEGACY_NORM.items():
         old = source.name.removesuffix(name) + legacy
         if source.name not in tensors and source.name.endswith(name) and old in tensors:
@@ -100,10 +100,11 @@ def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None
     """Write a folder that `LocalScorer` and `JinaBert.from_pretrained` load.
 
     Args:
-        model: Its weights are written in the dtype they have, whatever file they are from.
-        tokenizer: Written as it is; `PairTokenizer` needs a template for pairs in it.
-        folder: Made where it is missing. `config.json`, `model.safetensors`, `tokenizer.json` and
-            `tokenizer_config.json` in it are written over.
+        model: The model, whose weights are written in their current dtype.
+        tokenizer: The tokenizer, written as it is; `PairTokenizer` needs a template for pairs in
+            it.
+        folder: The folder; created if it is missing. `config.json`, `model.safetensors`,
+            `tokenizer.json` and `tokenizer_config.json` in it are overwritten.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # safetensors stores neither views nor tensors of a device or a graph.
@@ -117,13 +118,13 @@ def save_checkpoint(model: JinaBert, tokenizer: Tokenizer, folder: Path) -> None
 def save_like(checkpoint: Checkpoint, model: EncoderModel, folder: Path) -> None:
     """Write a folder like a checkpoint's, with the weights of another model of its shape.
 
-    Tensors have the names that the checkpoint's family gives them, so whatever reads the original
-    reads the copy, too. All JSON files of the original are copied.
+    Tensors have the names that the checkpoint's family gives them, so a program that reads the
+    original reads the copy, too. All JSON files of the original are copied.
 
     Args:
-        checkpoint: The original; its files are still there.
-        model: Its weights are written in the dtype they have.
-        folder: Made where it is missing; files in it are written over.
+        checkpoint: The original; its files must still be there.
+        model: The model, whose weights are written in their current dtype.
+        folder: The folder; created if it is missing. Files in it are overwritten.
     """
     parts: dict[str, dict[int, Tensor]] = {}
     for name, tensor in model.state_dict().items():
@@ -151,9 +152,9 @@ def _copy_json(source: Path, target: Path) -> None:
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors to a file that others may read; safetensors' own is its owner's alone.
+    """Write tensors to a file that other users may read, unlike a file written by safetensors.
 
-    The file takes the place of an older one, which whoever has it mapped into memory keeps.
+    The file replaces an older one; processes that have the older one mapped into memory keep it.
     """
     new = path.with_name(f"{path.name}.new")
     new.write_bytes(save(dict(state), metadata={"format": "pt"}))
@@ -161,12 +162,12 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def save_tokenizer(tokenizer: Tokenizer, max_length: int, folder: Path) -> None:
-    """Write tokenizer.json, and beside it what makes transformers read it as it is.
+    """Write tokenizer.json, and the configuration with which transformers reads it as it is.
 
     Args:
-        tokenizer: Written as it is.
+        tokenizer: The tokenizer, written as it is.
         max_length: Longest pair in tokens.
-        folder: An existing one.
+        folder: An existing folder.
     """
     tokenizer.save(str(folder / TOKENIZER))
     options = {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -175,37 +176,38 @@ def save_tokenizer(tokenizer: Tokenizer, max_length: int, folder: Path) -> None:
 
 
 def tokenizer_options(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
-    """Settings that transformers' `PreTrainedTokenizerFast` needs beside tokenizer.json.
+    """List the settings that transformers' `PreTrainedTokenizerFast` needs beside tokenizer.json.
 
     Args:
-        tokenizer: With BERT's or RoBERTa's padding token, whichever it has.
+        tokenizer: The tokenizer, with BERT's or RoBERTa's padding token, or none.
         max_length: Longest pair in tokens.
     """
     padding = [t for t in ("[PAD]", "<pad>") if tokenizer.token_to_id(t) is not None]
     return {
         "model_max_length": max_length,
-        # Since transformers 5 token types are left out unless they are asked for.
+        # Since transformers 5 token types are left out unless they are named here.
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "pad_token": padding[0] if padding else None,
     }
 
 
 def _all_finite(tensor: Tensor) -> bool:
-    """One pass over the memory where all is well: a sum with NaN or infinity in it is no number.
+    """Tell whether all numbers are finite, in one pass over the memory if they are.
 
-    A sum of finite numbers can overflow too; only then each is looked at.
+    A sum with NaN or infinity in it is not finite. A sum of finite numbers can overflow too; only
+    then each number is checked.
     """
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file, by name, as they are stored.
+    """Read the tensors of one file, by name, as they are stored.
 
     Args:
         path: A safetensors file; any other is read as a pickled state dict, with `weights_only`.
 
     Raises:
-        ModelLoadError: It cannot be read, or holds something else.
+        ModelLoadError: The file cannot be read, or holds something else.
     """
     try:
         if path.suffix == ".safetensors":

@@ -44,7 +44,7 @@ class ConfigFile:
         return ModelLoadError(f"{self.path}: {problem}")
 
     def not_native(self, problem: str) -> ModelLoadError:
-        """Build the error for what is in order and not computed here: it names what may run it."""
+        """Build the error for a valid model that is not computed natively, with a way to run it."""
         return self.refuse(
             f"{problem}. sentence-transformers may run it: cross-encoder:{self.checkpoint}"
         )
@@ -54,7 +54,7 @@ class ConfigFile:
 
         Args:
             name: The field.
-            default: What an absent or null field means; None for nothing.
+            default: Value of an absent or null field; None if the field is required.
             least: Smallest value that is allowed.
 
         Raises:
@@ -89,10 +89,10 @@ class ConfigFile:
         return value
 
     def choice(self, name: str, default: C, allowed: Sequence[C]) -> C:
-        """Read a field of which some values can be computed.
+        """Read a field of which only some values are computed natively.
 
         Raises:
-            ModelLoadError: It has another one. The message names what may run it.
+            ModelLoadError: It has another value. The message names what may run the model.
         """
         found = self._one_of(name, default, allowed)
         if isinstance(found, str):
@@ -100,10 +100,10 @@ class ConfigFile:
         return found[0]
 
     def only(self, name: str, default: C, allowed: Sequence[C]) -> C:
-        """Read a field of which the other values are nowhere computed.
+        """Read a field whose other values cannot be run by any scorer.
 
         Raises:
-            ModelLoadError: It has another one.
+            ModelLoadError: It has another value.
         """
         found = self._one_of(name, default, allowed)
         if isinstance(found, str):
@@ -111,7 +111,7 @@ class ConfigFile:
         return found[0]
 
     def _one_of(self, name: str, default: C, allowed: Sequence[C]) -> tuple[C] | str:
-        """The field's value, or what is wrong with it."""
+        """Read the field's value if it is allowed; otherwise describe the problem."""
         value = self._value(name, default)
         for one in allowed:
             if value == one:

@@ -1,12 +1,12 @@
-"""The forward pass on a CPU: sequences are shared out among threads that each compute alone.
+"""The forward pass on a CPU: sequences are divided among threads that each compute alone.
 
 Torch's own way is to divide every operation among its threads. At the sizes of a reranker that
 means a thousand barriers a second, and as soon as another thread of the process has used torch
 too, an embedding model's for instance, OpenMP counts more threads than cores and lets them sleep
-at every barrier: the same work took 0.69 s instead of 0.52. Threads that share out the sequences
-meet once a batch, and each keeps to its own core's cache.
+at every barrier: the same work took 0.69 s instead of 0.52. Threads that divide the sequences wait
+for each other only once a batch, and each uses its own core's cache.
 
-What cannot be shared out, a long document or a lone one, is computed torch's way.
+Long sequences, and batches with too few short ones for all threads, are computed in torch's way.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ SHARED_BELOW = 1024
 """Sequences from this length on are computed by all threads together."""
 
 EQUAL_WORK = 300
-"""The length at which a token costs as much in attention as in all that does not depend on the
-length. Measured at turbo's shape in bfloat16; only the balance depends on it."""
+"""The length at which a token costs as much in attention as in all parts that do not depend on the
+length. Measured at turbo's shape in bfloat16; only the balance between threads depends on it."""
 
 
 class CpuEngine:
     """A model on the CPU.
 
     Args:
-        model: With one dtype. It is read and left whole; where there are fused kernels for its
-            dtype, its layers are laid out anew and no longer referred to.
-        int8: Whether the products of all layers but a last one for first tokens are computed in
-            8-bit integers, from a model in float32: see `Int8Products`. The rest is computed in
-            float32. `can_multiply_int8` must hold.
+        model: The model, with one dtype. It is not changed. Where there are fused kernels for its
+            dtype, its layers are copied into their layout and no longer referred to.
+        int8: Whether the products of the layers are computed in 8-bit integers, from a model in
+            float32: see `Int8Products`. The rest is computed in float32, and so is a last layer
+            that is computed for first tokens only. `can_multiply_int8` must be true.
     """
 
     def __init__(self, model: EncoderModel, *, int8: bool = False) -> None:
@@ -112,7 +112,7 @@ class CpuEngine:
 
 
 def _layers(model: EncoderModel, *, int8: bool) -> Encode:
-    """The fastest layers that compute in the model's dtype, or in 8 bits."""
+    """Choose the fastest layers that compute in the model's dtype, or in 8 bits."""
     if int8:
         return FusedEncoder(model, products=Int8Products())
     return FusedEncoder(model) if can_fuse(next(model.parameters()).dtype) else model.encode
@@ -123,7 +123,7 @@ def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
 
     Args:
         lengths: Tokens in each sequence.
-        threads: How many there are, no more than sequences.
+        threads: Number of threads, at most the number of sequences.
 
     Returns:
         Positions in `lengths`, each exactly once, in order, in groups of about equal work: as
@@ -141,8 +141,8 @@ def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
 class _Team:
     """Threads on each of which torch computes alone.
 
-    An executor would not do: it takes no more work when the interpreter ends, and a batch that is
-    under way then is to end well. These threads are there until all atexit handlers have run.
+    An executor would take no more work when the interpreter ends, but a batch in progress must
+    still be completed then. These threads run until all atexit handlers have run.
     """
 
     def __init__(self, threads: int) -> None:
@@ -154,12 +154,12 @@ class _Team:
                 target=self._work, args=(all_there,), name="jina-rerank-share", daemon=True
             ).start()
         all_there.wait()
-        # What set_num_threads was last told, on any thread, is what new threads start with. Theirs
-        # must not be 1; the threads that have started keep what they have.
+        # New threads start with the number that set_num_threads last set, on any thread. It must
+        # not stay 1; threads that have started keep their own number.
         _on_a_new_thread(lambda: torch.set_num_threads(default))
 
     def map(self, compute: Callable[[S], T], shares: Sequence[S]) -> list[T]:
-        """The result of each share, or the first error, once all are done with."""
+        """Compute all shares; return the results or raise the first error, once all have ended."""
         futures = [self._submit(compute, share) for share in shares]
         wait(futures)
         return [future.result() for future in futures]
@@ -170,7 +170,7 @@ class _Team:
         def task() -> None:
             try:
                 future.set_result(compute(share))
-            except BaseException as error:  # noqa: BLE001 - every kind goes to the one who waits
+            except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
                 future.set_exception(error)
 
         self._tasks.put(task)
@@ -195,8 +195,8 @@ _team_lock = threading.Lock()
 
 
 def team(threads: int) -> _Team:
-    """The process's threads on each of which torch computes alone."""
-    # Two at a time would each take the other's 1 for what new threads start with.
+    """Get the process's threads on each of which torch computes alone."""
+    # Two teams made at the same time would take each other's 1 for the default of new threads.
     with _team_lock:
         return _new_team(threads)
 

@@ -39,9 +39,9 @@ class Embeddings(nn.Module):
         """Embed tokens.
 
         Args:
-            input_ids: Shape (rows,): sequences one after another, and anything behind them.
+            input_ids: Shape (rows,): sequences one after another, and any filling behind them.
             token_type_ids: Same shape; None for all zero.
-            sequences: Where the sequences lie.
+            sequences: The sequences in the rows.
 
         Returns:
             Shape (rows, hidden), in the dtype of the weights.
@@ -69,7 +69,7 @@ class Embeddings(nn.Module):
 
 
 def _position_rows(table: PositionTable, input_ids: Tensor, sequences: Sequences) -> Tensor:
-    """Rows of the position table, for each token."""
+    """Compute the row of the position table for each token."""
     behind = len(input_ids) - sequences.tokens
     if table.padding_id is None:
         return F.pad(sequences.places, (0, behind))
@@ -82,11 +82,11 @@ def _position_rows(table: PositionTable, input_ids: Tensor, sequences: Sequences
 
 
 def places_in_texts(token_type_ids: Tensor, first: Tensor) -> Tensor:
-    """Count each token's place among those of its type around it, from 0.
+    """Compute each token's place in its run of tokens of one type, from 0.
 
     Args:
-        token_type_ids: Types of sequences one after another, shape (tokens,).
-        first: Where each sequence begins, shape (sequences,).
+        token_type_ids: Token types of sequences one after another, shape (tokens,).
+        first: Index of each sequence's first token, shape (sequences,).
 
     Returns:
         Shape (tokens,), int64.
@@ -99,10 +99,10 @@ def places_in_texts(token_type_ids: Tensor, first: Tensor) -> Tensor:
 
 
 def _embedding(rows: int, columns: int) -> nn.Embedding:
-    """Small random vectors.
+    """Make an embedding of small random vectors.
 
-    nn.Embedding's own start, normal_, makes torch import its compiler when it runs on a meta
-    tensor: 1.5 s at every load.
+    nn.Embedding's own initialization, normal_, makes torch import its compiler when it runs on a
+    meta tensor: 1.5 s at every load.
     """
     start = torch.empty(rows, columns).uniform_(-0.03, 0.03)
     return nn.Embedding(rows, columns, _weight=start)

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are: in a folder, in the hub's cache, or on the hub."""
+"""Lookup of a checkpoint's files: in a folder, in the hub's cache, or on the hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULES = "modules.json"
 
 
 Get = Callable[[str], Path | None]
-"""The path of a file of the checkpoint, or None where there is none of that name."""
+"""Function from the name of a checkpoint's file to its path, or None if there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class CheckpointFiles:
     Attributes:
         config: config.json.
         weights: One file, or the shards.
-        tokenizer: tokenizer.json, or None where it was not asked for.
+        tokenizer: tokenizer.json, or None where it was not requested.
         tokenizer_config: tokenizer_config.json, or None where there is none.
         modules: The entries of modules.json; empty where there is none.
     """
@@ -60,7 +60,7 @@ class CheckpointFiles:
     modules: tuple[ModuleFiles, ...] = ()
 
     def tensor_files(self) -> list[tuple[str, Path]]:
-        """List all files of weights, and what stands before their tensors' names in `Source`."""
+        """List all files of weights, each after the prefix of its tensors' names in `Source`."""
         own = [
             (f"{module.folder}.", module.weights)
             for module in self.modules
@@ -69,7 +69,7 @@ class CheckpointFiles:
         return [*(("", path) for path in self.weights), *own]
 
     def tensor_names(self) -> set[str] | None:
-        """List the tensors of all files by the headers, or None where one is pickled.
+        """Read the names of all tensors from the files' headers; None if a file is pickled.
 
         Raises:
             ModelLoadError: A file is no safetensors file.
@@ -95,7 +95,7 @@ def find_checkpoint(
     tokenizer: bool = True,
     local_files_only: bool = False,
 ) -> CheckpointFiles:
-    """The files of a checkpoint, downloaded if need be.
+    """Find the files of a checkpoint, and download them if necessary.
 
     A string that names an existing folder is that folder. A hub id is looked up in the cache
     first and costs no network request if all is there; a newer version is fetched only if
@@ -105,10 +105,10 @@ def find_checkpoint(
         folder_or_hub_id: A folder, or a model's name on the hub.
         revision: A branch, tag or commit of the hub's repository.
         tokenizer: Whether tokenizer.json is needed too.
-        local_files_only: Take what the folder or the cache has, and ask nobody for the rest.
+        local_files_only: Whether to use only files in the folder or the cache, without the hub.
 
     Raises:
-        ModelLoadError: A file is missing, or cannot be had; it says what to do.
+        ModelLoadError: A file is missing, or cannot be downloaded; the message says what to do.
         ModelNotFoundError: No model has this name.
         ConfigurationError: The library for the hub is not installed.
     """
@@ -127,11 +127,11 @@ def find_checkpoint(
 
 
 def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
-    """The files of a checkpoint, wherever `get` takes them from.
+    """Collect the files of a checkpoint with a function that finds each of them.
 
     Args:
-        get: Gives the path of a file of the checkpoint, or None.
-        name: What to call the checkpoint in messages.
+        get: Returns the path of a file of the checkpoint, or None.
+        name: The checkpoint's name in messages.
         tokenizer: Whether tokenizer.json is needed too.
 
     Raises:

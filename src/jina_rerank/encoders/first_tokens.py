@@ -16,15 +16,15 @@ from .sequences import Sequences
 class FirstTokens:
     """The last layer, computed for the first token of each sequence, in float32.
 
-    No other token needs a query, nor a value of its own: values are a product, V x + v, so the
-    tokens x are averaged first and the product is taken once. Nor is a key needed where keys are
-    not turned: a head's query q meets the key of a token x as q . (K x + k) = (q K) . x + q . k,
-    one vector for each head that meets the tokens themselves, and a constant that the softmax does
-    not see.
+    The other tokens need no query and no value: values are a product, V x + v, so the tokens x are
+    averaged first and the product is computed once. They need no key either, unless keys are
+    rotated: the score of a head's query q and a token x is q . (K x + k) = (q K) . x + q . k. So
+    each head has one vector that is multiplied with the tokens themselves, and a constant that does
+    not change the softmax.
 
-    All of this is computed in float32: it is next to nothing, and a query taken through the keys
-    would lose more by rounding than a key does. What follows the attention is too, so that texts
-    that differ a little in bfloat16 do not tie.
+    All of this is computed in float32: it costs next to nothing, and the product of a query and the
+    key weights would lose more by rounding than a key does. The steps after attention are in
+    float32 too, so that texts that differ a little do not tie as they would in bfloat16.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class FirstTokens:
     def _means_by_keys(
         self, queries: Tensor, inputs: Tensor, keys: Tensor, sequences: Sequences
     ) -> Tensor:
-        """Do the same with turned keys."""
+        """Average the tokens by attention to rotated keys, shape (sequences, heads, hidden)."""
         turned = self._attention.rotation(self._number, sequences)
         assert turned is not None
         keys = turn(keys.float(), self._heads, turned)
         parts, done = [], 0
         for rows, length, count in sequences.spans():
             key = keys[rows].view(count, length, self._heads, -1).transpose(1, 2)
-            # Place 0 is not turned.
+            # Place 0 is not rotated.
             query = queries[done : done + count, :, None] * queries.shape[-1] ** -0.5
             scores = query @ key.mT
             added = self._added(length)
@@ -97,7 +97,7 @@ class FirstTokens:
 
 
 def _in_float32(layer: Layer, architecture: Architecture) -> Layer:
-    """The same layer in float32, sharing weights that are so already."""
+    """Copy a layer to float32; weights that are in float32 already are shared."""
     with torch.device("meta"):
         copy = Layer(architecture, 0 if layer.attention.output.LayerNorm is None else 1)
     state = {name: tensor.float() for name, tensor in layer.state_dict().items()}

@@ -3,9 +3,9 @@
 Experimental: its numbers are tested on a CPU, where FlexAttention runs uncompiled; it has not run
 on a GPU. `benchmarks/gpu.py` is there to measure it.
 
-The sequences lie one after another. A block of 128 queries meets only the blocks of keys that
+The sequences lie one after another. A block of 128 queries attends only to the blocks of keys that
 belong to the same sequences, and within them a mask keeps sequences apart; the bias is computed
-where the scores are, and takes no memory.
+together with the scores, and takes no memory.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class FlexEncoder:
     """The layers of a model, their attention by FlexAttention.
 
     Args:
-        model: On any device. On CUDA a head must have at least 16 dimensions.
-        backend: What torch compiles the attention with, at the first call and once for all
-            lengths. None does not compile it: then all scores are written out, of every token
-            with every other.
+        model: The model, on any device. On CUDA a head must have at least 16 dimensions.
+        backend: Backend of torch's compiler for the attention, which is compiled at the first call
+            and once for all lengths. None does not compile it: then all scores are written out, of
+            every token with every other.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FlexEncoder:
         if self._pools_means:
             whole = last.run(hidden, attend)
             return sequences.means(self._final_norm(whole[: sequences.tokens]))
-        # Attention is computed for all; what follows, for first tokens and in float32.
+        # Attention is computed for all tokens, the rest for first tokens and in float32.
         first = sequences.first
         context = attend(*last.project(last.before_attention(hidden)))[first].float()
         return self._final_norm(last.after_attention(context, hidden[first].float()))
@@ -94,7 +94,7 @@ class FlexEncoder:
 
 
 class _Batch:
-    """Sequences and the rows behind them, as FlexAttention needs to know them."""
+    """Sequences and the rows behind them, in the form that FlexAttention needs."""
 
     def __init__(self, sequences: Sequences, rows: int) -> None:
         device = sequences.first.device
@@ -104,7 +104,7 @@ class _Batch:
         self._length_of = F.pad(lengths.repeat_interleave(lengths), (0, rows)).to(device)
 
     def score_mod(self, bias: Bias) -> Callable[..., Tensor]:
-        """The bias added to the scores, computed where they are."""
+        """Make the function that computes the bias of a score and adds it."""
         whole = bias.sees_whole(self._length_of[:, None])
 
         def with_bias(
@@ -119,18 +119,18 @@ class _Batch:
 
 
 def filling(tokens: int) -> int:
-    """Number of rows that make a batch one of whole blocks.
+    """Compute the number of rows that fill a batch up to whole blocks.
 
-    At least two blocks: torch would compile a size of one anew.
+    There are at least two blocks: torch would compile again for a size of one.
     """
     return max(-tokens % BLOCK, 2 * BLOCK - tokens)
 
 
 def block_mask(lengths: Tensor, device: torch.device) -> BlockMask:
-    """Which blocks of keys each block of queries meets.
+    """Build the mask of blocks of keys that each block of queries attends to.
 
-    Written down from the lengths: FlexAttention's own way asks for every pair of tokens, which is
-    4 billion for a batch of 65,536.
+    It is computed from the lengths: FlexAttention's own way evaluates every pair of tokens, which
+    is 4 billion for a batch of 65,536.
 
     Args:
         lengths: Tokens of the sequences, shape (sequences,), on the CPU.

@@ -1,16 +1,16 @@
-"""The layers on a CPU with kernels that do several things at once: the same numbers, sooner.
+"""The layers on a CPU with fused kernels: the same numbers as from torch's modules, in less time.
 
-The difference to torch's modules lies between the matrix products:
+The differences from torch's modules are:
 
 - query, key and value come from one product;
 - the activation, the product with it and the residual sums are computed within the matrix
   products, while their results are still in registers: see `FusedProduct`;
-- rows go through the second half of a layer in blocks, so that the 1,536 numbers a token has in
-  between stay in the cache, and oneDNN, which prepares a kernel for each shape, meets few shapes;
-- weights are laid out once as the kernels want them, without heads that write nothing, and heads
-  that see equally far one after another;
+- rows go through the second half of a layer in blocks, so that a token's 1,536 intermediate numbers
+  stay in the cache, and oneDNN, which prepares a kernel for each shape, gets few shapes;
+- weights are laid out once as the kernels require, without heads that write nothing, and with heads
+  of equal reach next to each other;
 - where the head reads first tokens only, the last layer is computed for these, in float32, without
-  a value of any other: see `FirstTokens`.
+  the values of other tokens: see `FirstTokens`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from .products import ROWS_PER_BLOCK, FusedProducts, Products
 from .sequences import Sequences
 
 ROWS_MULTIPLE = 64
-"""Rows are filled up to a multiple of this, so that shapes recur; at most 63 are in vain."""
+"""Rows are filled up to a multiple of this, so that shapes recur; at most 63 rows are wasted."""
 
 
 class FusedEncoder:
-    """The layers of a model, laid out anew; the model is left whole.
+    """The layers of a model, copied into the layout of the kernels; the model is not changed.
 
     Args:
-        model: On the CPU, with a dtype that `products` take.
-        products: Lay out the weights of all layers but a last one for first tokens; None for
-            `FusedProducts`.
+        model: The model, on the CPU, with a dtype that `products` support.
+        products: Layout of the weights of all layers, except a last layer that is computed for
+            first tokens only; None for `FusedProducts`.
     """
 
     def __init__(self, model: EncoderModel, *, products: Products | None = None) -> None:
@@ -76,13 +76,13 @@ class FusedEncoder:
 
 
 def _nearest_first(attention: PackedAttention, layer: Layer, number: int) -> list[int]:
-    """The heads of a layer that write anything, those with the steepest slope first."""
+    """List the heads of a layer whose output weights are not all zero, the steepest slope first."""
     heads = list(range(layer.attention.heads))
     bias = attention.bias(number)
     if bias is not None:
         heads.sort(key=lambda head: -float(bias.slopes[head]))
     written = torch.unflatten(layer.attention.output.dense.weight, 1, (len(heads), -1))
-    # One stays in any case, since kernels want something to multiply.
+    # At least one head stays, since kernels cannot multiply empty matrices.
     return [head for head in heads if bool(written[:, head].any())] or heads[:1]
 
 
@@ -95,9 +95,9 @@ class FusedLayer(Block[Tensor]):
 
     Args:
         layer: A layer of the model.
-        architecture: The model's.
-        heads: Which heads attend, in this order.
-        products: Lay out its weights.
+        architecture: The model's architecture.
+        heads: The heads that are computed, in this order.
+        products: Layout of the layer's weights.
 
     Attributes:
         heads: As given.
@@ -133,7 +133,7 @@ class FusedLayer(Block[Tensor]):
         self._out = products.product(layer.out.weight, layer.out.bias)
 
     def after_attention(self, context: Tensor, hidden: Tensor) -> Tensor:
-        """Compute what follows attention, in blocks of rows."""
+        """Compute the rest of the layer after attention, in blocks of rows."""
         finished = torch.empty_like(hidden)
         for start in range(0, hidden.shape[0], ROWS_PER_BLOCK):
             rows = slice(start, start + ROWS_PER_BLOCK)
@@ -171,5 +171,5 @@ class FusedLayer(Block[Tensor]):
 
 
 def _rows(head_size: int, heads: Sequence[int]) -> Tensor:
-    """Rows of the projections that belong to some heads."""
+    """List the rows of the projections that belong to some heads."""
     return torch.cat([torch.arange(head * head_size, (head + 1) * head_size) for head in heads])

@@ -1,8 +1,8 @@
-"""The forward pass on a CUDA GPU: large batches, all sequences of one attended to in one call.
+"""The forward pass on a CUDA GPU: large batches, and one attention call for a whole batch.
 
-Experimental: tested on a CPU, where the same code runs uncompiled; it has not run on a GPU. So
-before a model is used its encoder is tried out, and where it fails, or its numbers are not those
-of the model's own layers, these do the work.
+Experimental: tested on a CPU, where the same code runs uncompiled; it has not run on a GPU. So the
+encoder is tested before a model is used. If it fails, or its numbers differ from those of the
+model's own layers, the model's own layers are used.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ PLAIN_BATCH_TOKENS = 4096
 """The same for the model's own layers, which attend to one length at a time."""
 
 TOLERANCE = 0.04
-"""Largest distance of an encoder's output from that of the model's own layers, by its length. In
-bfloat16 it was 0.01 away on a CPU; with a bias that is wrong by a factor of 2, 0.07 to 0.13."""
+"""Largest distance of an encoder's output from that of the model's own layers, relative to the
+length of the latter. In bfloat16 it was 0.01 on a CPU; with a bias that is wrong by a factor of 2,
+0.07 to 0.13."""
 
 
 class GpuEngine:
     """A model on a GPU.
 
-    Building one compiles the attention, for which torch needs Triton. If that fails it says so in
-    one warning, and everything works as it would without, in smaller batches.
+    Building one compiles the attention, for which torch needs Triton. If that fails, there is one
+    warning, and the model's own layers are used, in smaller batches.
 
     Args:
-        model: On the GPU, in bfloat16.
-        encode: What runs its layers; None for a compiled `FlexEncoder`.
+        model: The model, on the GPU, in bfloat16.
+        encode: Runs the layers; None for a compiled `FlexEncoder`.
 
     Attributes:
-        batch_tokens: How many tokens to compute at once.
+        batch_tokens: Number of tokens in a batch.
     """
 
     def __init__(self, model: EncoderModel, encode: Encode | None = None) -> None:
@@ -55,7 +56,7 @@ class GpuEngine:
             logger.warning(
                 "unpadded attention cannot be used, and scoring will be slower: %s: %s",
                 type(error).__name__,
-                shorten(str(error).partition("\n\n")[0], 300),  # then follows advice of torch's
+                shorten(str(error).partition("\n\n")[0], 300),  # advice from torch follows
             )
             self._encode = model.encode
             self.batch_tokens = PLAIN_BATCH_TOKENS
@@ -80,7 +81,7 @@ def _try_out(model: EncoderModel, encode: Encode) -> None:
     """Compile an encoder and compare it with the model's own layers.
 
     Raises:
-        ArithmeticError: Its numbers are others.
+        ArithmeticError: Its numbers differ too much.
         Exception: Whatever its compiler raises.
     """
     sequences = Sequences([200, 100, 20], next(model.parameters()).device)

@@ -35,18 +35,18 @@ class HubModel:
         self._revision = revision
 
     def cached(self, file: str) -> Path | None:
-        """The file in the cache, without asking the hub.
+        """Find a file in the cache, without a request to the hub.
 
         Raises:
             HFValidationError: The hub does not allow such a name.
         """
-        # hf_hub_download(local_files_only=True) would do the same, and ask the hub something
-        # of its own meanwhile.
+        # hf_hub_download(local_files_only=True) would do the same, but also send a request of its
+        # own to the hub.
         path = try_to_load_from_cache(self._name, file, revision=self._revision)
         return Path(path) if isinstance(path, str) else None
 
     def downloaded(self, file: str) -> Path | None:
-        """The file in the cache, fetched or refreshed; None if the hub has none of that name."""
+        """Fetch or refresh a file in the cache; None if the hub has none of that name."""
         try:
             return Path(hf_hub_download(self._name, file, revision=self._revision))
         except LocalEntryNotFoundError:
@@ -55,10 +55,10 @@ class HubModel:
             return None
 
     def check_online(self) -> None:
-        """Fail at once where there is no hub to be reached.
+        """Fail at once if the hub cannot be reached.
 
-        The hub's library tries again and again for 25 seconds; one plain request of its own
-        client, with the user's proxies and certificates, tells sooner.
+        The hub's library retries for 25 seconds; one plain request of its own client, with the
+        user's proxies and certificates, is faster.
 
         Raises:
             ModelLoadError: HF_HUB_OFFLINE is set, or the hub does not answer.
@@ -74,7 +74,7 @@ class HubModel:
 
     @contextmanager
     def explained_errors(self) -> Iterator[None]:
-        """Turn the hub library's errors into ours, with what to do.
+        """Turn the hub library's errors into ours, with messages that say what to do.
 
         Raises:
             ModelLoadError: The hub cannot be reached, or does not give the file.

@@ -22,11 +22,11 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 class Layer(Block[Tensor], nn.Module):
     """A transformer layer as torch's modules, with BERT's names.
 
-    Computes in the dtype of what it is given, whatever the dtype of the weights.
+    Computes in the dtype of its input, whatever the dtype of the weights.
 
     Args:
         architecture: The shape.
-        number: The layer's, from 0.
+        number: Number of the layer, from 0.
     """
 
     def __init__(self, architecture: Architecture, number: int) -> None:
@@ -54,7 +54,7 @@ class Layer(Block[Tensor], nn.Module):
 
     @property
     def into_units(self) -> nn.Linear:
-        """The product before the activation; with a gate its second half is multiplied."""
+        """The product before the activation; with a gate, its second half is the factor."""
         return self.mlp.gated_layers if self.has_gate else self.intermediate.dense
 
     @property
@@ -124,7 +124,7 @@ class SelfAttention(nn.Module):
 
     Args:
         architecture: The shape.
-        has_norm: Whether there is a norm, behind or before.
+        has_norm: Whether there is a norm, after or before attention.
     """
 
     def __init__(self, architecture: Architecture, *, has_norm: bool) -> None:
@@ -217,6 +217,6 @@ class Pooler(nn.Module):
         self._activation = ACTIVATIONS[head.activation]
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Compute what the classifier reads, in float32."""
+        """Compute the classifier's input, in float32."""
         rows = self._activation(product(self.dense, pooled.float()))
         return rows if self.LayerNorm is None else normed(self.LayerNorm, rows)

@@ -1,12 +1,12 @@
 """An encoder reranker in torch, computed without padding.
 
 The tokens of all sequences lie one after another in one (tokens, hidden) matrix. Everything but
-attention works token by token and never sees where a sequence ends; attention runs once for each
+attention works token by token, whatever sequence a token belongs to; attention runs once for each
 run of sequences of equal length. So nothing is computed for padding, and a logit cannot depend on
 it.
 
 The module tree and its parameter names are BERT's, which JinaBERT's checkpoints have too; families
-say how the tensors of other checkpoints are called.
+map the names to those of other checkpoints.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ the head reads, shape (sequences, hidden), float32."""
 
 
 class PackedForward:
-    """The forward pass, for every module that has these three: `EncoderModel`, transformers' own.
+    """The forward pass, for modules with these attributes: `EncoderModel` and transformers' model.
 
     Attributes:
         bert: Embeddings, layers and pooler.
@@ -46,7 +46,7 @@ class PackedForward:
     architecture: Architecture
 
     def _build(self, architecture: Architecture) -> None:
-        """Make the three, with random weights."""
+        """Make the three attributes, with random weights."""
         self.architecture = architecture
         self.bert = Bert(architecture)
         self.classifier = nn.Linear(architecture.hidden_size, 1)
@@ -123,7 +123,7 @@ class PackedForward:
 
     @property
     def final_norm(self) -> Callable[[Tensor], Tensor]:
-        """The norm behind the last layer, where the model has one: a function, in float32."""
+        """The norm after the last layer, where the model has one: a function, in float32."""
         return partial(_in_float32, self.bert.encoder.final_norm)
 
     def head(self, pooled: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class EncoderModel(PackedForward, nn.Module):
 
         Args:
             folder_or_hub_id: A folder, or a model's name on the Hugging Face hub.
-            dtype: What to compute in, whatever the file stores: float32 or bfloat16. fp16
+            dtype: Dtype of the computation, whatever the file stores: float32 or bfloat16. fp16
                 overflows in JinaBERT.
             revision: A branch, tag or commit of the hub's repository.
 
@@ -193,13 +193,13 @@ class EncoderModel(PackedForward, nn.Module):
 
         files = find_checkpoint(folder_or_hub_id, revision=revision, tokenizer=False)
         checkpoint = read_checkpoint(files)
-        # Meta tensors take no memory and no random numbers; the file's are put in their place.
+        # Meta tensors take no memory and no random numbers; the file's tensors replace them.
         with torch.device("meta"):
             model = EncoderModel(checkpoint.architecture)
         return model.take(load_state(checkpoint, dtype))
 
     def take(self, state: Mapping[str, Tensor]) -> Self:
-        """Put weights in the place of the model's own, for inference.
+        """Replace the model's own weights, for inference.
 
         Args:
             state: Every parameter by its name.
@@ -232,7 +232,7 @@ class Bert(nn.Module):
 
 
 class Layers(nn.Module):
-    """The layers, and the norm behind the last where norms come first.
+    """The layers, and the norm after the last layer where norms come first.
 
     Args:
         architecture: The shape.

@@ -1,4 +1,4 @@
-"""Which pairs are computed together, and where they lie."""
+"""Grouping of pairs that are computed together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def pack(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
     Args:
         lengths: Tokens in each sequence.
-        budget: Most tokens in a group. A sequence longer than that is a group of its own.
+        budget: Most tokens in a group. A longer sequence is a group by itself.
 
     Yields:
         Positions in `lengths`, each exactly once over all groups, neighbours of equal length

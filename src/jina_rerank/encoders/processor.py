@@ -1,4 +1,4 @@
-"""The processor's fast arithmetic, found out and not assumed."""
+"""Detection of the processor's fast arithmetic."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def has_fast_bfloat16() -> bool:
     They are with AMX, and on an AMD with AVX-512 BF16. Intel's AVX-512 BF16 alone is not enough:
     it was slower than float32. Both are measured in docs/performance.md.
     """
-    # Older versions of torch cannot say who made the processor.
+    # Older versions of torch do not report the processor's maker.
     features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     made_by_amd = str(features.get("cpu_name", "")).startswith("AMD")
-    # Torch has no public question for this; this one has been stable since 2.4.
+    # Torch has no public function for this; this private one has been stable since 2.4.
     amx = bool(torch.cpu._is_amx_tile_supported())
     return amx or (made_by_amd and bool(features.get("avx512_bf16", False)))

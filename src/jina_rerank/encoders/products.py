@@ -1,7 +1,7 @@
-"""Matrix products on a CPU with what follows them: oneDNN's fused kernels.
+"""Matrix products on a CPU, fused with the operation that follows, by oneDNN's kernels.
 
-torch has these kernels for its own compiler and keeps their names private: `can_fuse` tries them
-out, and where they are missing or wrong torch's modules do the work.
+torch has these kernels for its own compiler and keeps their names private: `can_fuse` tests them,
+and where they are missing or wrong, torch's modules are used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROWS_PER_BLOCK = 1024
 
 
 class Product(Protocol):
-    """A matrix product, alone or with what follows it.
+    """A matrix product, alone or with the operation that follows it.
 
     Each method takes `x` of shape (rows, in) and returns shape (rows, out).
     """
@@ -81,7 +81,7 @@ class FusedProducts:
 
 
 class FusedProduct:
-    """A matrix product with what follows it, in one kernel.
+    """A matrix product with the operation that follows it, in one kernel.
 
     Args:
         weight: Shape (out, in).
@@ -124,7 +124,7 @@ class FusedProduct:
 
 @cache
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Tell whether this torch has the kernels for a dtype on this processor, and they are right."""
+    """Tell whether torch has the kernels for a dtype on this processor, and they are correct."""
     x = torch.linspace(-3, 3, 64 * 32, dtype=torch.float32).view(64, 32).to(dtype)
     weight = torch.linspace(-0.5, 0.5, 32 * 32, dtype=torch.float32).view(32, 32).to(dtype)
     plain = F.linear(x, weight)

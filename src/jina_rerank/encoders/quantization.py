@@ -1,7 +1,7 @@
-"""Matrices as 8-bit integers, one scale a row: half the size of bf16.
+"""Quantization of matrices to 8-bit integers with one scale a row: half the size of bf16.
 
-A file that is stored so becomes the compute dtype again when it is read. What is computed in 8 bits
-is the business of `int8` and of `onnx`, which round activations in the same way.
+The weights of a quantized file are converted to the compute dtype when they are read. Products in
+8 bits are computed by `int8` and `onnx`, which round activations in the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCALE_SUFFIX = ".scale"
 
 
 def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest 8-bit integers, scaled so that each row's largest magnitude is 127.
+    """Quantize to the nearest 8-bit integers, scaled so that each row's largest magnitude is 127.
 
     Args:
         matrix: Shape (rows, columns), any floating dtype.
@@ -43,12 +43,12 @@ def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dequantize_rows(integers: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """The matrix again, in `dtype`; the inverse of `quantize_rows` up to rounding."""
+    """Compute the matrix in `dtype`; the inverse of `quantize_rows` up to rounding."""
     return (integers.float() * scale[:, None]).to(dtype)
 
 
 def quantize_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with every matrix quantized and every vector as it was."""
+    """Quantize every matrix of a state dict; vectors stay as they are."""
     stored: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if tensor.ndim == 2:

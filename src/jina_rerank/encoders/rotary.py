@@ -1,4 +1,4 @@
-"""Rotary positions: pairs of dimensions of queries and keys turned by an angle each place."""
+"""Rotary positions: pairs of dimensions of queries and keys rotated by an angle for each place."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 def angles(size: int, theta: float, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Compute the cosines and sines of all places.
 
-    Dimension i is turned together with i + size / 2, by place / theta^(2i / size): RoFormer
+    Dimension i is rotated together with i + size / 2, by place / theta^(2i / size): RoFormer
     (arXiv:2104.09864) in the layout of GPT-NeoX, which ModernBERT uses.
 
     Args:
         size: Dimensions of an attention head, even.
         theta: The base of the wavelengths.
-        places: How many, from 0.
-        device: Where the result is to be.
+        places: Number of places, counted from 0.
+        device: Device of the result.
 
     Returns:
         Cosines and sines, each of shape (places, size / 2), float32.
@@ -27,16 +27,16 @@ def angles(size: int, theta: float, places: int, device: torch.device) -> tuple[
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn vectors by the angles of their places.
+    """Rotate vectors by the angles of their places.
 
     Args:
-        x: Shape (..., size).
-        cosines: Shape (..., size / 2), or one that is repeated to it, float32.
+        x: The vectors, shape (..., size).
+        cosines: Shape (..., size / 2), or a shape that broadcasts to it, float32.
         sines: Same shape.
 
     Returns:
-        Shape and dtype of `x`, computed in the dtype of the angles: those of far places have no
-        meaning in bfloat16.
+        Shape and dtype of `x`, computed in the dtype of the angles: the angles of far places would
+        have no meaning in bfloat16.
     """
     first, second = x.to(cosines.dtype).chunk(2, dim=-1)
     turned = [

@@ -11,17 +11,17 @@ from torch import Tensor
 
 
 class Sequences:
-    """Where each sequence of a batch lies.
+    """Positions of the sequences of a batch in its rows.
 
     Args:
-        lengths: Tokens of each sequence, at least 1. Attention is fastest where sequences of equal
-            length are neighbours, and right in any order.
-        device: Where tensors of indices are to be.
+        lengths: Number of tokens of each sequence, at least 1. Attention is fastest where sequences
+            of equal length are neighbours, and right in any order.
+        device: Device of the tensors of indices.
 
     Attributes:
         lengths: As given.
         first: Row of each sequence's first token, shape (sequences,), int64.
-        angles: Cosines and sines of the tokens' places by theta, as far as they were needed.
+        angles: Cosines and sines of the tokens' places by theta, for each theta used so far.
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
@@ -39,7 +39,7 @@ class Sequences:
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
-        """Lengths of neighbouring sequences of equal length, and how many there are of each."""
+        """Runs of neighbouring sequences of equal length: the length and the number of each run."""
         return [(length, len(list(run))) for length, run in groupby(self.lengths)]
 
     def spans(self) -> Iterator[tuple[slice, int, int]]:
@@ -51,7 +51,7 @@ class Sequences:
 
     @cached_property
     def of_tokens(self) -> Tensor:
-        """Which sequence each token belongs to, shape (tokens,), int64."""
+        """Number of the sequence that each token belongs to, shape (tokens,), int64."""
         lengths = torch.tensor(self.lengths, device=self.first.device)
         numbers = torch.arange(len(self), device=self.first.device)
         return numbers.repeat_interleave(lengths)

@@ -1,7 +1,7 @@
-"""Turning a query and a document into the token ids of a pair.
+"""Tokenization of a query and a document into the token ids of a pair.
 
-The two are tokenized apart, so that a query is tokenized once however many documents it
-meets, and joined by ids as the tokenizer's own template would.
+The two are tokenized separately, so that a query is tokenized once for all of its documents. Their
+ids are joined as by the tokenizer's own template.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class TokenPair:
     """A query and a document as the model reads them.
 
     Attributes:
-        input_ids: With the special tokens.
-        token_type_ids: As long; all zero for tokenizers whose template has no segments.
+        input_ids: Token ids, with the special tokens.
+        token_type_ids: Token types, of the same length; all zero for tokenizers whose template has
+            no segments.
     """
 
     input_ids: TokenIds
@@ -39,12 +40,12 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query as far as it is read: it may have been cut.
+    """The part of a query that is read, which may have been cut.
 
     Attributes:
         text: The query.
         ids: Its tokens, without special tokens.
-        instruction: What goes into the template in place of the model's own prompt, or None.
+        instruction: Text in the template in place of the model's own prompt, or None.
     """
 
     text: str
@@ -54,7 +55,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document's tokens, and the pair that any run of them makes with its query.
+    """A document's tokens, with a function that pairs any run of them with the query.
 
     Attributes:
         ids: All of its tokens, without special tokens.
@@ -81,10 +82,10 @@ class TextTokenizer:
     """A `tokenizers` tokenizer for single texts, without special tokens.
 
     Safe to share between threads: truncation and padding are switched off once and never set
-    again, which is what makes a shared fast tokenizer fail with "Already borrowed".
+    again. Setting them makes a shared fast tokenizer fail with "Already borrowed".
 
     Args:
-        tokenizer: Taken over: do not change it afterwards.
+        tokenizer: The tokenizer; do not change it afterwards.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -93,19 +94,19 @@ class TextTokenizer:
         self._tokenizer = tokenizer
 
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
-        """The ids of each text, whole, without special tokens."""
+        """Tokenize each text whole, without special tokens."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [array("i", encoding.ids) for encoding in encodings]
 
     def encode_first(self, texts: Sequence[str], tokens: int) -> list[TokenIds]:
-        """The first ids of each text, without special tokens.
+        """Tokenize the beginning of each text, without special tokens.
 
-        A character of several tokens is there as a whole or not at all. A text that is not blank
-        keeps its first visible character, even if more tokens come before or with it.
+        A character of several tokens is kept whole or not at all. A text that is not blank keeps
+        its first visible character, even if more tokens come before or with it.
 
         Args:
-            texts: Any.
-            tokens: How many, at least 1.
+            texts: The texts.
+            tokens: Number of tokens, at least 1.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
@@ -114,11 +115,11 @@ class TextTokenizer:
         ]
 
     def beginnings(self, texts: Sequence[str], tokens: int) -> list[str]:
-        """As much of each text as `encode_first` reads.
+        """Cut each text to the part that `encode_first` reads.
 
         Args:
-            texts: Any.
-            tokens: How many, at least 1.
+            texts: The texts.
+            tokens: Number of tokens, at least 1.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         kept = [_first(t, e.offsets, tokens) for t, e in zip(texts, encodings, strict=True)]
@@ -132,14 +133,14 @@ class PairTokenizer(TextTokenizer):
     """A `tokenizers` tokenizer and its template for pairs.
 
     Args:
-        tokenizer: Taken over: do not change it afterwards.
+        tokenizer: The tokenizer; do not change it afterwards.
 
     Raises:
         ModelLoadError: It has no template for pairs.
 
     Attributes:
-        special_tokens: How many special tokens a pair has.
-        has_instruction: False: there is a place for two texts and nothing else.
+        special_tokens: Number of special tokens of a pair.
+        has_instruction: False: the template has places for two texts only.
     """
 
     has_instruction = False
@@ -151,7 +152,7 @@ class PairTokenizer(TextTokenizer):
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read a `tokenizer.json`, as it is: nothing is rebuilt, nothing is dropped.
+        """Read a `tokenizer.json` as it is, without rebuilding or dropping a part.
 
         Raises:
             ModelLoadError: It cannot be read, or has no template for pairs.
@@ -168,12 +169,12 @@ class PairTokenizer(TextTokenizer):
     def documents(
         self, queries: Sequence[Query], documents: Sequence[str], limits: Sequence[int | None]
     ) -> list[Document]:
-        """Tokenize documents, each to be read with the query of the same place.
+        """Tokenize documents, each for a pair with the query at the same position.
 
         Args:
-            queries: One for each document.
-            documents: Texts.
-            limits: How many first tokens of each to read; None for all.
+            queries: One query for each document.
+            documents: The texts of the documents.
+            limits: Number of first tokens to read, for each document; None for all.
         """
         found: dict[int, TokenIds] = {}
         for limit in dict.fromkeys(limits):
@@ -204,7 +205,7 @@ class PairTokenizer(TextTokenizer):
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a `tokenizer.json`, which may begin with a byte order mark.
+    """Read the tokenizer of a `tokenizer.json`, which may begin with a byte order mark.
 
     Raises:
         Exception: It cannot be read; `tokenizers` raises nothing narrower.
@@ -216,10 +217,11 @@ def _first(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> int:
     """Count the tokens of a text to keep; see `PairTokenizer.encode_first`.
 
     Args:
-        text: What was tokenized.
+        text: The text that was tokenized.
         offsets: The first and the last character of each token, the last one excluded. Tokens of
-            one character's bytes all have that character's; those of blanks may be empty.
-        tokens: How many are wanted.
+            one character's bytes all have that character's offsets; the tokens of blanks may have
+            empty ones.
+        tokens: Number of tokens to keep.
     """
     if len(offsets) <= tokens:
         return len(offsets)
@@ -231,7 +233,7 @@ def _first(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> int:
 
 
 def _find_template(tokenizer: Tokenizer) -> _Template:
-    """Read the template off an example: every kind of post-processor then works alike."""
+    """Derive the template from an example, which works for every kind of post-processor."""
     encoding = tokenizer.encode("a", "b")
     ids, types, sequence = encoding.ids, encoding.type_ids, encoding.sequence_ids
     if 0 not in sequence or 1 not in sequence or sequence.index(1) < sequence.index(0):

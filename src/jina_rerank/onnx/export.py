@@ -1,4 +1,4 @@
-"""Writing an encoder reranker as a folder that an ONNX runtime needs nothing else for."""
+"""Export of an encoder reranker to a folder with all that an ONNX runtime needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .nodes import Float32, Int8Rows, Weights
 
 LARGEST_FILE = 2**31 - 2**20
-"""Bytes of weights above which they go into a file of their own: protobuf ends at 2 GiB."""
+"""Most bytes of weights in model.onnx; more go into a second file: protobuf is limited to 2 GiB."""
 
 
 def export_onnx(
@@ -34,10 +34,10 @@ def export_onnx(
 
     Args:
         model: A folder or a hub id; None or `jina-rerank-mini` for the embedded model.
-        folder: Where to write; made if it is not there. It must be empty.
+        folder: The folder to write; created if it is missing. It must be empty.
         int8: Store matrices as 8-bit integers with one scale a row, a quarter of the size, and
             compute the large products in integers, as `dtype="int8"` does: see `Int8Products`.
-            Logits then move by some hundredths.
+            Logits then change by some hundredths.
 
     Returns:
         The path of model.onnx.
@@ -69,7 +69,7 @@ def export_onnx(
     )
     proto = build_model(architecture, weights)
     config = json.loads(source.config.read_text(encoding="utf-8-sig"))
-    config.pop("quantization", None)  # it tells how model.safetensors is stored
+    config.pop("quantization", None)  # it describes the storage of model.safetensors
     if config.get("model_type") == MODEL_TYPE:
         config["model_type"] = "bert"  # as in Jina's own; transformers.js refuses unknown ones
     try:
@@ -95,7 +95,7 @@ def _empty_folder(folder: Path) -> Path:
 
 
 def _in_8_bits(architecture: Architecture, state: Mapping[str, Tensor]) -> Weights:
-    """Quantize every matrix; those that take little time or bear no 8 bits multiply in float32."""
+    """Quantize every matrix; products that are fast or need precision are computed in float32."""
     from ..encoders.int8 import wide_heads
     from ..encoders.quantization import quantize_rows
     from .nodes import Int8Rows

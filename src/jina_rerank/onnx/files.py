@@ -24,7 +24,7 @@ OUTPUT = "logits"
 
 MODEL = "model.onnx"
 EXTERNAL_DATA = "model.onnx_data"
-"""Holds the weights of a model that is too large for one file."""
+"""The file for the weights of a model that is too large for one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +41,22 @@ class OnnxFiles:
 
     @classmethod
     def in_folder(cls, folder: Path) -> OnnxFiles:
-        """The files in a folder, whether or not they are there."""
+        """Name the files in a folder, whether or not they exist."""
         names = (MODEL, CONFIG, TOKENIZER, TOKENIZER_CONFIG)
         return cls(*(folder / name for name in names))
 
     @property
     def checkpoint(self) -> CheckpointFiles:
-        """The same for `read_checkpoint`."""
+        """The same files in the form that `read_checkpoint` takes."""
         options = self.tokenizer_config if self.tokenizer_config.is_file() else None
         return CheckpointFiles(self.config, (), self.tokenizer, options)
 
     def check(self) -> None:
-        """See that all of them are there.
+        """Check that all files that are needed exist.
 
         Raises:
             ModelNotFoundError: There is no such folder.
-            ModelLoadError: A file is not there; it says how to make it.
+            ModelLoadError: A file is missing; the message says how to make it.
         """
         folder = self.model.parent
         if not folder.is_dir():
@@ -70,12 +70,12 @@ class OnnxFiles:
 
 
 def read_int8_rows(folder: Path) -> dict[str, Float32 | Int8Rows]:
-    """The weights of a checkpoint that is stored as 8-bit rows, as `build_model` takes them.
+    """Read a checkpoint that is stored as 8-bit rows, in the form that `build_model` takes.
 
-    The embeddings stay integers, which changes nothing but the size; all else is float32.
+    The embeddings stay integers, which changes nothing but the size; all other weights are float32.
 
     Args:
-        folder: Holds model.safetensors.
+        folder: The folder that holds model.safetensors.
     """
     from safetensors.numpy import load_file
 

@@ -1,8 +1,8 @@
 """An encoder reranker as a graph of standard ONNX operators, written from its weights.
 
-Node by node, with numpy and `onnx` alone, so that it needs no torch and hangs on no tracer's
-version. The heads of a layer are computed one after another: a runtime then never holds more
-than one head's attention matrix, where all of them together, with their bias, would take
+It is written node by node, with numpy and `onnx` alone, so it needs no torch and does not depend on
+a tracer's version. The heads of a layer are computed one after another: a runtime then never holds
+more than one head's attention matrix, where all of them together, with their bias, would take
 10 GB at 8,192 tokens and 12 heads.
 """
 
@@ -23,7 +23,7 @@ OPSET = 17
 """The first with LayerNormalization, and old enough for every runtime in use."""
 
 IR_VERSION = 8
-"""The file format of that opset; what `onnx` would write by itself is too new for many."""
+"""The file format of that opset; the default of `onnx` is too new for many runtimes."""
 
 HIDDEN = -1e9
 """Added, times a slope of at least 2^-13, to the score of a key that is padding or out of reach.
@@ -41,7 +41,7 @@ def build_model(architecture: Architecture, weights: Weights) -> ModelProto:
         architecture: The shape.
         weights: Every tensor by its name in `EncoderModel`. A matrix may come as `Int8Rows`: an
             embedding is then looked up as integers, which is exact, and a product that need not
-            be exact is computed in integers, its other side rounded to 8 bits row by row.
+            be exact is computed in integers, with its input rounded to 8 bits row by row.
     """
     nodes = Nodes(weights)
     _write(nodes, architecture)
@@ -100,12 +100,12 @@ def _embeddings(nodes: Nodes, architecture: Architecture) -> str:
 
 
 def _types(nodes: Nodes, architecture: Architecture) -> str:
-    """Rows of the token type embedding, for each token; of types there are 0 and 1."""
+    """Compute each token's row in the token type embedding; the types are 0 and 1."""
     positions = architecture.text_positions
     if positions == 1:
         return TYPES
     one, count, last = (nodes.integer(n) for n in (1, positions, positions - 1))
-    # Each text is one run: how many of its type stand up to a token says where that is.
+    # Each text is one run: the number of its type's tokens up to a token gives the token's place.
     other = nodes.node("Sub", one, TYPES)
     places = [nodes.node("Mul", nodes.node("CumSum", of, one), of) for of in (other, TYPES)]
     place = nodes.node("Sub", nodes.node("Add", *places), one)
@@ -114,7 +114,7 @@ def _types(nodes: Nodes, architecture: Architecture) -> str:
 
 
 def _position_rows(nodes: Nodes, table: PositionTable) -> str:
-    """Rows of the position table: shape (length,), or (batch, length) where ids decide."""
+    """Compute each token's row in the position table, (length,) or, if by ids, (batch, length)."""
     if table.padding_id is None:
         return _places(nodes)
     padding = nodes.integer(table.padding_id)
@@ -125,7 +125,7 @@ def _position_rows(nodes: Nodes, table: PositionTable) -> str:
 
 
 def _places(nodes: Nodes) -> str:
-    """Shape (length,): 0, 1, 2, ..., int64."""
+    """Compute the places 0, 1, 2, ..., shape (length,), int64."""
     length = nodes.node("Squeeze", nodes.node("Shape", IDS, start=1), nodes.integers(0))
     return nodes.node("Range", nodes.integer(0), length, nodes.integer(1))
 
@@ -137,7 +137,7 @@ def _final_norm(nodes: Nodes, architecture: Architecture, rows: str) -> str:
 
 
 def _mean(nodes: Nodes, rows: str) -> str:
-    """Shape (batch, columns): the mean of each sequence's tokens."""
+    """Compute the mean of each sequence's tokens, shape (batch, columns)."""
     mask = nodes.node("Cast", MASK, to=TensorProto.FLOAT)
     own = nodes.node("Mul", rows, nodes.node("Unsqueeze", mask, nodes.integers(2)))
     total = nodes.node("ReduceSum", own, nodes.integers(1), keepdims=0)
@@ -216,9 +216,9 @@ class _Attention:
         positions = architecture.positions
         ones = [1.0] * self._heads
         self._slopes = list(positions.slopes) if isinstance(positions, Alibi) else ones
-        # softmax(q.k / sqrt(size) + slope * bias), with the slope taken out of the sum. Written
-        # as a bias of each head it would be the same in every layer, and a runtime that sees
-        # that keeps all heads' at once.
+        # softmax(q.k / sqrt(size) + slope * bias), with the slope taken out of the sum. A bias for
+        # each head would be the same in every layer, and a runtime that detects this keeps those of
+        # all heads in memory at once.
         scale = 1 / (np.array(self._slopes) * math.sqrt(size))
         self._scale = nodes.constant("query_scale", np.repeat(scale, size).astype(np.float32))
         places = nodes.node("Cast", _places(nodes), to=TensorProto.FLOAT)
@@ -234,7 +234,7 @@ class _Attention:
                 self._angles[theta] = self._cosines_and_sines(column, theta)
 
     def of_layer(self, number: int, *, first_only: bool = False) -> Attend[str]:
-        """The attention of a layer, of all tokens or of the first one's query."""
+        """Build the attention of a layer, for the queries of all tokens or of the first one."""
         nodes, biases = self._nodes, self._biases(number)
         if first_only:
             rows = {bias: nodes.first_row(bias) for bias in dict.fromkeys(biases)}
@@ -244,7 +244,7 @@ class _Attention:
             if isinstance(self._architecture.positions, Rotary):
                 angles = self._angles[self._architecture.positions.thetas[number]]
                 key = self._rotated(key, *angles)
-                # Place 0 is not turned.
+                # Place 0 is not rotated.
                 query = query if first_only else self._rotated(query, *angles)
             query = nodes.node("Mul", query, self._scale)
             key = nodes.node("Transpose", key, perm=[0, 2, 1])
@@ -271,14 +271,14 @@ class _Attention:
         return nodes.node("MatMul", nodes.node("Softmax", scores, axis=-1), value)
 
     def _padding(self) -> str:
-        """Shape (batch, 1, length): 0, and far below that where a key is padding."""
+        """Compute a bias of 0, far below where a key is padding; shape (batch, 1, length)."""
         nodes = self._nodes
         mask = nodes.node("Cast", MASK, to=TensorProto.FLOAT)
         padding = nodes.node("Mul", nodes.node("Sub", nodes.number(1), mask), nodes.number(HIDDEN))
         return nodes.node("Unsqueeze", padding, nodes.integers(1))
 
     def _biases(self, number: int) -> list[str]:
-        """The bias of each head of a layer without its slope, far below 0 out of reach.
+        """Build the bias of each head of a layer, without its slope; far below 0 beyond its reach.
 
         See `Bias.sees_whole`.
         """
@@ -306,7 +306,7 @@ class _Attention:
         return nodes.node("Add", self._everywhere, hidden)
 
     def _cosines_and_sines(self, column: str, theta: float) -> tuple[str, str]:
-        """Each of shape (length, 1, size / 2); see `rotary.angles`."""
+        """Compute cosines and sines, each of shape (length, 1, size / 2); see `rotary.angles`."""
         nodes, size = self._nodes, self._architecture.head_size
         exponents = np.arange(0, size, 2, dtype=np.float32) / size
         speeds = (1 / np.float32(theta) ** exponents).astype(np.float32)
@@ -315,7 +315,7 @@ class _Attention:
         return nodes.node("Cos", turned), nodes.node("Sin", turned)
 
     def _rotated(self, rows: str, cosines: str, sines: str) -> str:
-        """Queries or keys, shape (batch, length, heads * size), turned by their places."""
+        """Rotate queries or keys, shape (batch, length, heads * size), by their places."""
         nodes = self._nodes
         by_head = nodes.integers(0, 0, self._heads, self._architecture.head_size)
         first, second = nodes.split(nodes.node("Reshape", rows, by_head), 2, axis=3)

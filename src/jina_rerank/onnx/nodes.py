@@ -83,8 +83,8 @@ class Nodes:
     def half_linear(self, value: str, name: str, half: int) -> str:
         """Write a product with one half of a matrix's rows.
 
-        Two products, since splitting the result of one would be copied on one thread: an eighth
-        of the time of a batch.
+        A gate takes two such products: the halves of a single product would be copied on one
+        thread, which takes an eighth of the time of a batch.
         """
         size = self._rows(f"{name}.weight") // 2
         rows = slice(half * size, (half + 1) * size)
@@ -121,7 +121,7 @@ class Nodes:
         largest = self.node("ReduceMax", self.node("Abs", value), axes=[-1], keepdims=1)
         largest = self.node("Max", largest, self.number(SMALLEST))
         scales = self.node("Div", largest, self.number(LARGEST))
-        # QuantizeLinear takes a scale for each place of one axis only: that of all rows.
+        # QuantizeLinear takes scales along one axis only, so all rows are put on one axis.
         columns = self.node("Shape", value, start=-1)
         by_rows = self.node("Concat", self.integers(-1), columns, axis=0)
         flat_scales = self.node("Reshape", scales, self.integers(-1))
@@ -134,7 +134,7 @@ class Nodes:
         return self.node("Reshape", quantized, self.node("Shape", value)), scales
 
     def activation(self, value: str, kind: Activation) -> str:
-        """Write an activation; GELU in the shape that runtimes know and compute as one."""
+        """Write an activation; GELU in the form that runtimes recognize and fuse."""
         if kind != "gelu":
             return self.node({"relu": "Relu", "tanh": "Tanh"}[kind], value)
         erf = self.node("Erf", self.node("Div", value, self.number(math.sqrt(2))))

@@ -175,7 +175,7 @@ def _padding_id(model: PreTrainedModel) -> int | None:
 
 
 def _limits(transformer: Transformer) -> list[int]:
-    """List the limits on a pair's length in tokens: by positions, by sentence-transformers.
+    """List the limits on a pair's length, in tokens: of positions, of sentence-transformers.
 
     The RoBERTa family counts positions from behind the padding id, so two of its 514 are unused.
     """

@@ -161,7 +161,7 @@ class _Lengths:
 def _windows(
     model: Encoder[Any], requests: Sequence[ScoreRequest], modes: Sequence[LongDocuments]
 ) -> list[Windows]:
-    """The texts that are embedded for the documents of each request."""
+    """List the texts that are embedded for the documents of each request."""
     room = model.room(is_query=False)
     size = WINDOW_WORDS
     if room is not None and room < WINDOW_TOKENS:

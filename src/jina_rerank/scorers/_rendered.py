@@ -84,7 +84,7 @@ class RenderedPairs(TextTokenizer):
         pair = (FILLERS[0], FILLERS[0])
         try:
             one, other = (self._render([pair], filler) for filler in FILLERS)
-        except ScoringError:  # some templates refuse what they have no place for
+        except ScoringError:  # some templates refuse an instruction without a place for it
             return False
         return one != other
 

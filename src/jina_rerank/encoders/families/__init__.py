@@ -33,11 +33,11 @@ FAMILIES: tuple[Family, ...] = (
     module_list.FAMILY,
     modernbert.FAMILY,
 )
-"""Asked in this order: JinaBERT's checkpoints call themselves BERT too, and an encoder with a
-module list is a ModernBERT."""
+"""Families in the order in which they are tried: JinaBERT's checkpoints have BERT's model type too,
+and an encoder with a module list has ModernBERT's."""
 
 MOST_TOKENS = 2**20
-"""Tokenizers state numbers above this, 10^30 for instance, where they know no limit."""
+"""Bound for plausible limits: a tokenizer without a limit states a larger number, such as 10^30."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Checkpoint:
     """A checkpoint that can be computed exactly.
 
     Attributes:
-        files: Where it is.
+        files: Its files.
         family: Its family.
         architecture: Its shape.
-        source: Where a parameter stands, by its name in `EncoderModel`.
-        quantization: How its matrices are stored: `"int8_rows"`, or None as they are.
+        source: Finds a parameter in the files by its name in `EncoderModel`.
+        quantization: Storage of its matrices: `"int8_rows"`, or None if they are not quantized.
     """
 
     files: CheckpointFiles
@@ -60,10 +60,10 @@ class Checkpoint:
 
 
 def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
-    """Read what a checkpoint is from its configuration, without its weights.
+    """Read the description of a checkpoint from its configuration, without its weights.
 
     Args:
-        files: Where it is.
+        files: The checkpoint's files.
 
     Raises:
         ModelLoadError: Its family is not known, or it cannot be computed exactly. The message
@@ -84,13 +84,13 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
 
 
 def check_head(checkpoint: Checkpoint) -> None:
-    """See that the weights have a reranker's head, without reading them.
+    """Check that the weights have a reranker's head, without reading them.
 
     An embedding model's config.json looks like a reranker's. Only the headers of safetensors files
     are read; a pickled file is taken on trust.
 
     Raises:
-        ModelLoadError: There is none, or a file is no safetensors file.
+        ModelLoadError: There is no head, or a file is no safetensors file.
     """
     head = checkpoint.source("classifier.weight").name
     names = checkpoint.files.tensor_names()

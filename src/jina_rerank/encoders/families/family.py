@@ -1,4 +1,4 @@
-"""A family of checkpoints: how its config.json and its tensors' names are read."""
+"""Interface of a family of checkpoints: it reads a config.json and maps the tensors' names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..files import ModuleFiles
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a parameter of `EncoderModel` stands in a checkpoint.
+    """Place of a parameter of `EncoderModel` in a checkpoint.
 
     Attributes:
-        name: The tensor. Tensors of a module's own file have its folder and a dot before.
-        part: Which of its equal parts, from 0, in rows.
-        parts: How many it has: 3 where queries, keys and values are one tensor.
+        name: The tensor's name. For a module's own file, its folder and a dot come first.
+        part: Number of the part of the tensor, from 0; the tensor's rows are divided equally.
+        parts: Number of parts: 3 where queries, keys and values are one tensor.
     """
 
     name: str
@@ -27,10 +27,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """The files beside config.json that decide what a model is.
+    """Data from the files beside config.json that describe a model.
 
     Attributes:
-        tokenizer_length: Longest pair that the tokenizer states, in tokens, or None.
+        tokenizer_length: Longest pair in tokens, as the tokenizer states it, or None.
         modules: The entries of modules.json.
     """
 
@@ -44,7 +44,7 @@ class Description:
 
     Attributes:
         architecture: The shape.
-        source: Where a parameter stands, by its name in `EncoderModel`.
+        source: Finds a parameter in the files by its name in `EncoderModel`.
     """
 
     architecture: Architecture
@@ -56,12 +56,11 @@ class Family:
     """One kind of checkpoint.
 
     Attributes:
-        name: For messages.
-        reads: Whether a checkpoint is of this family.
-        describe: Reads a checkpoint's description. It raises `ModelLoadError` for what cannot be
-            computed exactly.
-        unused: Beginnings of the names of tensors that such checkpoints hold and that no logit
-            depends on.
+        name: The family's name in messages.
+        reads: Tells whether a checkpoint is of this family.
+        describe: Reads a checkpoint's description. It raises `ModelLoadError` for a checkpoint
+            that cannot be computed exactly.
+        unused: Prefixes of the names of tensors in such checkpoints that no logit depends on.
     """
 
     name: str

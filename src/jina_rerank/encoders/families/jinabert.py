@@ -17,7 +17,7 @@ FeedForward = Literal["geglu", "reglu", "original"]
 Quantization = Literal["int8_rows"]
 
 MODEL_TYPE = "jina_bert_reranker"
-"""The model type of our own checkpoints. Jina's say `bert`, by which transformers loads a plain
+"""The model type of our own checkpoints. Jina's have `bert`, for which transformers loads a plain
 BERT with a random feed-forward."""
 
 
@@ -28,23 +28,24 @@ class JinaBertConfig:
     Attributes:
         vocab_size: Rows of the word embedding.
         hidden_size: Width of every token's vector.
-        num_hidden_layers: Transformer blocks.
-        num_attention_heads: Divides `hidden_size`.
+        num_hidden_layers: Number of transformer layers.
+        num_attention_heads: Number of attention heads; divides `hidden_size`.
         intermediate_size: Units of the feed-forward: its width, after the gate if it has one.
-        type_vocab_size: Token types.
-        text_positions: How many places in a run of one token type the token type embedding tells
-            apart: it has so many rows for each type, and what is further behind takes the last.
-            1 in Jina's models, which have positions in ALiBi only.
+        type_vocab_size: Number of token types.
+        text_positions: Number of places in a run of one token type that have different token type
+            embeddings. The embedding has this number of rows for each type, and further places use
+            the last row. 1 in Jina's models, which have positions in ALiBi only.
         layer_norm_eps: Added to the variance in every layer norm.
         max_position_embeddings: Longest pair in tokens. ALiBi needs no table of this size: it
             is the length up to which the model was trained to be used.
         feed_forward_type: With a gate whose activation is erf GELU (`"geglu"`) or ReLU (`"reglu"`),
-            or BERT's own, with erf GELU and no gate (`"original"`: what Jina's code calls it).
-        alibi_slopes: Which variant of the slopes, see `alibi_slopes`.
-        attention_window: How far a token sees at most, in all layers but the last and by all heads
-            but the one with the smallest slope. Pairs of up to twice as many tokens are seen
-            whole. None without a limit, as in Jina's models.
-        quantization: How `model.safetensors` stores its matrices; None as they are.
+            or BERT's own, with erf GELU and no gate (`"original"`, its name in Jina's code).
+        alibi_slopes: Variant of the slopes, see `alibi_slopes`.
+        attention_window: Largest distance that a token attends to, in all layers but the last and
+            in all heads but the one with the smallest slope. Pairs of up to twice as many tokens
+            have no such limit. None without a limit, as in Jina's models.
+        quantization: Storage of the matrices in `model.safetensors`; None if they are not
+            quantized.
     """
 
     vocab_size: int = 61056
@@ -76,7 +77,7 @@ class JinaBertConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """The config.json that `from_file` reads back, with the fields that tell a JinaBERT."""
+        """Make the config.json that `from_file` reads, with the fields that identify a JinaBERT."""
         kind = {
             "architectures": ["JinaBertForSequenceClassification"],
             "model_type": MODEL_TYPE,
@@ -86,7 +87,7 @@ class JinaBertConfig:
         return {name: value for name, value in values.items() if value is not None}
 
     def architecture(self) -> Architecture:
-        """Describe the model to the forward pass and the engines."""
+        """Describe the model for the forward pass and the engines."""
         layers, gated = self.num_hidden_layers, self.feed_forward_type != "original"
         slopes = alibi_slopes(self.num_attention_heads, self.alibi_slopes)
         return Architecture(
@@ -131,9 +132,9 @@ class JinaBertConfig:
 
 
 def _check_kind(values: Mapping[str, object], path: Path) -> None:
-    """Refuse what is not a JinaBERT, before its tensors give a less helpful message.
+    """Refuse other models than JinaBERT, before their tensors give a less helpful message.
 
-    `model_type` says `bert` in Jina's own checkpoints, so it cannot tell the two apart: the
+    `model_type` is `bert` in Jina's own checkpoints, so it does not distinguish them from BERT; the
     position and feed-forward fields do.
     """
     position = values.get("position_embedding_type")

@@ -16,10 +16,10 @@ THETAS = {"full_attention": 160_000.0, "sliding_attention": 10_000.0}
 """Bases of the wavelengths where config.json has none, as in transformers' `ModernBertConfig`."""
 
 OLD_THETAS = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
-"""Names of the same before transformers 5."""
+"""Fields with these bases before transformers 5."""
 
 POOLINGS: dict[str, Pooling] = {"cls": "first", "mean": "mean"}
-"""Names of the ways of pooling, in config.json and in sentence-transformers."""
+"""Kinds of pooling, by their names in config.json and in sentence-transformers."""
 
 QUERY_KEY_VALUE = {"query": 0, "key": 1, "value": 2}
 
@@ -40,7 +40,7 @@ OUTSIDE = {
     "bert.pooler.LayerNorm": "head.norm",
     "classifier": "classifier",
 }
-"""The same outside the layers."""
+"""Names outside the layers, in both forms."""
 
 
 def _reads(config: ConfigFile, _extras: Extras) -> bool:
@@ -51,8 +51,7 @@ def _describe(config: ConfigFile, extras: Extras) -> Description:
     check_classifier(config, ARCHITECTURE)
     norm_bias, eps = config.flag("norm_bias", default=False), config.number("norm_eps", 1e-5)
     head = Head(
-        pooling=(config.choice("classifier_pooling", "cls", ["cls", "mean"]) == "mean" and "mean")
-        or "first",
+        pooling=POOLINGS[config.choice("classifier_pooling", "cls", list(POOLINGS))],
         activation=config.choice("classifier_activation", "gelu", ["gelu", "relu", "tanh"]),
         dense_bias=config.flag("classifier_bias", default=False),
         norm=True,
@@ -67,8 +66,8 @@ def encoder(config: ConfigFile, extras: Extras, head: Head) -> Architecture:
 
     Args:
         config: The file.
-        extras: What stands beside it.
-        head: What follows the encoder.
+        extras: The files beside it.
+        head: The head that follows the encoder.
 
     Raises:
         ModelLoadError: It has a field that cannot be computed exactly.
@@ -129,7 +128,7 @@ def _theta(config: ConfigFile, kind: str) -> float:
 
 
 def encoder_source(name: str) -> Source:
-    """Where a parameter of the encoder stands in a checkpoint that has a head."""
+    """Find the place of an encoder's parameter in a checkpoint that has a head."""
     module, _, kind = name.rpartition(".")
     if module in OUTSIDE:
         return Source(f"{OUTSIDE[module]}.{kind}")

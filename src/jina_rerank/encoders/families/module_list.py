@@ -21,15 +21,15 @@ ACTIVATIONS: dict[str, Activation] = {
     "torch.nn.modules.activation.ReLU": "relu",
     "torch.nn.modules.activation.Tanh": "tanh",
 }
-"""By the names that a dense module's config.json has."""
+"""Activations by their names in a dense module's config.json."""
 
 IDENTITY = "torch.nn.modules.linear.Identity"
 
 LAYER_NORM_EPS = 1e-5
-"""Torch's own, which sentence-transformers' LayerNorm has always."""
+"""Torch's default, which sentence-transformers' LayerNorm always has."""
 
 LEGACY_POOLINGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
-"""Names of the ways of pooling before sentence-transformers 5.4, each true or false."""
+"""Fields for the kind of pooling before sentence-transformers 5.4, each true or false."""
 
 
 def _reads(config: ConfigFile, _extras: Extras) -> bool:
@@ -88,7 +88,7 @@ def _config_of(module: ModuleFiles, config: ConfigFile) -> ConfigFile:
 
 
 def _check_scores(config: ConfigFile) -> None:
-    """See that the last dense layer gives one score and nothing else."""
+    """Check that the last dense layer has one output, no activation and no residual."""
     config.only("out_features", 0, [1])
     config.choice("activation_function", IDENTITY, [IDENTITY])
     config.flag("bias", default=True)

@@ -6,14 +6,14 @@ from ..config_file import ConfigFile
 
 
 def check_classifier(config: ConfigFile, architecture: str) -> None:
-    """See that a checkpoint has a trained head with one output.
+    """Check that a checkpoint has a trained head with one output.
 
     Args:
         config: Its config.json.
         architecture: The class of transformers that has the head.
 
     Raises:
-        ModelLoadError: It has none, or one of several outputs.
+        ModelLoadError: It has no head, or a head with several outputs.
     """
     named = config.values.get("architectures")
     if not isinstance(named, list) or architecture not in named:
@@ -29,10 +29,10 @@ def check_classifier(config: ConfigFile, architecture: str) -> None:
 
 
 def check_positions(config: ConfigFile) -> None:
-    """See that positions are told by a table of vectors, one for each.
+    """Check that positions are encoded by a table with one vector for each.
 
     Raises:
-        ModelLoadError: They are told in another way.
+        ModelLoadError: They are encoded in another way.
     """
     kind = config.values.get("position_embedding_type") or "absolute"
     if kind != "absolute":
@@ -44,5 +44,5 @@ def check_positions(config: ConfigFile) -> None:
 
 
 def shortest(positions: int, tokenizer_length: int | None) -> int:
-    """Longest pair that both the position table and the tokenizer allow, in tokens."""
+    """Compute the longest pair that both positions and tokenizer allow, in tokens."""
     return positions if tokenizer_length is None else min(positions, tokenizer_length)

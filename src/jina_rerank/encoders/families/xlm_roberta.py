@@ -37,7 +37,7 @@ def _describe(config: ConfigFile, extras: Extras) -> Description:
         num_hidden_layers=layers,
         num_attention_heads=config.heads(hidden),
         intermediate_size=config.integer("intermediate_size"),
-        # The rows up to the padding's own belong to no token.
+        # The rows up to that of the padding id belong to no position.
         max_length=shortest(rows - padding - 1, extras.tokenizer_length),
         layer_norm_eps=config.number("layer_norm_eps", 1e-12),
         positions=PositionTable(rows, padding),

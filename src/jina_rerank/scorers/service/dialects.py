@@ -16,7 +16,7 @@ from .secrets import KEY_VARIABLES
 from .wire import Reply
 
 DialectName = Literal["jina", "cohere", "voyage", "tei", "sagemaker"]
-"""`"jina"`: Jina's hosted API, its server for own machines, vLLM, infinity, Xinference, llama.cpp,
+"""`"jina"`: Jina's hosted API and its self-hosted server, vLLM, infinity, Xinference, llama.cpp,
 LocalAI, and this project's own server. `"cohere"`: version 2 of Cohere's API. `"voyage"`: Voyage's
 API. `"tei"`: Hugging Face's text-embeddings-inference. `"sagemaker"`: Jina's containers on
 SageMaker."""

@@ -173,7 +173,7 @@ def _message_of(body: Mapping[str, Any]) -> str:
 
 
 def _field_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """List the errors of a 422, under `errors` (hosted, now) or `detail` (FastAPI's own, before)."""
+    """List the errors of a 422, under `errors` (hosted, now) or `detail` (FastAPI's, before)."""
     listed = body.get("errors") or body.get("detail")
     if not isinstance(listed, list):
         return []

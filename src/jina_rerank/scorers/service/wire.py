@@ -59,6 +59,6 @@ def largest_answer(body: bytes) -> int:
     """Compute the size in bytes beyond which an answer to a body cannot be valid.
 
     A service that sends the documents back writes at worst an escape of six bytes for two of ours,
-    and a result has some hundred bytes around its document: the constant is room for 20,000 results.
+    and a result has some hundred bytes around its document: the constant is for 20,000 results.
     """
     return 4_000_000 + 4 * len(body)
