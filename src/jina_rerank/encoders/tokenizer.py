@@ -214,7 +214,7 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
 
 def _first(text: str, offsets: Sequence[tuple[int, int]], tokens: int) -> int:
-    """Count the tokens of a text to keep; see `PairTokenizer.encode_first`.
+    """Count the tokens of a text to keep; see `TextTokenizer.encode_first`.
 
     Args:
         text: The text that was tokenized.

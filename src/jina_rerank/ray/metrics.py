@@ -27,7 +27,7 @@ class ReplicaMetrics(Metrics):
             "rank_seconds", "From a place in the queue to a ranking.", SECONDS
         )
         self._ray_waiting = _histogram(
-            "queue_seconds", "Waiting while the model computed other requests.", SECONDS
+            "queue_seconds", "Waiting while the model had other requests.", SECONDS
         )
         self._ray_computing = _histogram("compute_seconds", "In the model.", SECONDS)
         self._ray_documents = _histogram(

@@ -42,7 +42,7 @@ class Metrics:
         self._rank_seconds = self._seconds_of(
             "rank", "From a place in the queue to a ranking: all that follows, together."
         )
-        self._waiting = self._seconds_of("queue", "Waiting while the model computed other requests.")
+        self._waiting = self._seconds_of("queue", "Waiting while the model had other requests.")
         self._tokenizing = self._seconds_of(
             "tokenization", "Reading and cutting texts, while nothing was computed for them."
         )

@@ -230,10 +230,7 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
                 raise TypeError
             return tuple(str(part).strip() for part in parts)
         if name in PATHS:
-            if not isinstance(value, str | Path):
-                raise TypeError
-            # An empty variable is one that is not set, and Path("") would be the current folder.
-            return None if isinstance(value, str) and not value.strip() else Path(value)
+            return _to_path(value)
         if isinstance(default, bool):
             return _to_bool(value)
         if isinstance(default, int | float):
@@ -249,6 +246,13 @@ def _parse(name: str, default: object, value: object, where: str) -> object:
         kind = "path" if name in PATHS else type(default).__name__
         raise ConfigurationError(f"{where}: cannot be read as {kind}") from None
     return value
+
+
+def _to_path(value: object) -> Path | None:
+    if not isinstance(value, str | Path):
+        raise TypeError
+    # An empty variable is one that is not set, and Path("") would be the current folder.
+    return None if isinstance(value, str) and not value.strip() else Path(value)
 
 
 def _to_bool(value: object) -> bool:
