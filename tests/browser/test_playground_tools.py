@@ -221,7 +221,7 @@ def test_the_link_to_the_api_leads_to_a_page_that_can_be_read(
     text = seen.page.inner_text("main")
     for path in ("/v1/rerank", "/v2/rerank", "/rerank", "/score", "/invocations", "/v1/models"):
         assert path in text
-    assert "How many to answer; all by default." in text
+    assert "Maximum number of results; default: all documents." in text
     assert "Rank documents, as Cohere's API does" in text
     phone = visit(f"{service.url}/playground/api", ANY_PAGE, viewport={"width": 360, "height": 640})
     assert phone.page.evaluate("document.documentElement.scrollWidth") == 360

@@ -36,6 +36,25 @@ def refused(service: LiveService, status: int, code: str, content, **headers: st
     assert post(service, json.dumps(RIGHT)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "documents"),
+    [
+        ("/rerank", "query", "texts"),
+        ("/score", "text_1", "text_2"),
+        ("/v2/rerank", "query", "documents"),
+    ],
+)
+def test_too_many_documents_are_said_in_the_words_of_the_request(
+    small, path: str, query: str, documents: str
+) -> None:
+    body = {"model": small.engine.models[0], query: "panda", documents: ["a"] * 6}
+    reply = httpx.post(f"{small.url}{path}", json=body, timeout=30)
+    assert reply.status_code == 413
+    assert f"{documents}: 6 are more than 5" in reply.text
+    if path == "/score":
+        assert reply.json()["error"]["param"] == "text_2"
+
+
 def test_a_large_body(small) -> None:
     refused(small, 413, "INPUT_TOO_LARGE", b" " * 2001)
     assert post(small, json.dumps(RIGHT).encode().ljust(2000)).status_code == 200

@@ -53,11 +53,11 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log at level INFO.")] = False,
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version, and end."
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -67,19 +67,19 @@ def _options(
 
 @app.command()
 def rank(  # noqa: PLR0917 - typer passes them by name
-    query: Annotated[str, typer.Argument(help="The question.")],
+    query: Annotated[str, typer.Argument(help="Text of the query.")],
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Text (a document a line), .jsonl, .json, .csv or .tsv, or these with .gz; "
-            "none or - is standard input."
+            help="Text (one document per line), .jsonl, .json, .csv or .tsv, also with .gz; "
+            "none or - for standard input."
         ),
     ] = None,
     top_n: Annotated[
-        int | None, typer.Option("--top-n", "-n", help="Keep this many; default: all.")
+        int | None, typer.Option("--top-n", "-n", help="Number of documents to keep; default: all.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Keep scores of at least this much.")
+        float | None, typer.Option(help="Minimum score of the documents to keep.")
     ] = None,
     model: Annotated[
         str | None,
@@ -90,29 +90,30 @@ def rank(  # noqa: PLR0917 - typer passes them by name
     ] = None,
     input_format: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="Of all files; default: by name and content."),
+        typer.Option("--format", "-f", help="Format of all files; default: by name and content."),
     ] = None,
     column: Annotated[
-        str, typer.Option(help="Column of a CSV, or key of a JSON line, that holds the text.")
+        str, typer.Option(help="CSV column or JSON key that holds the text.")
     ] = "text",
     dtype: Annotated[
-        Dtype | None, typer.Option(help="Arithmetic of a model in torch; default: auto.")
+        Dtype | None, typer.Option(help="Data type of a model in torch; default: auto.")
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Longest pair in tokens; default: 8192, or the model's own.")
+        int | None,
+        typer.Option(help="Maximum tokens of a pair; default: 8192, or the model's limit."),
     ] = None,
     long_documents: Annotated[
         LongDocuments | None,
-        typer.Option(help="What to do with a document that does not fit; default: truncate."),
+        typer.Option(help="Treatment of documents that are too long; default: truncate."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON Lines, as in a pipe, on a terminal too.")
+        bool, typer.Option("--json", help="Print JSON Lines on a terminal too.")
     ] = False,
 ) -> None:
     """Rank documents by their relevance to QUERY.
 
-    Writes a table on a terminal and JSON Lines in a pipe. Exit status: 0 done, 1 the model
-    failed, 2 the input or an option cannot be used, or the output cannot be written.
+    Prints a table on a terminal and JSON Lines in a pipe. Exit status: 0 success, 1 the model
+    failed, 2 the input or an option is invalid, or the output cannot be written.
     """
     with exit_on_error():
         documents = read_documents(files or [STANDARD_INPUT], input_format, typed_text(column))
@@ -141,7 +142,7 @@ def rank(  # noqa: PLR0917 - typer passes them by name
 @app.command()
 def models(
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON Lines, as in a pipe, on a terminal too.")
+        bool, typer.Option("--json", help="Print JSON Lines on a terminal too.")
     ] = False,
 ) -> None:
     """Show the models that can be used without a network."""
@@ -156,20 +157,20 @@ def models(
 @app.command()
 def export(
     model: Annotated[
-        str, typer.Argument(help=f"A folder or hub id; {EMBEDDED_MODEL} is the embedded one.")
+        str, typer.Argument(help=f"A folder or hub id; {EMBEDDED_MODEL} is the embedded model.")
     ],
-    folder: Annotated[Path, typer.Argument(help="Where to write: a new folder or an empty one.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write to: new or empty.")],
     export_format: Annotated[
-        ExportFormat, typer.Option("--format", "-f", help="What to write.")
+        ExportFormat, typer.Option("--format", "-f", help="Format to write.")
     ] = "onnx",
     int8: Annotated[
-        bool, typer.Option("--int8", help="8-bit weights and products: smaller, less exact.")
+        bool, typer.Option("--int8", help="8-bit weights and matrix products: smaller, less exact.")
     ] = False,
 ) -> None:
-    """Write MODEL to FOLDER for runtimes without torch, with all that they need.
+    """Write MODEL to FOLDER for runtimes without torch, with all files that they need.
 
-    Writes the path of the model. Exit status: 0 done, 1 the model cannot be read, 2 the folder or
-    an option cannot be used.
+    Prints the path of the model. Exit status: 0 success, 1 the model cannot be read, 2 the folder
+    or an option is invalid.
     """
     from ..onnx import export_onnx
 
@@ -198,7 +199,7 @@ def _write_json_lines(ranking: Ranking, documents: Sequence[Document]) -> None:
         print(json.dumps(line, ensure_ascii=False))  # noqa: T201 - the output
 
 
-# After the commands above: help lists them in this order, and most people want to rank.
+# Registered last: help lists commands in this order, and `rank` is used most.
 app.command("eval")(evaluate)
 app.command()(distill)
 app.command()(serve)

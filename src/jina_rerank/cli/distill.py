@@ -14,18 +14,18 @@ from .exits import exit_on_error
 
 
 def distill(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file; see the documentation.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe in TOML; see the documentation.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where everything goes; a run there goes on.")
+        Path, typer.Option("--output", "-o", help="Output folder; a run in it is resumed.")
     ],
     until: Annotated[
-        int | None, typer.Option(help="Stop before this step of the training, for now.")
+        int | None, typer.Option(help="Stop before this training step, to resume later.")
     ] = None,
 ) -> None:
-    """Train a small reranker as RECIPE says.
+    """Train a small reranker according to RECIPE.
 
-    Writes the path of the model. A run that was killed goes on where it was saved. Exit status:
-    0 done, 1 a teacher or the training failed, 2 the recipe or its data cannot be used.
+    Prints the path of the model. The same command resumes a killed run from its last saved state.
+    Exit status: 0 success, 1 a teacher or the training failed, 2 the recipe or its data is invalid.
     """
     with exit_on_error():
         try:

@@ -54,7 +54,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         str | None,
         typer.Argument(
             help="A folder in BEIR layout, or a name such as beir/scifact/test; with --suite, the "
-            "folder with its sets."
+            "folder with the suite's data sets."
         ),
     ] = None,
     models: Annotated[
@@ -62,38 +62,38 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         typer.Option(
             "--model",
             "-m",
-            help=f"{MODEL_NAMES}, bi-encoder:NAME, sparse-encoder:NAME, bm25, mix:A+B; again for "
-            "more. Default: mini.",
+            help=f"{MODEL_NAMES}, bi-encoder:NAME, sparse-encoder:NAME, bm25, mix:A+B; "
+            "repeatable. Default: mini.",
         ),
     ] = None,
     first_stage: Annotated[
         Path | None,
-        typer.Option(help="A TREC run, or candidates as .jsonl; default: BM25 on the spot."),
+        typer.Option(help="A TREC run, or candidates as .jsonl; default: computed by BM25."),
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(help="How many candidates to rerank; default: 100, llamaindex-rag: 10."),
+        typer.Option(help="Number of candidates to rerank; default: 100, llamaindex-rag: 10."),
     ] = None,
     queries: Annotated[
-        int | None, typer.Option(help="Take this many queries, evenly spread; default: all.")
+        int | None, typer.Option(help="Number of queries to use, evenly spread; default: all.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which judgements of a folder.")] = "test",
+    split: Annotated[str, typer.Option(help="Split of a folder's judgements.")] = "test",
     measures: Annotated[
         list[str] | None,
-        typer.Option("--measure", help="In ir-measures' words; again for more."),
+        typer.Option("--measure", help="A measure, as ir-measures names it; repeatable."),
     ] = None,
     thresholds: Annotated[
         bool,
         typer.Option(
             "--thresholds",
             "--threshold",
-            help="Show what thresholds on the scores would keep, and suggest one for --precision.",
+            help="Show the effect of score thresholds, and suggest one for --precision.",
         ),
     ] = False,
     precision: Annotated[
         float | None,
         typer.Option(
-            help="The precision that the suggested threshold is to reach, as --thresholds; "
+            help="Precision that the suggested threshold must reach; implies --thresholds; "
             f"default: {WANTED_PRECISION}."
         ),
     ] = None,
@@ -101,46 +101,52 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         bool,
         typer.Option(
             "--ignore-identical-ids",
-            help="Leave out a document with the query's own id, as BEIR does.",
+            help="Leave out a document whose id is the query's, as BEIR does.",
         ),
     ] = False,
     max_length: Annotated[
         int | None,
-        typer.Option(help="Longest pair in tokens, of models on this machine; default: 8192."),
+        typer.Option(help="Maximum tokens of a pair, for models on this machine; default: 8192."),
     ] = None,
     long_documents: Annotated[
         LongDocuments | None,
-        typer.Option(help="What these do with a document that does not fit; default: truncate."),
+        typer.Option(
+            help="Treatment of documents that are too long, on this machine; default: truncate."
+        ),
     ] = None,
     dtype: Annotated[
-        Dtype | None, typer.Option(help="Arithmetic of rerankers in torch; default: auto.")
+        Dtype | None, typer.Option(help="Data type of rerankers in torch; default: auto.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A folder for reports and runs; resumes from it."),
+        typer.Option(
+            "--output", "-o", help="Folder for reports and runs; an evaluation in it is resumed."
+        ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file.")
+        Path | None, typer.Option("--json", help="Write the results to this file, as JSON.")
     ] = None,
     suite: Annotated[
         SuiteName | None,
-        typer.Option(help="Measure what Jina's announcement measured, beside its figures."),
+        typer.Option(
+            help="Repeat a benchmark of Jina's announcement, beside its published figures."
+        ),
     ] = None,
     embeddings: Annotated[
         list[str] | None,
         typer.Option(
             "--embedding",
-            help="With --suite llamaindex-rag: a folder or hub id; again for more.",
+            help="For --suite llamaindex-rag: an embedding model, a folder or hub id; repeatable.",
         ),
     ] = None,
     progress: Annotated[
-        bool, typer.Option("--progress", help="Show progress where there is no terminal, too.")
+        bool, typer.Option("--progress", help="Show progress even without a terminal.")
     ] = False,
 ) -> None:
-    """Evaluate rerankers on COLLECTION, beside its first stage.
+    """Evaluate rerankers on COLLECTION, and compare them with the first stage.
 
-    Writes a table on a terminal and Markdown in a pipe. Exit status: 0 done, 1 a model failed,
-    2 the collection or an option cannot be used.
+    Prints a table on a terminal and Markdown in a pipe. Exit status: 0 success, 1 a model failed,
+    2 the collection or an option is invalid.
     """
     names = list(dict.fromkeys(models or ["mini"]))
     show = progress or sys.stderr.isatty()

@@ -29,18 +29,16 @@ def mcp(
     http: Annotated[
         bool,
         typer.Option(
-            "--http", help="Streamable HTTP on this machine instead of standard input and output."
+            "--http", help="Use Streamable HTTP on this machine, not standard input and output."
         ),
     ] = False,
-    port: Annotated[
-        int, typer.Option(help="The port for --http; 0 takes any that is free.")
-    ] = 8000,
+    port: Annotated[int, typer.Option(help="Port for --http; 0 for any free port.")] = 8000,
 ) -> None:
-    """Offer one tool to agents: rerank(query, documents, top_n), by the Model Context Protocol.
+    """Serve the tool rerank(query, documents, top_n) to agents over the Model Context Protocol.
 
-    Speaks on standard input and output, and ends when the input does; with --http at the path /mcp,
-    until SIGTERM or SIGINT. Logs go to standard error. Exit status: 0 ended, 1 the model cannot be
-    loaded, 2 an option cannot be used or an extra is missing.
+    Uses standard input and output until the input ends; with --http, listens at the path /mcp until
+    SIGTERM or SIGINT. Logs go to standard error. Exit status: 0 ended, 1 the model cannot be
+    loaded, 2 an option is invalid or an extra is missing.
     """
     # Before the mcp library configures logging.
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")

@@ -22,104 +22,111 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         typer.Option(
             "--model",
             "-m",
-            help=f"{MODEL_NAMES}, or NAME= and one of these; several are served side by side.",
+            help=f"{MODEL_NAMES}, or NAME= before one of these; repeat for several.",
         ),
     ] = None,
     any_model: Annotated[
         bool | None,
         typer.Option(
             "--any-model/--served-models",
-            help="Answer with the first model where another name is asked for.",
+            help="Use the first model for names that are not served.",
         ),
     ] = None,
     ignore_instruction: Annotated[
         bool | None,
         typer.Option(
             "--ignore-instruction/--refuse-instruction",
-            help="Leave a request's instruction out where the model has no place for one, and say "
-            "so in the answer.",
+            help="Ignore an instruction that the model cannot use, and report it in the response.",
         ),
     ] = None,
     fallback: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A model as for --model, or one that is served: it answers while the service "
-            "behind another one fails.",
+            help="Model that answers while the service of a remote model fails: a served one, or "
+            "one as for --model.",
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 takes any that is free.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 for any free port.")] = None,
     unix_socket: Annotated[
         Path | None,
-        typer.Option(
-            metavar="PATH", help="Listen on this file, as a socket, instead of host and port."
-        ),
+        typer.Option(metavar="PATH", help="Unix socket to listen on, instead of host and port."),
     ] = None,
     ssl_certfile: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="A certificate in PEM: listen for HTTPS with it."),
+        typer.Option(metavar="PATH", help="Certificate in PEM, for HTTPS."),
     ] = None,
     ssl_keyfile: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Its key in PEM, if it is in a file of its own."),
+        typer.Option(
+            metavar="PATH", help="Private key of the certificate in PEM, if in another file."
+        ),
     ] = None,
     root_path: Annotated[
-        str | None, typer.Option(help="The prefix of paths at a proxy, such as /rerank.")
+        str | None, typer.Option(help="Prefix of paths at a proxy, such as /rerank.")
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(
-            help="An origin whose pages may ask, such as https://page.example, or *; several may."
+            help="Origin whose web pages may send requests, such as https://page.example, or *; "
+            "repeatable."
         ),
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="Who may ask: a line NAME:KEY for each.")
+        Path | None, typer.Option(help="File with API keys, one NAME:KEY per line.")
     ] = None,
     allow_anonymous: Annotated[
         bool | None,
         typer.Option(
-            "--allow-anonymous/--require-keys", help="Listen beyond the loopback without keys."
+            "--allow-anonymous/--require-keys",
+            help="Allow listening beyond the loopback without keys.",
         ),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="auto, float32, bfloat16 or int8, for models in torch.")
     ] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest pair in tokens.")] = None,
-    max_body_bytes: Annotated[int | None, typer.Option(help="Largest body of a request.")] = None,
-    max_documents: Annotated[int | None, typer.Option(help="Most documents in a request.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Maximum tokens of a pair.")] = None,
+    max_body_bytes: Annotated[
+        int | None, typer.Option(help="Maximum bytes of a request's body.")
+    ] = None,
+    max_documents: Annotated[
+        int | None, typer.Option(help="Maximum documents in a request.")
+    ] = None,
     max_request_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens in a request, estimated.")
+        int | None, typer.Option(help="Maximum tokens in a request, estimated.")
     ] = None,
     max_queued_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens of all requests together, estimated.")
+        int | None, typer.Option(help="Maximum tokens of all requests together, estimated.")
     ] = None,
     deadline: Annotated[
-        float | None, typer.Option(help="Longest time for a request, in seconds.")
+        float | None, typer.Option(help="Maximum time for a request, in seconds.")
     ] = None,
     drain: Annotated[
-        float | None, typer.Option(help="Seconds to go on accepting after SIGTERM.")
+        float | None, typer.Option(help="Seconds to continue accepting requests after SIGTERM.")
     ] = None,
     idle_unload: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Free a model without requests after this long; 0 is never."
+            metavar="SECONDS", help="Unload a model after this time without requests; 0 for never."
         ),
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="Log level: debug, info, warning or error.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A TOML file with these settings.")
     ] = None,
     show_settings: Annotated[
-        bool, typer.Option("--show-settings", help="Show the settings, without secrets, and end.")
+        bool, typer.Option("--show-settings", help="Show the settings, without secrets, and exit.")
     ] = False,
 ) -> None:
-    """Serve models over HTTP, as Jina's API and others do.
+    """Serve models over HTTP, compatible with the APIs of Jina and others.
 
-    Every option is also a variable, such as JINA_RERANK_PORT, and a key of the file; options go
-    before variables, and these before the file. Keys may stand in JINA_RERANK_KEYS, as
-    NAME:KEY,NAME:KEY. Logs are JSON lines on standard error. Exit status: 0 ended by SIGTERM or
-    SIGINT, 1 a model cannot be loaded, 2 a setting cannot be used.
+    Every option is also an environment variable, such as JINA_RERANK_PORT, and a key of the
+    --config file. Options override variables, and variables override the file. API keys may be
+    given in JINA_RERANK_KEYS, as NAME:KEY,NAME:KEY. Logs are JSON lines on standard error. Exit
+    status: 0 ended by SIGTERM or SIGINT, 1 a model cannot be loaded, 2 a setting is invalid.
     """
     flags = {
         "models": model or None,

@@ -205,7 +205,7 @@ def evaluate(
     candidates = _gather(collection, first_stage, depth, ignore_identical_ids)
     if missing := collection.missing_documents:
         logger.warning(
-            "%s: %s judged documents are missing, so no system can find them; the first is %r",
+            "%s: %s judged documents are missing, %r is the first; no system can find them",
             collection.name,
             f"{len(missing):,}",
             missing[0],

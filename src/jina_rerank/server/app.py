@@ -111,9 +111,9 @@ def _add_probes(app: FastAPI, engine: Engine) -> None:
 
     @app.get(
         "/live",
-        summary="Whether the process should go on",
+        summary="Check that the models compute (liveness probe)",
         response_class=PlainTextResponse,
-        responses={503: {"description": "A model hangs, or computes nothing but errors."}},
+        responses={503: {"description": "A model hangs, or its computation fails."}},
     )
     async def live() -> Response:
         try:
@@ -125,18 +125,18 @@ def _add_probes(app: FastAPI, engine: Engine) -> None:
 
     @app.get(
         "/ready",
-        summary="Whether requests should come here",
+        summary="Check that the service accepts requests (readiness probe)",
         response_class=PlainTextResponse,
-        responses={503: {"description": "The models are being loaded, or the process ends."}},
+        responses={503: {"description": "The models are loading, or the process is ending."}},
     )
     async def ready() -> Response:
         return PlainTextResponse(engine.state, 200 if engine.ready else 503)
 
     @app.get(
         "/health",
-        summary="Whether it is ready, and its models compute",
+        summary="Check readiness and liveness",
         response_class=PlainTextResponse,
-        responses={503: {"description": "As `/ready` or `/live` says."}},
+        responses={503: {"description": "`/ready` or `/live` fails."}},
     )
     async def health() -> Response:
         alive = await live()
@@ -144,7 +144,7 @@ def _add_probes(app: FastAPI, engine: Engine) -> None:
 
     @app.get(
         "/metrics",
-        summary="Numbers for Prometheus",
+        summary="Metrics for Prometheus",
         response_class=PlainTextResponse,
     )
     async def metrics() -> Response:

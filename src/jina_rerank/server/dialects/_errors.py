@@ -18,8 +18,8 @@ FORM = "as "
 def documented(error: type[BaseModel] | UnionType) -> dict[int | str, dict[str, Any]]:
     """Return a route's errors for OpenAPI, all with the same model."""
     return {
-        "4XX": {"model": error, "description": "The request cannot be answered as it is."},
-        "5XX": {"model": error, "description": "The service cannot answer it now."},
+        "4XX": {"model": error, "description": "The request is refused."},
+        "5XX": {"model": error, "description": "The service cannot answer the request now."},
     }
 
 

@@ -1,6 +1,6 @@
 """Cohere's dialect, version 2: `POST /v2/rerank`, as its SDK 7.3 sends it.
 
-Version 1 is not supported, since its path is that of Jina's dialect. Differences to Cohere's
+Version 1 is not supported, since its path is that of Jina's dialect. Differences from Cohere's
 service: without `max_tokens_per_doc` a document is read up to the model's maximum and not to 4,096
 tokens; fields of other models, such as `relevant_spans` and `priority`, are ignored.
 """
@@ -26,17 +26,17 @@ DOCUMENTS_PER_SEARCH_UNIT = 100
 
 
 class CohereRerankRequest(BaseModel):
-    """A query and its candidates.
+    """A query and its candidate documents.
 
     Attributes:
-        model: A served name.
-        query: The question.
-        documents: The candidates, at least one.
-        top_n: How many to answer; None is all.
-        max_tokens_per_doc: How many tokens of each document are read at most; None is as many as
-            the model reads.
-        return_documents: Whether to send the documents back. It is gone from Cohere's own version
-            2, and LiteLLM asks for it all the same.
+        model: Name of a served model.
+        query: Text of the query.
+        documents: Candidate documents, at least one.
+        top_n: Maximum number of results; default: all documents.
+        max_tokens_per_doc: Maximum number of tokens that are read from each document; default: the
+            model's maximum.
+        return_documents: True to return the documents. Cohere's own version 2 no longer has this
+            field, but LiteLLM sends it.
     """
 
     model_config = ConfigDict(strict=True)
@@ -50,13 +50,13 @@ class CohereRerankRequest(BaseModel):
 
 
 class CohereDocument(BaseModel):
-    """A document that was asked to be sent back."""
+    """A returned document."""
 
     text: str
 
 
 class CohereResult(BaseModel):
-    """One document of the ranking; `index` is its place in the request."""
+    """One ranked document; `index` is its position in the request, from 0."""
 
     index: int
     relevance_score: float
@@ -64,25 +64,25 @@ class CohereResult(BaseModel):
 
 
 class CohereApiVersion(BaseModel):
-    """Which version of Cohere's API this is."""
+    """Version of Cohere's API."""
 
     version: str = "2"
 
 
 class CohereBilledUnits(BaseModel):
-    """Units as Cohere counts them; nothing is billed here."""
+    """Billing units, as Cohere counts them; this service bills nothing."""
 
     search_units: int
 
 
 class CohereTokens(BaseModel):
-    """Number of tokens that the model read, each document's with the query and special tokens."""
+    """Tokens that the model read; query and special tokens count once for each document."""
 
     input_tokens: int
 
 
 class CohereMeta(BaseModel):
-    """Cost of the ranking, and what is not as the request had it."""
+    """Usage, and warnings about truncated texts, a degraded ranking or another model."""
 
     api_version: CohereApiVersion = CohereApiVersion()
     billed_units: CohereBilledUnits
@@ -91,7 +91,7 @@ class CohereMeta(BaseModel):
 
 
 class CohereRerankResponse(BaseModel):
-    """The ranking, best first."""
+    """The ranked documents, best first."""
 
     id: str
     results: list[CohereResult]
@@ -99,7 +99,7 @@ class CohereRerankResponse(BaseModel):
 
 
 class CohereError(BaseModel):
-    """Why there is no ranking."""
+    """Error response."""
 
     id: str
     message: str

@@ -37,7 +37,7 @@ PATHS = {
     "/v1/reranking": "jina_v1_reranking",
     "/reranking": "jina_reranking",
 }
-"""Paths of rankings, with the operation's id in OpenAPI."""
+"""Paths of rankings, with their operation ids in OpenAPI."""
 
 DECIMALS = 8
 """Decimals of a score, as in the hosted service's answers."""
@@ -71,7 +71,7 @@ EXAMPLES: list[JsonValue] = [
 
 
 class Text(BaseModel):
-    """A text in an object."""
+    """An object that holds a text."""
 
     model_config = ConfigDict(strict=True)
 
@@ -79,73 +79,78 @@ class Text(BaseModel):
 
 
 class Document(BaseModel):
-    """A document in an object: `text`, or the fields that `rank_fields` names."""
+    """An object that holds a document, in `text` or in the fields that `rank_fields` names."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
 class RerankRequest(BaseModel):
-    """A request. Fields that are not known here are ignored."""
+    """A query and its candidate documents. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": EXAMPLES})
 
-    model: str | None = Field(None, description="A served model; the first one by default.")
+    model: str | None = Field(None, description="Name of a served model; default: the first one.")
     query: str | Text
     documents: Annotated[list[str | Document], Field(min_length=1, fail_fast=True)]
     rank_fields: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
         None,
-        description="The fields of documents in objects that are read, a line each, in this order; "
-        "`text` by default. A field that a document lacks is left out; a document with none of "
+        description="Fields that are read from documents that are objects, one per line, in this "
+        "order; default: `text`. A field that a document lacks is skipped; a document with none of "
         "them is refused.",
     )
-    top_n: int | None = Field(None, ge=1, description="How many to answer; all by default.")
+    top_n: int | None = Field(
+        None, ge=1, description="Maximum number of results; default: all documents."
+    )
     threshold: float | None = Field(
         None,
-        description="The least score that is answered, so that there may be no result; by default "
-        "every score is. A field of this service's own.",
+        description="Minimum score of a result, so there may be no results. By default all scores "
+        "are returned. An extension of Jina's API.",
     )
-    return_documents: bool | None = Field(None, description="True by default.")
+    return_documents: bool | None = Field(
+        None, description="True to return the documents; default: true."
+    )
     truncation: bool | None = Field(
-        None, description="Whether texts that are too long are cut, true by default, or refused."
+        None,
+        description="True, the default, truncates texts that are too long; false refuses them.",
     )
     long_documents: LongDocuments | None = Field(
         None,
-        description="What is done with documents that are too long, in more words than "
-        "`truncation` has: `truncate` reads their beginnings, `chunk` reads them in windows and "
-        "takes the best one's score, `error` refuses them.",
+        description="Treatment of documents that are too long, with more choices than "
+        "`truncation`: `truncate` reads their beginnings, `chunk` reads them in windows and takes "
+        "the best window's score, `error` refuses them.",
     )
     max_doc_length: int | None = Field(
         None,
         ge=1,
-        description="How many tokens of each document are read at most; by default as many as the "
-        "model reads.",
+        description="Maximum number of tokens that are read from each document; default: the "
+        "model's maximum.",
     )
     instruction: str | None = Field(
         None,
-        description="What makes a document relevant, in words. Models whose template has a place "
-        "for it use it in place of their own; others refuse it, or leave it out where the service "
-        "is set to.",
+        description="Description of what makes a document relevant. Models whose template has a "
+        "place for it use it instead of their default. Other models refuse the request, or ignore "
+        "the field if the service is configured to.",
     )
 
 
 class RerankUsage(BaseModel):
-    """Cost of a request."""
+    """Token usage of a request."""
 
     total_tokens: int = Field(
-        description="Tokens computed: the query counts once for each document."
+        description="Number of tokens computed; the query counts once for each document."
     )
 
 
 class RerankResult(BaseModel):
-    """One document of a ranking."""
+    """One ranked document."""
 
     index: int
     relevance_score: float
-    document: str | Document | None = Field(None, description="As it was sent.")
+    document: str | Document | None = Field(None, description="The document as it was sent.")
 
 
 class RerankResponse(BaseModel):
-    """The documents, best first."""
+    """The ranked documents, best first."""
 
     model: str
     object: Literal["list"] = "list"
@@ -153,51 +158,59 @@ class RerankResponse(BaseModel):
     results: list[RerankResult]
     degraded: str | None = Field(
         None,
-        description="Why the answer is second best, and its scores not those of the model that was "
-        "asked for; absent otherwise. A threshold does not apply to such an answer. A field of "
-        "this service's own.",
+        description="Reason why the scores are not those of the requested model; absent if they "
+        "are. The threshold does not apply to such a degraded response. An extension of Jina's "
+        "API.",
     )
     ignored: list[str] | None = Field(
         None,
         description="Fields of the request that had no effect on this model; absent if there are "
-        "none. A field of this service's own.",
+        "none. An extension of Jina's API.",
     )
 
 
 class Model(BaseModel):
-    """A model that is served, and what it can do. What is not known is null."""
+    """A served model and its properties; unknown properties are null."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    context_length: int = Field(description="As `max_tokens`, or the service's limit.")
-    max_tokens: int | None = Field(
-        None, description="Longest pair of query and document that is read, once it is loaded."
+    context_length: int = Field(
+        description="`max_tokens` if it is known, otherwise the service's limit."
     )
-    family: str | None = Field(None, description="Of models that run natively.")
-    dtype: str | None = Field(None, description="What it computes in.")
+    max_tokens: int | None = Field(
+        None,
+        description="Maximum tokens of a query with a document; null if the model is not loaded.",
+    )
+    family: str | None = Field(
+        None, description="Model family; null if the model does not run natively."
+    )
+    dtype: str | None = Field(None, description="Data type of the computation.")
     window: int | None = Field(
         None,
-        description="How many tokens a token sees to either side, in layers where that is limited.",
+        description="Maximum distance of attention to either side, in tokens, where it is limited.",
     )
-    runs_here: bool = Field(description="False where another service computes it.")
+    runs_here: bool = Field(description="False if another service computes the scores.")
     answers_any_name: bool = Field(
-        description="Whether it answers requests for models that are not served."
+        description="True if the model answers requests for models that are not served."
     )
 
 
 class Models(BaseModel):
-    """All models that are served."""
+    """All served models."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
 class JinaError(BaseModel):
-    """Why there is no ranking: `detail` is a string, or an object with all three."""
+    """Error response; `detail` is a string, or an object with message, code and request_id."""
 
     detail: Any
+    errors: list[dict[str, Any]] | None = Field(
+        None, description="The fields that cannot be used, each with `field`, `message` and `type`."
+    )
     code: str | None = None
     request_id: str | None = None
 
@@ -229,7 +242,7 @@ class Jina:
             "/v1/models",
             response_model=Models,
             responses={401: {"model": JinaError}},
-            summary="Show the models that are served",
+            summary="List the served models",
             operation_id="jina_models",
         )
         async def models() -> Models:

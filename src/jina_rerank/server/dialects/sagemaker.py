@@ -23,7 +23,7 @@ from ..refusals import DeadlineExceeded, Refused
 from ._errors import documented, error_response
 
 LONGEST = 58.0
-"""Maximum seconds for one invocation, if the engine's deadline is longer. SageMaker gives up after
+"""Maximum seconds for one invocation, if the engine's deadline is longer. SageMaker times out after
 60 seconds, with a less helpful error for the client."""
 
 
@@ -36,12 +36,12 @@ class SageMakerText(BaseModel):
 
 
 class SageMakerQuery(BaseModel):
-    """One query with its candidates.
+    """One query with its candidate documents.
 
     Attributes:
-        query: The question.
-        documents: The candidates, at least one; each as an object or as a plain string.
-        top_n: How many to answer; None is all.
+        query: Text of the query.
+        documents: Candidate documents, at least one; each an object or a string.
+        top_n: Maximum number of results; default: all documents.
     """
 
     model_config = ConfigDict(strict=True)
@@ -57,7 +57,7 @@ def _form_of(data: object) -> str:
 
 
 class SageMakerRequest(BaseModel):
-    """The body of an invocation: one query, or a list of them."""
+    """The body of an invocation: one query, or a list of queries."""
 
     model_config = ConfigDict(strict=True)
 
@@ -69,7 +69,7 @@ class SageMakerRequest(BaseModel):
 
 
 class SageMakerUsage(BaseModel):
-    """A number of tokens; `id` is there where `data` was an object."""
+    """Number of tokens; `id` is the request's, present only if `data` was an object."""
 
     id: str | None = None
     total_tokens: int
@@ -83,7 +83,7 @@ class SageMakerDocument(BaseModel):
 
 
 class SageMakerResult(BaseModel):
-    """One document of a ranking; `index` is its place in the request."""
+    """One ranked document; `index` is its position in the request, from 0."""
 
     id: str | None = None
     index: int
@@ -93,13 +93,13 @@ class SageMakerResult(BaseModel):
 
 
 class SageMakerRanking(BaseModel):
-    """The answer to one query, best first.
+    """The ranking for one query, best first.
 
     Attributes:
-        id: The request's, where `data` was an object.
-        query_usage: The query's tokens and the special ones of a pair, once.
-        docs_usage: The tokens of all documents, and not only those returned.
-        results: The ranking.
+        id: The request's id; present only if `data` was an object.
+        query_usage: Tokens of the query and the special tokens of a pair, counted once.
+        docs_usage: Tokens of all documents, including documents that are not returned.
+        results: The ranked documents.
     """
 
     id: str | None = None
@@ -116,7 +116,7 @@ class SageMakerResponse(BaseModel):
 
 
 class SageMakerError(BaseModel):
-    """Why there is no ranking; SageMaker hands it on as `OriginalMessage`."""
+    """Error response; SageMaker passes it on as `OriginalMessage`."""
 
     detail: str
     code: str
@@ -171,12 +171,12 @@ class SageMaker:
         @router.get(
             "/ping",
             tags=["Amazon SageMaker"],
-            summary="Whether invocations would be answered",
+            summary="Check that the service accepts invocations",
             operation_id="sagemaker_ping",
             response_class=Response,
             responses={
-                200: {"description": "They would."},
-                503: {"description": "The model is being loaded, or the container is ending."},
+                200: {"description": "The service accepts invocations."},
+                503: {"description": "The model is loading, or the container is shutting down."},
             },
         )
         async def ping() -> Response:

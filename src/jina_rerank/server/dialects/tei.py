@@ -1,6 +1,6 @@
 """The dialect of Hugging Face's text-embeddings-inference 1.8: `POST /rerank` and `GET /info`.
 
-The response is a list with all documents, best first. Differences to the original: the model is
+The response is a list with all documents, best first. Differences from the original: the model is
 always the first served one, as there is no field for it; documents are truncated on the right only;
 a request may have more than 32 texts.
 
@@ -28,6 +28,7 @@ from ..refusals import (
     InternalFailure,
     InvalidRequest,
     Refused,
+    TooLarge,
     TooLong,
     TooManyRequests,
     UnusableInput,
@@ -44,15 +45,15 @@ ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokeniz
 
 
 class TeiRerankRequest(BaseModel):
-    """A query and its candidates.
+    """A query and its candidate texts.
 
     Attributes:
-        query: The question.
-        texts: The candidates.
-        raw_scores: Whether scores are logits instead of their sigmoids.
-        return_text: Whether to send the texts back.
-        truncate: False refuses texts that are too long; None and True cut them.
-        truncation_direction: Which end is cut off; only the right one can be.
+        query: Text of the query.
+        texts: Candidate texts.
+        raw_scores: True to return logits instead of their sigmoids.
+        return_text: True to return the texts.
+        truncate: False to refuse texts that are too long; by default they are truncated.
+        truncation_direction: Side to truncate; only the right one is supported.
     """
 
     model_config = ConfigDict(strict=True)
@@ -62,7 +63,7 @@ class TeiRerankRequest(BaseModel):
     raw_scores: bool = False
     return_text: bool = False
     truncate: bool | None = None
-    # Its documentation has the default in lower case and the choices in upper case.
+    # TEI's documentation has the default in lower case and the choices in upper case.
     truncation_direction: Literal["Right", "right", "Left", "left"] = "Right"
 
 
@@ -82,7 +83,7 @@ TeiOrJinaRequest = Annotated[
 
 
 class TeiRank(BaseModel):
-    """One text of the ranking; `index` is its place in the request."""
+    """One ranked text; `index` is its position in the request, from 0."""
 
     index: int
     score: float
@@ -90,21 +91,21 @@ class TeiRank(BaseModel):
 
 
 class TeiError(BaseModel):
-    """Why there is no ranking."""
+    """Error response."""
 
     error: str
     error_type: ErrorType
 
 
 class TeiLabels(BaseModel):
-    """The one score that a reranker has, as a class."""
+    """Labels of a reranker, whose only class is its score."""
 
     id2label: dict[str, str] = {"0": "LABEL_0"}
     label2id: dict[str, int] = {"LABEL_0": 0}
 
 
 class TeiModelType(BaseModel):
-    """The kind of model."""
+    """Type of the model."""
 
     reranker: TeiLabels = TeiLabels()
 
@@ -113,20 +114,22 @@ class TeiInfo(BaseModel):
     """The model and the service's limits, in text-embeddings-inference's fields.
 
     Attributes:
-        model_id: The name of the first model that is served.
-        model_sha: Its revision, which is not told.
-        model_dtype: `"auto"`: what it computes in is chosen when it is loaded.
-        model_type: A reranker.
-        max_concurrent_requests: How many of the longest pairs may wait; of shorter ones, more.
-        max_input_length: Longest pair in tokens.
-        max_batch_tokens: Most tokens in a request, estimated.
-        max_batch_requests: None: batches are bounded in tokens.
-        max_client_batch_size: Most texts in a request.
-        auto_truncate: Texts that are too long are cut, unless a request forbids it.
-        tokenization_workers: How many tokenize.
-        version: This package's.
-        sha: None.
-        docker_label: None.
+        model_id: Name of the first served model.
+        model_sha: Always None; the model's revision is not reported.
+        model_dtype: `"auto"`: the data type is chosen when the model is loaded.
+        model_type: Type of the model, a reranker.
+        max_concurrent_requests: Number of pairs of maximum length that may wait; more if they are
+            shorter.
+        max_input_length: Maximum tokens of a pair.
+        max_batch_tokens: Maximum tokens in a request, estimated.
+        max_batch_requests: Always None; batches are limited by tokens.
+        max_client_batch_size: Maximum number of texts in a request.
+        auto_truncate: Always true: texts that are too long are truncated, unless a request forbids
+            it.
+        tokenization_workers: Number of tokenization workers.
+        version: Version of this package.
+        sha: Always None.
+        docker_label: Always None.
     """
 
     model_id: str
@@ -252,7 +255,7 @@ def _answer(refused: Refused, request: Request) -> Response:
     # TEI's statuses: 424 for a failed model, 422 for a text that is too long.
     status = {InternalFailure: 424, TooLong: 422}.get(type(refused), refused.status)
     message = refused.message
-    if isinstance(refused, UnusableInput | TooLong):  # they name what is wrong
+    if isinstance(refused, UnusableInput | TooLong | TooLarge):  # the message names the field
         message = message.replace("documents", "texts", 1)
     error = TeiError(error=message, error_type=_error_type(refused))
     return error_response(error, status)

@@ -2,7 +2,7 @@
 
 The response has a score for each pair of texts, in the order of the pairs. `text_1` holds the
 queries and `text_2` the documents: one query for all documents, or as many queries as documents.
-Differences to the original: long texts are always truncated, and `truncate_prompt_tokens` is
+Differences from the original: long texts are always truncated, and `truncate_prompt_tokens` is
 ignored; vLLM's other names of the two fields, such as `data_1` and `queries`, are not supported,
 nor are images.
 """
@@ -58,11 +58,12 @@ class VllmScoreRequest(BaseModel):
     """Pairs of texts.
 
     Attributes:
-        model: A served name; None is the first that is served.
-        text_1: The query of all documents, or as many queries as there are documents.
+        model: Name of a served model; default: the first one.
+        text_1: One query for all documents, or as many queries as documents.
         text_2: The documents.
-        use_activation: False asks for logits instead of their sigmoids.
-        instruction: What makes a document relevant, for models whose template has a place for it.
+        use_activation: False to return logits instead of their sigmoids.
+        instruction: Description of what makes a document relevant, for models whose template has a
+            place for it.
     """
 
     model_config = ConfigDict(strict=True)
@@ -75,7 +76,7 @@ class VllmScoreRequest(BaseModel):
 
 
 class VllmScore(BaseModel):
-    """The score of one pair; `index` is its place in the request."""
+    """The score of one pair; `index` is its position in the request, from 0."""
 
     index: int
     object: Literal["score"] = "score"
@@ -83,7 +84,7 @@ class VllmScore(BaseModel):
 
 
 class VllmUsage(BaseModel):
-    """Number of tokens that the model read, each document's with its query and special tokens."""
+    """Tokens that the model read; query and special tokens count once for each document."""
 
     prompt_tokens: int
     total_tokens: int
@@ -95,13 +96,14 @@ class VllmScoreResponse(BaseModel):
     """A score for each pair, in the order of the pairs.
 
     Attributes:
-        id: The request's, behind a prefix.
-        object: Says that `data` is a list.
-        created: When, in seconds since 1970.
-        model: The name that is served.
+        id: The request's id, with the prefix `score-`.
+        object: Type of `data`, a list.
+        created: Time of the response, in seconds since 1970.
+        model: Name of the served model.
         data: The scores.
-        usage: What they cost.
-        ignored: Fields of the request that had no effect on this model; not in vLLM's own answers.
+        usage: Number of tokens.
+        ignored: Fields of the request that had no effect on this model; absent if there are none.
+            An extension of vLLM's API.
     """
 
     id: str
@@ -114,12 +116,12 @@ class VllmScoreResponse(BaseModel):
 
 
 class VllmErrorInfo(BaseModel):
-    """An error, as OpenAI's clients read it.
+    """An error, in the format of OpenAI's API.
 
     Attributes:
-        message: What is wrong and what to do about it.
-        type: The kind of error.
-        param: The field at fault, if it is one field.
+        message: The problem and its remedy.
+        type: Kind of the error.
+        param: The first invalid field, or `model` if it is unknown; None for other errors.
         code: The HTTP status.
     """
 
@@ -130,7 +132,7 @@ class VllmErrorInfo(BaseModel):
 
 
 class VllmError(BaseModel):
-    """Why there are no scores."""
+    """Error response."""
 
     error: VllmErrorInfo
 
@@ -232,12 +234,12 @@ def _answer(refused: Refused, request: Request) -> Response:
     status, param, message = refused.status, None, refused.message
     if isinstance(refused, InvalidRequest):
         status = 400
-        # The first field only, without the position in it: "text_2" of "text_2[3]".
+        # The first field only, without a position: "text_2" for "text_2[3]".
         param = next((str(f.path[1]).partition("[")[0] for f in refused.fields if f.path[1:]), None)
     elif isinstance(refused, UnknownModel):
         status, param = 404, "model"
-    elif isinstance(refused, TooLarge):
-        message = message.replace("documents: ", "text_2: ", 1)
+    elif isinstance(refused, TooLarge) and message.startswith("documents: "):
+        param, message = "text_2", message.replace("documents", "text_2", 1)
     kind = TYPES.get(status, "BadRequestError" if status < 500 else "InternalServerError")
     info = VllmErrorInfo(message=message, type=kind, param=param, code=status)
     return error_response(VllmError(error=info), status)

@@ -1,7 +1,7 @@
 """Voyage AI's dialect: `POST /voyage/v1/rerank`.
 
 Voyage's SDK sends requests to this path with `base_url="http://host:8000/voyage/v1"`. The original
-path, `/v1/rerank`, is that of Jina's dialect. Differences to Voyage's service: `usage` counts the
+path, `/v1/rerank`, is that of Jina's dialect. Differences from Voyage's service: `usage` counts the
 query once for each document, and `model` is optional.
 """
 
@@ -26,15 +26,15 @@ NAMES = {"long_documents": "truncation", "top_n": "top_k"}
 
 
 class VoyageRerankRequest(BaseModel):
-    """A query and its candidates.
+    """A query and its candidate documents.
 
     Attributes:
-        model: A served name; None is the first that is served.
-        query: The question.
-        documents: The candidates, at least one.
-        top_k: How many to answer; None is all.
-        return_documents: Whether to send the documents back.
-        truncation: False refuses texts that are too long; None and True cut them.
+        model: Name of a served model; default: the first one.
+        query: Text of the query.
+        documents: Candidate documents, at least one.
+        top_k: Maximum number of results; default: all documents.
+        return_documents: True to return the documents.
+        truncation: False to refuse texts that are too long; by default they are truncated.
     """
 
     model_config = ConfigDict(
@@ -59,7 +59,7 @@ class VoyageRerankRequest(BaseModel):
 
 
 class VoyageResult(BaseModel):
-    """One document of the ranking; `index` is its place in the request."""
+    """One ranked document; `index` is its position in the request, from 0."""
 
     index: int
     relevance_score: float
@@ -67,13 +67,13 @@ class VoyageResult(BaseModel):
 
 
 class VoyageUsage(BaseModel):
-    """Count the tokens that the model read, each document's with the query and special tokens."""
+    """Tokens that the model read; query and special tokens count once for each document."""
 
     total_tokens: int
 
 
 class VoyageRerankResponse(BaseModel):
-    """The ranking, best first."""
+    """The ranked documents, best first."""
 
     object: Literal["list"] = "list"
     data: list[VoyageResult]
@@ -82,7 +82,7 @@ class VoyageRerankResponse(BaseModel):
 
 
 class VoyageError(BaseModel):
-    """Why there is no ranking."""
+    """Error response."""
 
     detail: str
 
