@@ -21,7 +21,7 @@ from .storage import COFFEE, DEPTH, ScorerOfLogits, compare, evaluate_scorers
 from .work import chunk_lengths
 
 LARGEST_LOSS = {"bfloat16": 0.002, "int8": 0.003, "ONNX int8": 0.005}
-"""How much lower than float32's nDCG@10 may be."""
+"""Largest loss of nDCG@10 against float32."""
 
 LEAST_TAU = {"bfloat16": 0.98, "int8": 0.97, "ONNX int8": 0.97}
 """Least Kendall's tau to float32's order."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from .architecture import Architecture, Rotary
 from .bias import Bias
 from .block import Attend
-from .rotary import angles, rotate
+from .rotary import angles, rotate, rotate_neighbours
 from .sequences import Sequences
 
 BIAS_ELEMENTS = 16 * 1024 * 1024
@@ -186,19 +186,23 @@ def _attend_block(q: Tensor, k: Tensor, v: Tensor, bias: Bias, before: int) -> T
     return F.scaled_dot_product_attention(q.flip(2), k, v, attn_mask=added).flip(2)
 
 
-def turn(rows: Tensor, heads: int, angles: tuple[Tensor, Tensor]) -> Tensor:
+def turn(
+    rows: Tensor, heads: int, angles: tuple[Tensor, Tensor], *, neighbours: bool = False
+) -> Tensor:
     """Rotate the queries or keys of all tokens by their places.
 
     Args:
         rows: Shape (rows, heads * size); rows behind the last token are left out.
         heads: Number of heads.
         angles: Cosines and sines, see `PackedAttention.rotation`.
+        neighbours: Whether each head's dimensions are in the order of `rotary.neighbours`.
 
     Returns:
         Shape (tokens, heads * size).
     """
     tokens = len(angles[0])
-    return rotate(rows[:tokens].view(tokens, heads, -1), *angles).flatten(1)
+    by_head = rows[:tokens].view(tokens, heads, -1)
+    return (rotate_neighbours if neighbours else rotate)(by_head, *angles).flatten(1)
 
 
 class PackedAttention:
@@ -207,12 +211,17 @@ class PackedAttention:
     Args:
         architecture: The model's architecture.
         device: The device it runs on.
+        neighbours: Whether the dimensions of queries and keys that `of_layer` takes are in the
+            order of `rotary.neighbours`, where they are rotated.
     """
 
-    def __init__(self, architecture: Architecture, device: torch.device) -> None:
+    def __init__(
+        self, architecture: Architecture, device: torch.device, *, neighbours: bool = False
+    ) -> None:
         layers = range(architecture.num_hidden_layers)
         self._architecture = architecture
         self._device = device
+        self._neighbours = neighbours
         self._biases = [Bias.of(architecture, layer, device) for layer in layers]
 
     def bias(self, layer: int) -> Bias | None:
@@ -260,7 +269,9 @@ class PackedAttention:
             context = query.new_empty(query.shape)
             context[sequences.tokens :] = 0
             if turned is not None:
-                query, key = (turn(rows, count, turned) for rows in (query, key))
+                query, key = (
+                    turn(rows, count, turned, neighbours=self._neighbours) for rows in (query, key)
+                )
             for rows, length, number in sequences.spans():
                 shape = (number, length, count, -1)
                 q, k, v = (t[rows].view(shape).transpose(1, 2) for t in (query, key, value))

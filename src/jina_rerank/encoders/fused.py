@@ -8,7 +8,7 @@ The differences from torch's modules are:
 - rows go through the second half of a layer in blocks, so that a token's 1,536 intermediate numbers
   stay in the cache, and oneDNN, which prepares a kernel for each shape, gets few shapes;
 - weights are laid out once as the kernels require, without heads that write nothing, and with heads
-  of equal reach next to each other;
+  of equal reach next to each other, and dimensions that are rotated together next to each other;
 - where the head reads first tokens only, the last layer is computed for these, in float32, without
   the values of other tokens: see `FirstTokens`.
 """
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .architecture import Activation, Architecture
+from .architecture import Activation, Architecture, Rotary
 from .attention import PackedAttention
 from .block import Block
 from .first_tokens import FirstTokens
@@ -29,6 +29,7 @@ from .layer import Layer
 from .model import EncoderModel
 from .modules import normed
 from .products import ROWS_PER_BLOCK, FusedProducts, Products
+from .rotary import neighbours
 from .sequences import Sequences
 
 ROWS_MULTIPLE = 64
@@ -46,7 +47,7 @@ class FusedEncoder:
 
     def __init__(self, model: EncoderModel, *, products: Products | None = None) -> None:
         architecture = model.architecture
-        self._attention = PackedAttention(architecture, torch.device("cpu"))
+        self._attention = PackedAttention(architecture, torch.device("cpu"), neighbours=True)
         products = products or FusedProducts()
         self._pools_means = architecture.head.pooling == "mean"
         self._final_norm = model.final_norm
@@ -114,10 +115,14 @@ class FusedLayer(Block[Tensor]):
         self.has_gate = layer.has_gate
         self.heads = list(heads)
         self._activation: Activation = architecture.activation
-        rows = _rows(architecture.head_size, heads)
+        rows = _rows(heads, torch.arange(architecture.head_size))
+        rotated = rows
+        if isinstance(architecture.positions, Rotary):
+            rotated = _rows(heads, neighbours(architecture.head_size))
+        own = list(zip(layer.projections, (rotated, rotated, rows), strict=True))
         self._qkv = products.projections(
-            torch.cat([linear.weight[rows] for linear in layer.projections]),
-            torch.cat([linear.bias[rows] for linear in layer.projections])
+            torch.cat([linear.weight[rows] for linear, rows in own]),
+            torch.cat([linear.bias[rows] for linear, rows in own])
             if architecture.attention_bias
             else None,
             len(heads),
@@ -170,6 +175,6 @@ class FusedLayer(Block[Tensor]):
         return normed(self._norm, rows)
 
 
-def _rows(head_size: int, heads: Sequence[int]) -> Tensor:
-    """List the rows of the projections that belong to some heads."""
-    return torch.cat([torch.arange(head * head_size, (head + 1) * head_size) for head in heads])
+def _rows(heads: Sequence[int], order: Tensor) -> Tensor:
+    """List the rows of the projections that belong to some heads, each head's in an order."""
+    return torch.cat([head * len(order) + order for head in heads])
