@@ -73,6 +73,8 @@ def all_blocks(saved: dict[str, Saved]) -> dict[str, str]:
     blocks = {name: table(result) for name, result in saved.items()}
     blocks |= {f"{name}-targets": targets(result) for name, result in saved.items()}
     blocks["readme"] = readme_table(saved["chunks"])
+    for name in ("families", "without_bfloat16"):
+        blocks[name] = shapes_table(saved[name])
     blocks["precision"] = precision_table(saved["precision"])
     blocks["announcement"] = announcement_table(saved["announcement"])
     blocks["quality"] = quality_table()
@@ -145,6 +147,24 @@ def quality_table() -> str:
     """nDCG@10 of the embedded model beside BM25 and the embedding model that it came from."""
     summaries = [read_summary(path) for path in sorted(QUALITY.glob("*.json"))]
     return collections_markdown(summaries, labels=QUALITY_ROWS).strip()
+
+
+def shapes_table(result: Saved) -> str:
+    """A row for each contender, slowest first, and a column for each shape."""
+    shapes: dict[str, dict[str, float]] = {}
+    for name, seconds in result["medians"].items():
+        shape, _, contender = name.partition(": ")
+        shapes.setdefault(shape, {})[contender] = seconds
+    first = next(iter(shapes.values()))
+    contenders = sorted(first, key=lambda name: -first[name])
+    lines = [
+        f"| {result['title']}, seconds | {' | '.join(shapes)} |",
+        "|---" * (len(shapes) + 1) + "|",
+    ]
+    for name in contenders:
+        cells = [f"{own[name]:.3g}" if name in own else "" for own in shapes.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _measured_on(result)])
 
 
 def precision_table(result: Saved) -> str:

@@ -76,6 +76,9 @@ def test_all_wheels_get_the_version_and_ask_for_each_other_in_its_range(reposito
         plugin = tomllib.loads(read(repository, f"integrations/{name}/pyproject.toml"))
         assert "jina-rerank>=9.0,<10" in plugin["project"]["dependencies"]
     assert "version: 9.0.0" in read(repository, "CITATION.cff")
+    chart = read(repository, "deploy/helm/jina-rerank/Chart.yaml")
+    assert 'version: 9.0.0\nappVersion: "9.0.0"' in chart
+    assert 'tag: "9.0"' in read(repository, "deploy/helm/jina-rerank/values.yaml")
     assert json.loads(read(repository, "tests/server/openapi.json"))
     deployed = read(repository, "deploy/Dockerfile") + read(repository, "deploy/rayservice.yaml")
     assert set(re.findall(r"==(\d\S+)\"", deployed)) - {"2.13.0"} == {"9.0.*"}
