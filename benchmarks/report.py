@@ -131,7 +131,7 @@ def readme_table(result: Saved) -> str:
     machine = result["machine"]
     amx = " with AMX" if "amx_bf16" in machine["flags"] else ""
     rows = [
-        f"| {result['title']}, {machine['cores']} cores{amx} | seconds | |",
+        f"| {result['title']}, {machine['cores']} cores ({machine['cpu']}{amx}) | seconds | |",
         "|---|---|---|",
     ]
     ours = medians[next(iter(README_ROWS))]
