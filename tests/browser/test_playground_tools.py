@@ -96,7 +96,9 @@ def test_code_that_is_copied_ranks_the_same_and_has_no_key(
         seen.rank()
         seen.page.get_by_label("Keep the best").fill("2")
         seen.page.get_by_role("button", name=language, exact=True).click()
-        code = seen.page.get_by_label("Code for this ranking").input_value()
+        field = seen.page.get_by_label("Code for this ranking")
+        field.wait_for()
+        code = field.input_value()
         assert KEY not in code
         done = subprocess.run(
             [*command, code],
@@ -216,14 +218,16 @@ def test_the_link_to_the_api_leads_to_a_page_that_can_be_read(
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     for theme in ("light", "dark"):
-        seen = visit(f"{service.url}/playground/api", ANY_PAGE, color_scheme=theme)
+        seen = visit(f"{service.url}/playground/api", ready=ANY_PAGE, color_scheme=theme)
         assert axe.run(seen.page).response["violations"] == []
     text = seen.page.inner_text("main")
     for path in ("/v1/rerank", "/v2/rerank", "/rerank", "/score", "/invocations", "/v1/models"):
         assert path in text
     assert "Maximum number of results; default: all documents." in text
     assert "Rank documents, as Cohere's API does" in text
-    phone = visit(f"{service.url}/playground/api", ANY_PAGE, viewport={"width": 360, "height": 640})
+    phone = visit(
+        f"{service.url}/playground/api", ready=ANY_PAGE, viewport={"width": 360, "height": 640}
+    )
     assert phone.page.evaluate("document.documentElement.scrollWidth") == 360
     seen.page.get_by_role("link", name="Back to the playground").click()
     seen.until("document.querySelector('#query')")

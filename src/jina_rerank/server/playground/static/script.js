@@ -1,7 +1,5 @@
-import { write } from "./code.js";
-import { divide, load } from "./documents.js";
+import { divide, doubt, load } from "./documents.js";
 import { EXAMPLE } from "./example.js";
-import { doubt } from "./language.js";
 import { LONGEST, pack, unpack } from "./link.js";
 import { Column, count, preview } from "./ranking.js";
 import { KeyNeeded, listModels, rank } from "./service.js";
@@ -160,6 +158,7 @@ async function copyCode(language) {
     top_n: number("top-n"),
     threshold: number("threshold"),
   };
+  const { write } = await import("./code.js");
   const code = write(language, asked, new URL(".", location.href).href, !$("key-field").hidden);
   $("code").value = code;
   $("code-field").hidden = false;
