@@ -90,8 +90,15 @@ class RerankRequest(BaseModel):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": EXAMPLES})
 
     model: str | None = Field(None, description="Name of a served model; default: the first one.")
-    query: str | Text
-    documents: Annotated[list[str | Document], Field(min_length=1, fail_fast=True)]
+    query: Annotated[str | Text, Field(description="The question, also as an object with `text`.")]
+    documents: Annotated[
+        list[str | Document],
+        Field(
+            min_length=1,
+            fail_fast=True,
+            description="The candidates: strings, or objects with `text` or the `rank_fields`.",
+        ),
+    ]
     rank_fields: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
         None,
         description="Fields that are read from documents that are objects, one per line, in this "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -89,9 +90,14 @@ def _fields(schema: Schema) -> Iterator[str]:
         text = field.get("description") or described.get(name, "")
         yield (
             f"<tr><td><code>{escape(name)}</code></td><td>{escape(kind)}</td>"
-            f"<td>{escape(text)}</td></tr>"
+            f"<td>{_with_code(text)}</td></tr>"
         )
     yield "</table></div>"
+
+
+def _with_code(text: str) -> str:
+    """Escape a text, and set what is between backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _described_attributes(docstring: str) -> dict[str, str]:

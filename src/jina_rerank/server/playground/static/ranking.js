@@ -32,9 +32,12 @@ const milliseconds = (value) => `${Math.max(1, Math.round(value)).toLocaleString
 
 /** The column of one model: first the documents as given, then their ranking or what was wrong. */
 export class Column {
-  constructor(model, documents, doubts) {
+  constructor(model, documents, doubts, cancel) {
     const id = `model-${++columns}`;
-    this.facts = make("p", { className: "facts" }, "Ranking…");
+    // Here it goes away without moving anything.
+    const button = make("button", { type: "button", className: "more" }, "Cancel");
+    button.addEventListener("click", cancel);
+    this.facts = make("p", { className: "facts" }, make("span", {}, "Ranking…", button));
     this.list = make("ol");
     const heading = make("header", {}, make("h2", { id }, model), this.facts);
     this.element = make("article", { className: "ranking" }, heading, this.list);

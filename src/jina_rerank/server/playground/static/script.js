@@ -110,12 +110,11 @@ async function run() {
     return;
   }
   const given = documents();
-  const ranking = chosen().map((model) => [model, new Column(model, given, doubtsOf(model, given))]);
+  const ranking = chosen().map((model) => [model, new Column(model, given, doubtsOf(model, given), cancel)]);
   columns = ranking.map(([, column]) => column);
   rankings.replaceChildren(...columns.map((column) => column.element));
   ranked = written();
   $("tools").hidden = false;
-  $("cancel").hidden = false;
   showLimits();
   say("Ranking…");
   // On a small screen they are below what has just been typed.
@@ -126,7 +125,6 @@ async function run() {
   const ends = ranking.map(([model, column]) => fillColumn(model, column, given, signal));
   const best = (await Promise.all(ends)).filter(Boolean);
   if (signal.aborted) return;
-  $("cancel").hidden = true;
   showLimits();
   say(best.length ? `Ranked ${count(given.length, "document")}. ${best.join(" ")}` : "");
 }
@@ -141,7 +139,6 @@ function doubtsOf(name, given) {
 function giveUp() {
   running.abort();
   for (const column of columns) column.cancel();
-  $("cancel").hidden = true;
 }
 
 function cancel() {
@@ -251,7 +248,6 @@ $("tools").addEventListener("input", showLimits);
 $("tools").addEventListener("click", ({ target }) => {
   if (target.dataset.language) copyCode(target.dataset.language);
 });
-$("cancel").addEventListener("click", cancel);
 key.addEventListener("change", findModels);
 $("share").addEventListener("click", copyLink);
 $("link").addEventListener("focus", () => $("link").select());
