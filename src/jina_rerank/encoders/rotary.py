@@ -51,7 +51,7 @@ def rotate_neighbours(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     Returns:
         Shape and dtype of `x`.
     """
-    pairs = torch.view_as_complex(x.to(cosines.dtype).unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(torch.unflatten(x.to(cosines.dtype), -1, (-1, 2)))
     turned = torch.view_as_real(pairs * torch.complex(cosines, sines))
     return turned.flatten(-2).to(x.dtype)
 
