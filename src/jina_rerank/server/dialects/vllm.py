@@ -238,8 +238,8 @@ def _answer(refused: Refused, request: Request) -> Response:
         param = next((str(f.path[1]).partition("[")[0] for f in refused.fields if f.path[1:]), None)
     elif isinstance(refused, UnknownModel):
         status, param = 404, "model"
-    elif isinstance(refused, TooLarge) and message.startswith("documents: "):
-        param, message = "text_2", message.replace("documents", "text_2", 1)
+    elif isinstance(refused, TooLarge):
+        message = message.replace("documents: ", "text_2: ", 1)
     kind = TYPES.get(status, "BadRequestError" if status < 500 else "InternalServerError")
     info = VllmErrorInfo(message=message, type=kind, param=param, code=status)
     return error_response(VllmError(error=info), status)
