@@ -30,7 +30,7 @@ from jina_rerank.evaluation.spelling import Speller
 from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
 from jina_rerank.server import Settings
-from jina_rerank.server.engine import find_models
+from jina_rerank.server.served import find_models
 from jina_rerank.spec import split_served
 from jina_rerank.transformers import JinaBertForSequenceClassification, JinaBertRerankerConfig
 from langchain_jina_rerank import JinaRerank as LangChainRerank

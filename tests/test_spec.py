@@ -55,7 +55,7 @@ from jina_rerank.onnx import export_onnx
 from jina_rerank.plugin import build_reranker
 from jina_rerank.scorers.service.dialects import DialectName, find_dialect
 from jina_rerank.server import Settings
-from jina_rerank.server.engine import find_models
+from jina_rerank.server.served import find_models
 from jina_rerank.spec import (
     Spec,
     checkpoint_of,

@@ -13,9 +13,9 @@ from ray import serve
 
 from ..errors import ConfigurationError
 from ..server import Engine, ServedModel, Settings, create_app
-from ..server.engine import find_models
 from ..server.logs import log_json
 from ..server.run import GRACE
+from ..server.served import find_models
 from ..server.settings import PREFIX
 from .metrics import ReplicaMetrics
 

@@ -229,7 +229,7 @@ def _tokenize_documents(
     for (r, d), document in zip(places, found, strict=True):
         query = queries[r]
         room = query.max_length - document.around
-        if room < 1:
+        if room < 1 and requests[r].instruction is not None:
             raise InputError(
                 f"{requests[r].name}instruction",
                 f"leaves no room for a document in {query.max_length:,} tokens; shorten it",

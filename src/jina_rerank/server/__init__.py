@@ -4,7 +4,8 @@
 """
 
 from .app import create_app
-from .engine import Engine, ServedModel
+from .engine import Engine
+from .served import ServedModel
 from .settings import Settings
 
 __all__ = ["Engine", "ServedModel", "Settings", "create_app"]

@@ -7,20 +7,15 @@ import dataclasses
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from .._inputs import check_request, check_threshold, check_top_n
 from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
-from ..reranker import Reranker
-from ..scorers.base import ModelFacts, NoInstructionError, Scorer, ScoreRequest
-from ..scorers.device import Dtype
-from ..scorers.fallback import FallbackScorer
+from ..scorers.base import NoInstructionError, ScoreRequest
 from ..scorers.in_process import InProcessScorer
-from ..spec import Spec, has_option, parse, scorer_of, split_served
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
 from .idle import Idle
@@ -35,36 +30,13 @@ from .refusals import (
     TooLong,
     UnknownModel,
 )
+from .served import ServedModel, find_models, in_served_names
 from .settings import Settings
 from .tracing import ranking as traced
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model that is served.
-
-    Attributes:
-        name: The model's name for clients.
-        reranker: The reranker of the model.
-        runs_here: True if the model computes in this process. Otherwise another service does, which
-            receives nothing but the clients' requests.
-        fallback: Name of the model that answers while that service fails; None if there is none.
-    """
-
-    name: str
-    reranker: Reranker
-    runs_here: bool = True
-    fallback: str | None = None
-
-    @property
-    def facts(self) -> ModelFacts | None:
-        """Description of the model; None before it is loaded, and for other services' models."""
-        scorer = self.reranker.scorer
-        return scorer.facts if isinstance(scorer, InProcessScorer) else None
 
 
 class Engine:
@@ -259,7 +231,7 @@ class Engine:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.settings.deadline):
-                    work = self._rank(model, checked, top_n, threshold, request)
+                    work = self._rank_as_set(model, checked, top_n, threshold, request)
                     rankings = await _unless_gone(work, request)
             except TimeoutError:
                 raise DeadlineExceeded(
@@ -274,9 +246,9 @@ class Engine:
             note.degraded = True
             self.metrics.degraded(model.name)
         self.metrics.ranked(model.name, whole, time.perf_counter() - started)
-        return [_in_served_names(ranking, model) for ranking in rankings]
+        return [in_served_names(ranking, model) for ranking in rankings]
 
-    async def _rank(
+    async def _rank_as_set(
         self,
         model: ServedModel,
         checked: Sequence[ScoreRequest],
@@ -284,6 +256,7 @@ class Engine:
         threshold: float | None,
         request: Request,
     ) -> list[Ranking]:
+        """Rank, without the instruction if the model takes none and the settings allow that."""
         try:
             return await _rank(model, checked, top_n, threshold)
         except NoInstructionError:
@@ -323,57 +296,6 @@ class Engine:
                 f"{self.settings.max_request_tokens:,}; send fewer documents at a time"
             )
         return tokens
-
-
-def find_models(settings: Settings) -> list[ServedModel]:
-    """Create the models of the settings, without loading them.
-
-    Raises:
-        ConfigurationError: A model's name is invalid, or no model needs the fallback.
-    """
-    entries = [split_served(entry) for entry in settings.models]
-    behind, second = None, None
-    if settings.fallback:
-        behind, model = split_served(settings.fallback)
-        second = parse(dict(entries).get(behind, model))
-    served = []
-    for name, model in entries:
-        spec = parse(model)
-        scorer = _find_scorer(spec, settings)
-        if spec.runs_here or spec == second:
-            served.append(ServedModel(name, Reranker(scorer), spec.runs_here))
-            continue
-        if second is not None:
-            scorer = FallbackScorer(scorer, _find_scorer(second, settings))
-        served.append(ServedModel(name, Reranker(scorer), runs_here=False, fallback=behind))
-    if behind is not None and all(model.fallback is None for model in served):
-        raise ConfigurationError(
-            "fallback: no other model here is asked of a service; serve a remote:MODEL beside it, "
-            "or leave it out"
-        )
-    return served
-
-
-def _find_scorer(spec: Spec, settings: Settings) -> Scorer:
-    if not spec.runs_here:
-        # The service's key is that of the environment; a client's key is never sent to it.
-        return scorer_of(spec)
-    dtype = cast("Dtype", settings.dtype) if has_option(spec, "dtype") else None
-    return scorer_of(spec, dtype=dtype, max_length=settings.max_length)
-
-
-def _in_served_names(ranking: Ranking, model: ServedModel) -> Ranking:
-    """Replace names by served names, and another service's message by one without its text."""
-    if ranking.degraded is None:
-        return dataclasses.replace(ranking, model=model.name)
-    answered, unscored = model.name, len(ranking.unscored)
-    reason = f"the service behind {model.name} gave a second-best answer"
-    if ranking.model != model.reranker.model:
-        answered = model.fallback or ranking.model
-        reason = f"{model.name} could not answer; {answered} did"
-    elif unscored:
-        reason = f"{unscored:,} of the documents were not scored"
-    return dataclasses.replace(ranking, model=answered, degraded=reason)
 
 
 async def _rank(

@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...ranking import Ranking
 from ...scorers.base import LongDocuments
 from ..dialect import RankJob, guarded_router, long_documents_of
-from ..engine import Engine, ServedModel
+from ..engine import Engine
 from ..refusals import (
     InternalFailure,
     InvalidRequest,
@@ -31,6 +31,7 @@ from ..refusals import (
     UnknownModel,
     WrongField,
 )
+from ..served import ServedModel
 
 PATHS = {
     "/v1/rerank": "jina_rerank",
