@@ -30,7 +30,7 @@ class Stage:
     """
 
     name: str
-    objective: Objective[Any]
+    objective: Objective[EncoderModel, Any]
     settings: TrainingSettings
     finish: Callable[[EncoderModel], None] | None = None
 

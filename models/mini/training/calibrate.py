@@ -1,0 +1,123 @@
+"""Calibrate a checkpoint's scores on questions that it was not trained on.
+
+    python models/mini/training/calibrate.py CHECKPOINT COLLECTION [COLLECTION ...]
+
+scores BM25's ten best documents for every question of some collections, folders in BEIR layout. On
+every second question it fits a factor and an offset of the logits by logistic regression (Platt
+scaling: Platt, Probabilistic Outputs for Support Vector Machines, 1999). A score is then the
+probability that one of the ten best documents of BM25 answers the question. Factor and offset are
+written into the checkpoint's classifier; the order of documents stays the same.
+
+The expected calibration error on the other questions, before and after, goes to standard output, as
+one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from jina_rerank import LocalScorer, ScoreRequest
+from jina_rerank.encoders.checkpoint import write_weights
+from jina_rerank.evaluation.collection import Collection, read_beir
+from jina_rerank.evaluation.first_stage import bm25
+
+DEPTH = 10
+BINS = 10
+LONGEST = 512
+
+List = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Logits of documents, and for each 1 if it answers the question, else 0."""
+
+
+def main() -> None:
+    """Fit factor and offset, write the checkpoint, and print the errors."""
+    checkpoint, *folders = map(Path, sys.argv[1:])
+    scorer = LocalScorer(checkpoint, dtype="float32", max_length=LONGEST)
+    lists = [one for folder in folders for one in lists_of(scorer, read_beir(folder))]
+    fitted, others = joined(lists[::2]), joined(lists[1::2])
+    factor, offset = platt(*fitted)
+    logits, labels = others
+    rescale(checkpoint, factor, offset)
+    report = {
+        "questions": len(lists),
+        "factor": factor,
+        "offset": offset,
+        "error_before": calibration_error(logits, labels),
+        "error_after": calibration_error(factor * logits + offset, labels),
+    }
+    print(json.dumps(report, indent=1))
+
+
+def lists_of(scorer: LocalScorer, collection: Collection) -> list[List]:
+    """Score BM25's best documents for each question of a collection."""
+    run = {query: list(found) for query, found in bm25(collection, DEPTH).items() if found}
+    answers = scorer.score(
+        [
+            ScoreRequest(collection.queries[query], [collection.documents[one] for one in found])
+            for query, found in run.items()
+        ]
+    )
+    return [
+        (
+            np.array(answer.logits),
+            np.array([float(collection.qrels[query].get(one, 0) > 0) for one in found]),
+        )
+        for (query, found), answer in zip(run.items(), answers, strict=True)
+    ]
+
+
+def joined(lists: Sequence[List]) -> List:
+    """Put the documents of several questions one after another."""
+    logits, labels = zip(*lists, strict=True)
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def platt(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[float, float]:
+    """Fit factor and offset by the largest likelihood of the labels, with Newton's method."""
+    inputs = np.stack([logits, np.ones_like(logits)])
+    weights = np.array([0.0, 0.0])
+    for _ in range(50):
+        given = sigmoid(weights @ inputs)
+        gradient = inputs @ (given - labels)
+        curvature = (inputs * (given * (1 - given))) @ inputs.T
+        weights -= np.linalg.solve(curvature, gradient)
+    return float(weights[0]), float(weights[1])
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute scores from logits."""
+    return 1 / (1 + np.exp(-logits))
+
+
+def calibration_error(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+    """Compute the expected calibration error, in ten bins of equal width.
+
+    It is the difference between mean score and share of answers in a bin, weighted by the bin's
+    size (Guo et al., On Calibration of Modern Neural Networks, arXiv:1706.04599).
+    """
+    scores = sigmoid(logits)
+    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+    errors = [abs(float((scores - labels)[bins == number].sum())) for number in range(BINS)]
+    return sum(errors) / len(scores)
+
+
+def rescale(checkpoint: Path, factor: float, offset: float) -> None:
+    """Write a factor and an offset of the logits into the classifier of a checkpoint."""
+    path = checkpoint / "model.safetensors"
+    state: dict[str, Tensor] = load_file(path)
+    state["classifier.weight"] = state["classifier.weight"] * factor
+    state["classifier.bias"] = state["classifier.bias"] * factor + torch.tensor(offset)
+    write_weights(state, path)
+
+
+if __name__ == "__main__":
+    main()
