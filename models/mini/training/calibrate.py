@@ -1,15 +1,15 @@
 """Calibrate a checkpoint's scores on questions that it was not trained on.
 
-    python models/mini/training/calibrate.py CHECKPOINT COLLECTION [COLLECTION ...]
+    python models/mini/training/calibrate.py CHECKPOINT COLLECTION [OTHER ...]
 
-scores BM25's ten best documents for every question of some collections, folders in BEIR layout. On
-every second question it fits a factor and an offset of the logits by logistic regression (Platt
-scaling: Platt, Probabilistic Outputs for Support Vector Machines, 1999). A score is then the
-probability that one of the ten best documents of BM25 answers the question. Factor and offset are
-written into the checkpoint's classifier; the order of documents stays the same.
+scores BM25's ten best documents for every question of COLLECTION, a folder in BEIR layout. On every
+second question it fits a factor and an offset of the logits by logistic regression (Platt scaling:
+Platt, Probabilistic Outputs for Support Vector Machines, 1999). A score is then the probability
+that one of the ten best documents of BM25 answers the question. Factor and offset are written into
+the checkpoint's classifier; the order of documents stays the same.
 
-The expected calibration error on the other questions, before and after, goes to standard output, as
-one JSON object.
+The expected calibration error before and after goes to standard output as JSON: on COLLECTION's
+other questions, and on all questions of each OTHER.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ List = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def main() -> None:
     """Fit factor and offset, write the checkpoint, and print the errors."""
-    checkpoint, *folders = map(Path, sys.argv[1:])
+    checkpoint, folder, *others = map(Path, sys.argv[1:])
     scorer = LocalScorer(checkpoint, dtype="float32", max_length=LONGEST)
-    lists = [one for folder in folders for one in lists_of(scorer, read_beir(folder))]
-    fitted, others = joined(lists[::2]), joined(lists[1::2])
-    factor, offset = platt(*fitted)
-    logits, labels = others
-    rescale(checkpoint, factor, offset)
+    lists = lists_of(scorer, read_beir(folder))
+    factor, offset = platt(*joined(lists[::2]))
+    judged = {folder.name: lists[1::2]}
+    judged |= {other.name: lists_of(scorer, read_beir(other)) for other in others}
     report = {
-        "questions": len(lists),
-        "factor": factor,
-        "offset": offset,
-        "error_before": calibration_error(logits, labels),
-        "error_after": calibration_error(factor * logits + offset, labels),
+        name: {
+            "before": calibration_error(logits, labels),
+            "after": calibration_error(factor * logits + offset, labels),
+        }
+        for name, (logits, labels) in ((name, joined(found)) for name, found in judged.items())
     }
-    print(json.dumps(report, indent=1))
+    rescale(checkpoint, factor, offset)
+    print(json.dumps({"factor": factor, "offset": offset, "error": report}, indent=1))
 
 
 def lists_of(scorer: LocalScorer, collection: Collection) -> list[List]:

@@ -30,7 +30,7 @@ class Stage:
     """
 
     name: str
-    objective: Objective[EncoderModel, Any]
+    objective: Objective[Any]
     settings: TrainingSettings
     finish: Callable[[EncoderModel], None] | None = None
 

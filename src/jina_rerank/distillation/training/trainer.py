@@ -21,10 +21,11 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ..._output import writing
+from ...encoders import EncoderModel
 from ...encoders.cpu import team
 from ...errors import ConfigurationError, ScoringError
 from ...scorers.device import choose_device, choose_dtype
@@ -32,15 +33,14 @@ from ..settings import Count, MoreThan0, NotNegative, Settings, Steps, TorchDtyp
 
 logger = logging.getLogger(__name__)
 
+S_co = TypeVar("S_co", covariant=True)
 S = TypeVar("S")
-ModelT = TypeVar("ModelT", bound=nn.Module)
-ModelT_contra = TypeVar("ModelT_contra", bound=nn.Module, contravariant=True)
 
 STATE = "state.pt"
 LOG = "log.jsonl"
 
 
-class Objective(Protocol[ModelT_contra, S]):
+class Objective(Protocol[S]):
     """The objective of a training."""
 
     def micro_batches(self, step: int, parts: int) -> Sequence[S]:
@@ -52,7 +52,7 @@ class Objective(Protocol[ModelT_contra, S]):
         """
         ...
 
-    def loss(self, model: ModelT_contra, batch: S) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, model: EncoderModel, batch: S) -> tuple[Tensor, Mapping[str, float]]:
         """Compute a batch's loss, to be summed over the step's batches, and figures for the log."""
         ...
 
@@ -90,7 +90,7 @@ class TrainingSettings(Settings):
         return self.learning_rate * min(rising, falling)
 
 
-class Trainer(Generic[ModelT, S]):
+class Trainer(Generic[S]):
     """Trains a model.
 
     Args:
@@ -111,8 +111,8 @@ class Trainer(Generic[ModelT, S]):
 
     def __init__(
         self,
-        model: ModelT,
-        objective: Objective[ModelT, S],
+        model: EncoderModel,
+        objective: Objective[S],
         settings: TrainingSettings,
         folder: Path,
         after_save: Callable[[int], None] | None = None,
