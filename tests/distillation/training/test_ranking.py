@@ -83,21 +83,3 @@ def test_a_teacher_that_sees_no_answer_at_all_is_an_error() -> None:
     prepared = Prepared(PASSAGES, lists, {"teacher": [[1.0, 2.0, 3.0, 4.0]]})
     with pytest.raises(InputError, match=r"ranking\.consistency: leaves no list; set it higher"):
         objective_of(prepared, RankingSettings(consistency=2))
-
-
-def test_a_query_may_come_as_a_passage_which_is_no_answer() -> None:
-    lists = [CandidateList("s", "how deep is it", range(4), [True, False, False, False])]
-    prepared = Prepared(PASSAGES, lists, {"teacher": [[4.0, 3.0, 2.0, 1.0]]})
-    settings = RankingSettings(
-        blank_rate=0.0, echo_rate=1.0, tokens_per_step=1, longest_passage={64: 1.0}
-    )
-    (batch,) = objective_of(prepared, settings).micro_batches(0, 1)
-    tokenizer = Tokenizer.from_file(str(embedded_model_folder() / "tokenizer.json"))
-    *_, echo = batch.batch.first.tolist()
-    end = sum(batch.batch.lengths)
-    question = "how deep is it"
-    assert tokenizer.encode(question, question).ids == batch.batch.input_ids[echo:end].tolist()
-    assert batch.labels.tolist() == [[1.0, 0.0, 0.0, 0.0]]
-    answer, *_, of_echo = batch.teacher[0].tolist()
-    assert of_echo == 0.0
-    assert answer > of_echo

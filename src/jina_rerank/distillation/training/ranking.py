@@ -37,9 +37,6 @@ from .losses import contrastive, listwise_kl, margin_mse, pointwise
 
 logger = logging.getLogger(__name__)
 
-ECHO = 0.0
-"""Teacher's score of a query as its own passage; the scores of a list have mean 0."""
-
 
 class RankingSettings(Settings):
     """Settings of the ranking losses, and of how lists are drawn.
@@ -60,8 +57,6 @@ class RankingSettings(Settings):
             titles such as "Notes" are no questions. None keeps all lists. The consistency filter
             of Promptagator (Dai et al., arXiv:2209.11755) and E5 (Wang et al., arXiv:2212.03533).
         blank_rate: Probability that a list gets a blank passage, which answers nothing.
-        echo_rate: Probability that a list gets the query as a passage: an encoder finds no text
-            more similar, but a question does not answer itself.
         seed: Seed of random choices.
     """
 
@@ -78,7 +73,6 @@ class RankingSettings(Settings):
     )
     consistency: Count | None = None
     blank_rate: Probability = 0.02
-    echo_rate: Probability = 0.0
     seed: Seed = 0
 
     @property
@@ -233,9 +227,6 @@ class RankingObjective:
         if chance.random() < settings.blank_rate:
             texts[-1], teacher[-1], labels[-1] = array("i"), min(teacher) - 1, False
         query = query[: settings.longest_query]
-        if chance.random() < settings.echo_rate:
-            # Below the answers, and at the list's mean: it is about the same topic.
-            texts[-1], teacher[-1], labels[-1] = query, ECHO, False
         return _Drawn([self._tokenizer.pair(query, text) for text in texts], teacher, labels)
 
     def _choose(self, one: CandidateList, chance: random.Random) -> list[int]:
