@@ -1,4 +1,4 @@
-"""What the scores of the embedded model mean, on texts that it was not trained on."""
+"""Probes of the meaning of the embedded model's scores, with texts that it was not trained on."""
 
 from __future__ import annotations
 
