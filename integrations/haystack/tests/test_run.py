@@ -60,10 +60,11 @@ def test_the_scores_are_the_models_own(run, backend, numbered):
     output = run(backend.build(top_k=None), "which number", numbered)
     assert ids(output) == backend.best("which number", numbered)
     texts = [document.content for document in output["documents"]]
+    # Asked in another order, a score is rounded in another way.
     np.testing.assert_allclose(
         [document.score for document in output["documents"]],
         backend.scores("which number", texts),
-        rtol=1e-6,
+        rtol=1e-5,
     )
     assert output["meta"]["model"] == backend.model
 
