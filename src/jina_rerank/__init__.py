@@ -41,7 +41,7 @@ from .scorers.remote import RemoteScorer
 from .scorers.sagemaker import SageMakerScorer
 from .scorers.sparse_encoder import SparseEncoderScorer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AuthenticationError",

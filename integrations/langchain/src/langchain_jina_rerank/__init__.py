@@ -8,4 +8,4 @@ from .compressor import JinaRerank
 
 __all__ = ["JinaRerank"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

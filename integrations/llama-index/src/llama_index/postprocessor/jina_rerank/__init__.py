@@ -4,4 +4,4 @@ from .base import JinaRerank, RerankedNode
 
 __all__ = ["JinaRerank", "RerankedNode"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

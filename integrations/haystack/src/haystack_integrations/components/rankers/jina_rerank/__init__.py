@@ -14,4 +14,4 @@ from .ranker import JinaRanker
 
 __all__ = ["JinaRanker", "RankerOutput"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
