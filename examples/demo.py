@@ -93,7 +93,8 @@ def main() -> list[Ranking]:
     rankings += [show_search(reranker, collection, first_stage, q) for q in QUESTIONS]
     console.print(
         "[green]\u2713[/] was written for this very question, the others for other ones. The "
-        "model was\ntrained on nothing of this site; docs/models.md has figures.\n"
+        "model learned\nno text of this site, only the scale of its scores; docs/models.md has "
+        "figures.\n"
     )
     reranker.close()
     return rankings
