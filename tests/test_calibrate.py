@@ -63,6 +63,16 @@ def test_the_error_is_0_for_probabilities_and_their_distance_for_others(
     assert script.calibration_error(sure, right) == pytest.approx(0.5)
 
 
+def test_a_packed_checkpoint_is_refused_before_anything_is_scored(
+    script, monkeypatch, capsys
+) -> None:
+    packed = str(embedded_model_folder())
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", packed, str(COFFEE)])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert f"{packed}: is packed" in capsys.readouterr().err
+
+
 def test_the_checkpoint_ranks_as_before_and_is_calibrated(
     script, tmp_path, monkeypatch, capsys
 ) -> None:

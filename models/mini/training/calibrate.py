@@ -16,8 +16,8 @@ JSON: on COLLECTION's other questions, and on all questions of each OTHER.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +43,15 @@ List = tuple[Floats, Floats]
 
 def main() -> None:
     """Fit factor and offset, write the checkpoint, and print the errors."""
-    checkpoint, folder, *others = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Calibrate a checkpoint's scores.")
+    parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint; it is changed")
+    parser.add_argument("collection", type=Path, help="folder in BEIR layout, to fit on")
+    parser.add_argument("other", type=Path, nargs="*", help="others, to measure only")
+    given = parser.parse_args()
+    checkpoint, folder, others = given.checkpoint, given.collection, given.other
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    if "quantization" in config:
+        parser.error(f"{checkpoint}: is packed; calibrate the checkpoint that it was packed from")
     scorer = LocalScorer(checkpoint, dtype="float32", max_length=LONGEST)
     lists = lists_of(scorer, read_beir(folder))
     factor, offset = platt(*joined(lists[::2]))
