@@ -63,14 +63,21 @@ def test_the_error_is_0_for_probabilities_and_their_distance_for_others(
     assert script.calibration_error(sure, right) == pytest.approx(0.5)
 
 
-def test_a_packed_checkpoint_is_refused_before_anything_is_scored(
-    script, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("checkpoint", "collection", "message"),
+    [
+        (str(embedded_model_folder()), str(COFFEE), "is packed; calibrate the checkpoint"),
+        ("absent", str(COFFEE), "absent: holds no config.json"),
+        (str(embedded_model_folder()), "absent", "absent: no such folder"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_scored(
+    script, monkeypatch, capsys, checkpoint: str, collection: str, message: str
 ) -> None:
-    packed = str(embedded_model_folder())
-    monkeypatch.setattr(sys, "argv", ["calibrate.py", packed, str(COFFEE)])
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", checkpoint, collection])
     with pytest.raises(SystemExit):
         script.main()
-    assert f"{packed}: is packed" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_the_checkpoint_ranks_as_before_and_is_calibrated(

@@ -77,7 +77,8 @@ def test_no_code_is_fetched(hub: LoopbackHub, home: Path) -> None:
         ("org/small", "", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set; on a machine with"),
         ("org/small", "v9", {}, "the hub has no revision 'v9'"),
         ("org/absent", "", {}, "neither a folder nor a model on the hub"),
-        ("./absent", "", {}, "neither a folder nor a hub id"),
+        ("./absent", "", {}, "neither a folder nor a hub id; a hub id is ORGANIZATION/NAME"),
+        ("/no/such/folder", "", {}, "neither a folder nor a hub id; a hub id is ORGANIZATION/NAME"),
         ("org/small", "", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached; on a machine"),
     ],
 )

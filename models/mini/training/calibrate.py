@@ -49,6 +49,11 @@ def main() -> None:
     parser.add_argument("other", type=Path, nargs="*", help="others, to measure only")
     given = parser.parse_args()
     checkpoint, folder, others = given.checkpoint, given.collection, given.other
+    if not (checkpoint / "config.json").is_file():
+        parser.error(f"{checkpoint}: holds no config.json, so it is no checkpoint")
+    for other in [folder, *others]:
+        if not other.is_dir():
+            parser.error(f"{other}: no such folder; pass a collection in BEIR layout")
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     if "quantization" in config:
         parser.error(f"{checkpoint}: is packed; calibrate the checkpoint that it was packed from")

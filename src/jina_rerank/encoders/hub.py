@@ -84,7 +84,7 @@ class HubModel:
             yield
         except HFValidationError as error:
             raise ModelNotFoundError(
-                f"{self._name}: neither a folder nor a hub id: {error}"
+                f"{self._name}: neither a folder nor a hub id; a hub id is ORGANIZATION/NAME"
             ) from error
         except RevisionNotFoundError as error:
             raise ModelNotFoundError(
