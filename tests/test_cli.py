@@ -267,6 +267,33 @@ def test_a_terminal_gets_a_table_and_a_pipe_does_not(tmp_path: Path) -> None:
     assert '"score"' not in text
 
 
+def test_a_terminal_shows_texts_as_they_are_and_obeys_none(tmp_path: Path) -> None:
+    found = {
+        "id": "chunk:100:2",
+        "text": "see :key: [red]here[/red] \x1b[2J\x1b]0;owned\x07 \x9b1m",
+    }
+    (tmp_path / "a.jsonl").write_text(json.dumps(found) + "\n")
+    terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 200))
+    arguments = ["rank", "a :8: question", str(tmp_path / "a.jsonl")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jina_rerank.cli", *arguments],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "dumb"},
+    )
+    os.close(theirs)
+    shown = b""
+    while chunk := read(terminal):
+        shown += chunk
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "chunk:100:2" in text
+    assert "see :key: [red]here[/red] \ufffd[2J\ufffd]0;owned\ufffd \ufffd1m" in text
+    assert "a :8: question" in text
+    assert "\x1b" not in text
+
+
 def read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 4096)

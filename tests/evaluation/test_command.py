@@ -123,6 +123,10 @@ def test_candidates_of_ones_own(tmp_path: Path) -> None:
         (["{folder}", "--model", "mix:0*mini+1*bm25"], 2, "weight must be between 0 and 1"),
         (["{folder}", "--model", "remote:m@nowhere"], 2, "base_url"),
         (["{folder}", "--max-length", "1"], 2, "--max-length must be a number from 16"),
+        (["{folder}", "--model", "bm25", "--dtype", "int8"], 2, "is for rerankers in torch"),
+        (["{folder}", "--model", "first-stage"], 2, "is evaluated in any case; leave it out"),
+        (["{folder}", "--suite", "beir", "--split", "dev"], 2, "--split: does not go with --suite"),
+        (["{folder}", "--suite", "beir", "--model", "bm25"], 2, "in a mix call it first-stage"),
     ],
 )
 def test_errors_say_what_is_wrong_and_leave_a_status(

@@ -1,6 +1,7 @@
 """Systems side by side, and evaluations that were broken off."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -35,7 +36,12 @@ from jina_rerank.evaluation import (
     evaluate,
 )
 from jina_rerank.evaluation.evaluate import file_name
-from jina_rerank.evaluation.reports import Summary, write_summary
+from jina_rerank.evaluation.reports import (
+    Summary,
+    evaluation_html,
+    summary_markdown,
+    write_summary,
+)
 from jina_rerank.testing import FakeScorer
 
 NDCG = ["nDCG@10"]
@@ -119,10 +125,20 @@ def test_depth_cuts_the_first_stage_before_anything_is_scored() -> None:
     assert evaluation.result("fake").measured.per_query["R@100"] == {"q1": 0, "q2": 0.5, "q3": 0}
 
 
-def test_queries_without_candidates_count_zero_for_all() -> None:
+def test_queries_without_candidates_count_zero_for_all_and_are_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     found = {"q1": {"paris": 1.0}, "q2": {}, "q9": {"bread": 1.0}}
     system = Recorder()
-    evaluation = evaluate(COLLECTION, found, [system], measures=["RR@10"])
+    with caplog.at_level(logging.WARNING):
+        evaluation = evaluate(COLLECTION, found, [system], measures=["RR@10"])
+    assert (
+        "places: the first stage has no documents for 2 queries, 'q2' is the first" in caplog.text
+    )
+    summary = Summary.of(evaluation)
+    for report in (summary_markdown(summary), evaluation_html(evaluation, summary)):
+        assert "queries for which the first stage has no documents: 2" in report
+    assert "has no documents" not in summary_markdown(Summary.of(evaluate(COLLECTION, FOUND, [])))
     assert system.asked == ["q1"]
     for result in evaluation.results:
         assert result.measured.per_query["RR@10"] == {"q1": 1, "q2": 0, "q3": 0}
@@ -209,9 +225,10 @@ def test_texts_are_checked_before_anything_is_scored() -> None:
 
 
 def test_names_must_differ() -> None:
-    for systems in ([Recorder(), Recorder()], [Recorder(name="first-stage")]):
-        with pytest.raises(ConfigurationError, match="two systems are called"):
-            evaluate(COLLECTION, FOUND, systems)
+    with pytest.raises(ConfigurationError, match="two systems are called"):
+        evaluate(COLLECTION, FOUND, [Recorder(), Recorder()])
+    with pytest.raises(ConfigurationError, match="first-stage is evaluated in any case"):
+        evaluate(COLLECTION, FOUND, [Recorder(name="first-stage")])
 
 
 @pytest.mark.parametrize(
@@ -306,6 +323,19 @@ def test_half_a_line_at_the_end_is_scored_again(tmp_path: Path, cut: int) -> Non
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     scored = [query for line in lines[1:] for query in line["queries"]]
     assert scored == [f"q{i}" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    "line", ["5", "{}", '{"seconds": 1, "queries": {"q16": {"a": 1}}}', "null"]
+)
+def test_a_line_that_is_no_window_is_scored_again(tmp_path: Path, line: str) -> None:
+    evaluate(*many(40), [Recorder()], measures=NDCG, state=tmp_path)
+    (file,) = tmp_path.glob("*.jsonl")
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], line, *lines[3:]]) + "\n")
+    system = Recorder()
+    evaluate(*many(40), [system], measures=NDCG, state=tmp_path)
+    assert system.asked == [f"q{i}" for i in range(16, 40)]
 
 
 def changed_text(collection: Collection, run: Any) -> tuple[Collection, Any]:

@@ -92,6 +92,10 @@ def test_candidates_are_read_in_their_order(tmp_path: Path) -> None:
     )
     assert read_candidates(path) == {"q1": {"b": 2.0, "a": 1.0}, "2": {}}
     assert read_first_stage(path) == read_candidates(path)
+    assert read_first_stage(path.rename(tmp_path / "a.JSONL")) == {"q1": {"b": 2, "a": 1}, "2": {}}
+    run = tmp_path / "my.jsonl.trec"
+    run.write_text("q1 Q0 d1 1 0.5 x\n")
+    assert read_first_stage(run) == {"q1": {"d1": 0.5}}
 
 
 @pytest.mark.parametrize(

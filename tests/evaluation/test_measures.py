@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -62,6 +64,25 @@ def test_as_trec_eval() -> None:
     reciprocal = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(cut)
     for query, value in measure(run, qrels, ["RR@10"]).per_query["RR@10"].items():
         assert value == pytest.approx(reciprocal[query]["recip_rank"])
+
+
+def test_grades_below_minus_1_are_not_relevant() -> None:
+    """trec_eval ended the process by a signal, so this is one of its own."""
+    script = """
+from jina_rerank.evaluation import measure
+qrels = {f"q{i}": {f"d{j}": (-2, -1000, 1)[j % (2 + i % 2)] for j in range(9)} for i in range(60)}
+run = {query: {f"d{j}": 9.0 - j for j in range(9)} for query in qrels}
+print(measure(run, qrels, ["nDCG@10", "AP", "RR@10"]).means)
+zero = {q: {d: max(g, 0) for d, g in grades.items()} for q, grades in qrels.items()}
+print(measure(run, zero, ["nDCG@10", "AP", "RR@10"]).means)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    negative, zero = done.stdout.splitlines()
+    assert negative == zero
+    assert "'RR@10': 0.16" in zero
 
 
 def test_ties_are_taken_as_they_are_ranked() -> None:

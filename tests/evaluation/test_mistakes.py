@@ -50,8 +50,8 @@ def cut_off(folder: Path) -> None:
         (write("qrels/test.tsv", "q1\tnowhere\t1\n"), "test.tsv:1: judges a document that corpus"),
         (write("qrels/test.tsv", "q1\tparis\t1,0\n"), "test.tsv:1: has the grade '1,0'"),
         (write("qrels/test.tsv", "q1\tparis\t1.0\n"), "test.tsv:1: has the grade '1.0'"),
-        (write("qrels/test.tsv", f"q1\tparis\t{2**31}\n"), "qrels: grade 'paris' for 'q1' as 2147"),
-        (write("qrels/test.tsv", f"q1\tparis\t{-(10**30)}\n"), "a grade is a small number"),
+        (write("qrels/test.tsv", f"q1\tparis\t{2**31}\n"), "test.tsv:1: has the grade 2147"),
+        (write("qrels/test.tsv", f"q1\tparis\t{-(10**30)}\n"), "which must be 10,000 at most"),
         (write("corpus.jsonl", '{"_id": "paris", "text": ""}'), "has no documents for any query"),
         (write("corpus.jsonl", '{"_id": "paris", "text": "of the"}'), "has no documents for any"),
         (write("corpus.jsonl", '{"_id": "\\ud800", "text": "x"}'), "corpus.jsonl:1: _id: holds a"),
@@ -145,10 +145,11 @@ def blanks(folder: Path) -> None:
         (write("file", ""), ["--output", "{folder}/file"], "file/state: cannot be written"),
         (write("file", ""), ["--json", "{folder}/file/x"], "file: cannot be written"),
         (write("file", ""), ["--json", "{folder}"], "is a folder; name a file"),
+        (write("file", ""), ["--json", "/proc/x.json"], "/proc/x.json: cannot be written"),
         (
-            lambda folder: (folder / "out" / "report.md").mkdir(parents=True),
+            lambda folder: (folder / "out" / "report.html").mkdir(parents=True),
             ["--output", "{folder}/out"],
-            "report.md: cannot be written: Is a directory",
+            "report.html is a folder; name another",
         ),
     ],
 )
@@ -160,6 +161,15 @@ def test_an_output_that_cannot_be_written(
     status, out, err = run(folder, *(a.format(folder=folder, out=tmp_path / "out") for a in args))
     assert (status, out) == (2, "")
     assert said in err
+
+
+def test_a_report_that_cannot_be_written_does_not_cost_the_table(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "places")
+    (folder / "out" / "report.md").mkdir(parents=True)
+    status, out, err = run(folder, "--output", folder / "out")
+    assert status == 2
+    assert "report.md: cannot be written: Is a directory" in err
+    assert "| bm25 |" in out
 
 
 def test_an_output_of_a_suite_that_cannot_be_written_is_told_before_it_is_run(

@@ -283,12 +283,30 @@ def test_many_thresholds_are_spread_and_the_suggested_one_stays() -> None:
     evaluation = evaluate(collection, found, [system], depth=1000)
     choice = Summary.of(evaluation, precision=0.503).rows[1].thresholds
     assert choice is not None
-    assert len(choice.points) == 100
+    assert 99 <= len(choice.points) <= 100
     whole = choose_threshold(scores, qrels, 0.503)
     assert len(whole.points) == 500
     assert (choice.points[0], choice.points[-1]) == (whole.points[0], whole.points[-1])
     assert choice.suggested == whole.suggested
+    assert choice.most_precise == whole.most_precise
     assert spread(whole.points, 3) == [whole.points[0], whole.points[249], whole.points[-1]]
+
+
+def test_the_most_precise_of_many_thresholds_stays() -> None:
+    """A relevant document in ten, and three in a row at one place that would be left out."""
+    relevant = {*range(0, 3000, 10), 2995, 2994, 2993}
+    qrels = {"q": {f"d{i}": int(i in relevant) for i in range(3000)}}
+    collection = Collection("c", {"q": "q"}, dict.fromkeys(qrels["q"], "t"), qrels)
+    number = iter(range(3000))
+    counting = FakeScorer(lambda _query, _document: next(number) / 3000)
+    found = {"q": {document: -i for i, document in enumerate(qrels["q"])}}
+    system = RerankerSystem(Reranker(counting), name="s")
+    evaluation = evaluate(collection, found, [system], depth=3000)
+    best = evaluation.choose_threshold("s", 0.99).most_precise
+    kept = Summary.of(evaluation, precision=0.99).rows[1].thresholds
+    assert kept is not None
+    assert best not in spread(evaluation.choose_threshold("s", 0.99).points, 100)
+    assert kept.most_precise == best
 
 
 def test_tables_and_sentences_say_the_threshold_so_that_it_can_be_copied() -> None:

@@ -77,7 +77,9 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
     queries: Annotated[
         int | None, typer.Option(help="Number of queries to use, evenly spread; default: all.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of a folder's judgements.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Split of a folder's judgements; default: test.")
+    ] = None,
     measures: Annotated[
         list[str] | None,
         typer.Option("--measure", help="A measure, as ir-measures names it; repeatable."),
@@ -154,6 +156,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
         if suite is not None:
             _refuse_with_suite(
                 first_stage=first_stage,
+                split=split,
                 measure=measures,
                 thresholds=thresholds,
                 precision=precision,
@@ -179,6 +182,7 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
             raise InputError("eval", f"{wrong}; see jina-rerank eval --help")
         precision = _wanted_precision(thresholds, precision)
         depth = 100 if depth is None else depth
+        split = split or "test"
         judged = load_collection(collection, split=split)
         if queries is not None:
             judged = judged.take(queries)
@@ -213,19 +217,25 @@ def evaluate(  # noqa: PLR0917 - typer passes them by name
             },
             precision=precision,
         )
-        if json_file is not None:
-            with writing(json_file):
-                write_summary(summary, json_file)
-        if output is not None:
-            with writing(output):
-                write_reports(evaluation, summary, output)
+        try:
+            if json_file is not None:
+                with writing(json_file):
+                    write_summary(summary, json_file)
+            if output is not None:
+                with writing(output):
+                    write_reports(evaluation, summary, output)
+        finally:  # a file that cannot be written does not cost the figures
+            _print(summary)
+    # In a pipe the output is the report itself, without further lines.
+    if output is not None and sys.stdout.isatty():
+        typer.echo(f"report: {typed_text(output / REPORT)}")
+
+
+def _print(summary: Summary) -> None:
     if sys.stdout.isatty():
         Console().print(summary_table(summary))
     else:
         print(summary_markdown(summary), end="")  # noqa: T201 - the output
-    # In a pipe the output is the report itself, without further lines.
-    if output is not None and sys.stdout.isatty():
-        typer.echo(f"report: {typed_text(output / REPORT)}")
 
 
 def _check_outputs(judged: Collection, output: Path | None, json_file: Path | None) -> None:
@@ -235,7 +245,11 @@ def _check_outputs(judged: Collection, output: Path | None, json_file: Path | No
             raise InputError("--json", f"{json_file} is a folder; name a file")
         with writing(json_file):
             json_file.parent.mkdir(parents=True, exist_ok=True)
+            with json_file.open("a"):
+                pass
     if output is not None:
+        if (output / REPORT).is_dir():
+            raise InputError("--output", f"{output / REPORT} is a folder; name another")
         check_identifiers([*judged.queries, *judged.documents], output / RUNS)
 
 

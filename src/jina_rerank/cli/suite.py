@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from .._lines import typed_text
 from .._output import writing
+from .._terminal import plain
 from ..errors import ConfigurationError, InputError
 from ..evaluation.spelling import Speller
 from ..evaluation.suites import (
@@ -69,7 +69,9 @@ def evaluate_suite(
     systems = Speller({}, max_length, long_documents).build_all(models)
     parts = [part for system in systems for part in parts_of(system)]
     if any(part.name == BM25 for part in parts):
-        raise ConfigurationError("bm25 is the first stage of a suite; call it first-stage")
+        raise ConfigurationError(
+            "bm25 is the first stage, which every suite has; in a mix call it first-stage"
+        )
     if output is not None:
         # An output that cannot be written must fail before hours are spent.
         with writing(output):
@@ -125,9 +127,9 @@ def _print(result: SuiteResult, report: Path | None) -> None:
 
     means, sets = suite_tables(result)
     console = Console()
-    console.print(escape(f"{result.suite.title}: {result.setting}. Figures times 100."))
-    console.print(terminal_table(means), escape(result.suite.note), terminal_table(sets))
+    console.print(plain(f"{result.suite.title}: {result.setting}. Figures times 100."))
+    console.print(terminal_table(means), plain(result.suite.note), terminal_table(sets))
     for name, reason in result.missing.items():
-        console.print(escape(f"not measured: {name}: {reason}"))
+        console.print(plain(f"not measured: {name}: {reason}"))
     if report is not None:
         typer.echo(f"report: {typed_text(report)}")

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from .._installed import is_installed
+from .._terminal import plain
 from ..embedded import EMBEDDED_MODEL
 from ..errors import ConfigurationError, ModelLoadError
 from ..ranking import Ranking
@@ -97,7 +97,7 @@ def ranking_table(query: str, ranking: Ranking, documents: Sequence[Document]) -
     """Build the table of a ranking, with scores and the number of truncated documents."""
     usage = ranking.usage
     table = Table(
-        title=escape(query),
+        title=plain(query),
         caption=f"{len(ranking)} of {usage.documents} documents, {ranking.model}"
         + (f", {usage.truncated_documents} truncated" if usage.truncated_documents else ""),
         box=box.SIMPLE_HEAD,
@@ -110,7 +110,7 @@ def ranking_table(query: str, ranking: Ranking, documents: Sequence[Document]) -
     for hit in ranking:
         text = " ".join(hit.text.split())
         shown = text if len(text) <= _TEXT_CHARACTERS else text[:_TEXT_CHARACTERS] + "\u2026"
-        table.add_row(f"{hit.score:.4f}", escape(documents[hit.index].id), escape(shown))
+        table.add_row(f"{hit.score:.4f}", plain(documents[hit.index].id), plain(shown))
     return table
 
 
@@ -127,10 +127,10 @@ def models_table(models: Sequence[UsableModel]) -> Table:
     table.add_column("folder", overflow="fold")
     for model in models:
         table.add_row(
-            escape(model.name),
+            plain(model.name),
             str(model.layers),
             f"{model.max_length:,}",
             f"{model.megabytes}",
-            escape(model.folder),
+            plain(model.folder),
         )
     return table

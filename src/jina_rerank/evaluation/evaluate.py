@@ -210,6 +210,14 @@ def evaluate(
             f"{len(missing):,}",
             missing[0],
         )
+    found = {one.query_id for one in candidates}
+    if empty := [query for query in collection.queries if query not in found]:
+        logger.warning(
+            "%s: the first stage has no documents for %s queries, %r is the first; they count as 0",
+            collection.name,
+            f"{len(empty):,}",
+            empty[0],
+        )
     scoring = _Scoring(candidates, state, progress)
     results = []
     with nullcontext() if state is None else held(state):
@@ -229,6 +237,8 @@ def _check_names(systems: Sequence[System | MixedSystem]) -> None:
     names = [FIRST_STAGE, *(system.name for system in systems)]
     asked: dict[str, System] = {FIRST_STAGE: FirstStageSystem()}
     for system in systems:
+        if system.name == FIRST_STAGE:
+            raise ConfigurationError(f"{FIRST_STAGE} is evaluated in any case; leave it out")
         if names.count(system.name) > 1:
             raise _called_alike(system.name)
         if isinstance(system, MixedSystem):

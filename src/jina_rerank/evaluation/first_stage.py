@@ -62,7 +62,7 @@ def read_first_stage(path: Path) -> Run:
     Raises:
         InputError: The file cannot be read, or a line cannot be used; the message names the line.
     """
-    is_candidates = ".jsonl" in path.suffixes[-2:]
+    is_candidates = path.name.lower().removesuffix(".gz").endswith(".jsonl")
     return read_candidates(path) if is_candidates else read_run(path)
 
 

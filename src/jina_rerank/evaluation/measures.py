@@ -10,14 +10,10 @@ from typing import Any
 from ..errors import ConfigurationError, InputError
 from ._extra import import_extra
 from .first_stage import Run, best_first
-from .qrels import Qrels
+from .qrels import Qrels, check_grade
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "Success@10", "R@10", "AP", "R@100")
 """Names of ir-measures: the mean of RR@10 is MRR@10, that of Success@10 the hit rate."""
-
-LARGEST_GRADE = 10_000
-"""Maximum grade. trec_eval allocates a counter for each grade up to the highest, and ends the
-process if that fails."""
 
 LARGEST_CUTOFF = 1_000_000
 """Maximum cutoff. With a larger one, or 0, trec_eval ends the process."""
@@ -85,12 +81,7 @@ def measure(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) 
         raise InputError("qrels", "has no queries; there is nothing to measure")
     for query, grades in qrels.items():
         for document, grade in grades.items():
-            if abs(grade) > LARGEST_GRADE:
-                raise InputError(
-                    "qrels",
-                    f"grade {document!r} for {query!r} as {grade}; a grade is a small number, "
-                    f"{LARGEST_GRADE:,} at most",
-                )
+            check_grade(grade, f"qrels: {document!r} for {query!r}")
     ir_measures = import_extra("ir_measures")
     parsed = {name: _parse(ir_measures, name) for name in measures}
     # trec_eval orders ties by document id; scores made from ranks have none.
@@ -102,8 +93,13 @@ def measure(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) 
     values: dict[str, dict[str, float]] = {
         str(m): dict.fromkeys(qrels, 0.0) for m in parsed.values()
     }
+    # trec_eval writes outside its memory for grades below -1, which are not relevant either.
+    judged = {
+        query: {document: max(grade, -1) for document, grade in grades.items()}
+        for query, grades in qrels.items()
+    }
     try:
-        for metric in ir_measures.iter_calc(list(set(parsed.values())), qrels, ranked):
+        for metric in ir_measures.iter_calc(list(set(parsed.values())), judged, ranked):
             values[str(metric.measure)][metric.query_id] = float(metric.value)
     except Exception as error:  # providers, some of them Perl scripts, raise errors of any kind
         raise ConfigurationError(

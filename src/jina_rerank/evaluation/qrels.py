@@ -13,6 +13,10 @@ from ..errors import InputError
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
 """Grades by query id and document id: 0 is not relevant, higher is more relevant."""
 
+LARGEST_GRADE = 10_000
+"""Maximum grade. trec_eval allocates a counter for each grade up to the highest, and ends the
+process if that fails."""
+
 _HEADINGS = (
     {"query", "queryid", "qid", "topic", "topicid"},
     {"corpus", "corpusid", "doc", "docid", "docno", "document", "documentid", "did"}
@@ -73,4 +77,15 @@ def _read_grade(written: str, where: str, *, first: bool) -> int:
     if not _GRADE.fullmatch(written.strip()):
         heading = "; a heading is query-id, corpus-id and score" if first else ""
         raise InputError(where, f"has the grade {written!r}, which is no whole number{heading}")
-    return int(written)
+    return check_grade(int(written), where)
+
+
+def check_grade(grade: int, where: str) -> int:
+    """Return a grade that can be measured.
+
+    Raises:
+        InputError: The grade is beyond `LARGEST_GRADE`; the message begins with `where`.
+    """
+    if abs(grade) > LARGEST_GRADE:
+        raise InputError(where, f"has the grade {grade}, which must be {LARGEST_GRADE:,} at most")
+    return grade

@@ -64,17 +64,23 @@ class Speller:
             spelled: Names, each as for `build`.
 
         Raises:
-            ConfigurationError: A name is invalid, or `max_length` or `long_documents` was given
-                and no system has this option.
+            ConfigurationError: A name is invalid, or `max_length`, `long_documents` or `dtype`
+                was given and no system has this option.
         """
         systems = [self.build(one) for one in spelled]
         parts = [part for system in systems for part in parts_of(system)]
-        cut = [part for part in parts if _cuts(part)]
-        for name in ("max_length", "long_documents"):
-            if getattr(self, name) is not None and not cut:
+        specs = [parse(part.name) for part in parts if isinstance(part, RerankerSystem)]
+        cut = any(has_option(spec, "max_length") for spec in specs)
+        in_torch = any(map(_is_reranker_in_torch, specs))
+        for name, usable, models in (
+            ("max_length", cut, "models on this machine"),
+            ("long_documents", cut, "models on this machine"),
+            ("dtype", in_torch, "rerankers in torch"),
+        ):
+            if getattr(self, name) is not None and not usable:
                 raise ConfigurationError(
-                    f"{name}: {', '.join(spelled)} does not have this option, which is for models "
-                    "on this machine; leave it out"
+                    f"{name}: {', '.join(spelled)} does not have this option, which is for "
+                    f"{models}; leave it out"
                 )
         return systems
 
@@ -111,8 +117,3 @@ class Speller:
 
 def _is_reranker_in_torch(spec: Spec) -> bool:
     return has_option(spec, "dtype") and spec.kind not in EMBEDDING
-
-
-def _cuts(system: System) -> bool:
-    """Return True if a system runs on this machine and has a maximum length."""
-    return isinstance(system, RerankerSystem) and has_option(parse(system.name), "max_length")

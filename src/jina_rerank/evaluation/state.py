@@ -9,7 +9,6 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from .._output import writing
 from .systems import Candidates, SystemScores
@@ -80,20 +79,21 @@ class StateFile:
                 window = _parse(line)
                 if window is None:
                     break
-                seconds += window["seconds"]
-                scores |= {query: SystemScores(**s) for query, s in window["queries"].items()}
+                seconds += window[0]
+                scores |= window[1]
                 self._usable_bytes += len(line)
         return Finished(scores, seconds)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> tuple[float, dict[str, SystemScores]] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        window: dict[str, Any] = json.loads(line)
-    except (ValueError, RecursionError):
+        window = json.loads(line)
+        scores = {query: SystemScores(**one) for query, one in window["queries"].items()}
+        return float(window["seconds"]), scores
+    except (ValueError, RecursionError, TypeError, LookupError, AttributeError):
         return None
-    return window
 
 
 def fingerprint_candidates(candidates: Iterable[Candidates]) -> str:

@@ -76,6 +76,7 @@ class Summary:
         settings: Options of the command that have no field here, by name.
         processor: Processor of the machine; blank in files of older versions.
         precision: Precision for which thresholds were chosen; None without thresholds.
+        empty_queries: Number of queries for which the first stage has no documents.
     """
 
     collection: str
@@ -92,6 +93,7 @@ class Summary:
     settings: Mapping[str, str] = field(default_factory=dict)
     processor: str = ""
     precision: float | None = None
+    empty_queries: int = 0
 
     @classmethod
     def of(
@@ -129,6 +131,7 @@ class Summary:
             settings=dict(settings or {}),
             processor=processor(),
             precision=precision,
+            empty_queries=len(collection.queries.keys() - evaluation.first_stage.run.keys()),
         )
 
     @classmethod
@@ -202,7 +205,9 @@ def _row(evaluation: Evaluation, result: SystemResult, precision: float | None) 
     choice = None
     if precision is not None and result.scores is not None:
         choice = evaluation.choose_threshold(result.name, precision)
-        choice = replace(choice, points=tuple(spread(choice.points, THRESHOLDS)))
+        chosen = {*spread(choice.points, THRESHOLDS - 1), choice.most_precise}
+        points = sorted(chosen, key=lambda point: point.threshold)
+        choice = replace(choice, points=tuple(points))
     return Row(result.name, figures, test, result.cost, choice)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ..._terminal import plain
 from .summary import Summary
 from .words import (
     about,
@@ -30,11 +30,11 @@ def summary_table(summary: Summary) -> RenderableType:
     measures, certainty = (
         terminal_table(make(summary)) for make in (measures_table, certainty_table)
     )
-    measures.title = escape(about(summary))
+    measures.title = plain(about(summary))
     certainty.caption = legend(summary)
     parts: list[RenderableType] = [measures, certainty]
     for row, suggestion in zip(summary.rows[1:], suggestions(summary), strict=False):
-        parts += ["", escape(suggestion)]
+        parts += ["", plain(suggestion)]
         if row.thresholds is not None:
             parts.append(terminal_table(thresholds_table(row)))
     if summary.precision is not None:
@@ -55,5 +55,5 @@ def terminal_table(lines: Sequence[Sequence[str]]) -> Table:
         broken = head if len(head) <= 7 else head.replace(mark, broken)
         table.add_column(broken, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(plain, row))
     return table

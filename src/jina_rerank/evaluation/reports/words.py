@@ -155,6 +155,8 @@ def about(summary: Summary) -> str:
         text += ", without a document that has the query's own id"
     if summary.missing_documents:
         text += f"; judged documents that are missing: {summary.missing_documents:,}"
+    if summary.empty_queries:
+        text += f"; queries for which the first stage has no documents: {summary.empty_queries:,}"
     return text
 
 
