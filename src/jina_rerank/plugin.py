@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
-from ._inputs import check_items, check_threshold, check_top_n, renamed_errors
+from ._inputs import check_items, check_query, check_threshold, check_top_n, renamed_errors
 from ._installed import check_scorer_installed
 from ._numbers import plain_number
 from .embedded import Source
@@ -25,13 +25,16 @@ __all__ = [
     "LongDocuments",
     "build_reranker",
     "check_candidates",
+    "check_field_names",
     "check_installed",
+    "check_query",
     "check_threshold",
     "check_top_n",
     "key_variables",
     "name_of_path",
     "needs_service",
     "plain_number",
+    "refuse_assignment",
     "refuse_settings",
     "renamed_errors",
 ]
@@ -160,9 +163,14 @@ def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(settings: Mapping[str, Any], backend: Backend, spec: Spec) -> NoReturn:
+    apply, them = ("applies", "it") if len(settings) == 1 else ("apply", "them")
+    if backend == "local":
+        kind, difference = "models on this machine", "is a service"
+    else:
+        kind, difference = "services", "runs on this machine"
     raise ConfigurationError(
-        f'{", ".join(settings)} only means something with backend="{backend}" and not for {spec}; '
-        f'write backend="{backend}", or leave it out'
+        f"{', '.join(settings)}: {apply} to {kind} only, and {spec} {difference}; "
+        f'leave {them} out, or set backend="{backend}"'
     )
 
 
@@ -181,6 +189,43 @@ def refuse_settings(given: Iterable[str], spellings: Mapping[str, str]) -> None:
         if name in spellings:
             raise ConfigurationError(f"{name}: {spellings[name]}")
         raise TypeError(f"there is no setting named {name!r}")
+
+
+def refuse_assignment(name: str) -> NoReturn:
+    """Refuse to assign a setting that is fixed when a plugin's object is built.
+
+    Args:
+        name: The setting. Its new value is not passed, since it may be a key.
+
+    Raises:
+        ConfigurationError: Always.
+    """
+    raise ConfigurationError(
+        f"{name} cannot be assigned; build a new JinaRerank with it, or a copy by "
+        f'model_copy(update={{"{name}": ...}})'
+    )
+
+
+def check_field_names(names: object, argument: str) -> list[str]:
+    """Check that names of metadata fields are strings in a list or a tuple; return a new list.
+
+    A set would put the fields in another order in each process.
+
+    Args:
+        names: The names as the caller passed them.
+        argument: The plugin's name for them.
+
+    Raises:
+        ConfigurationError: They are not a sequence, or one is not a string.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigurationError(
+            f'{argument} must be a list of names, such as ["title"], not {type(names).__name__}'
+        )
+    for i, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{argument}[{i}] must be a string, not {type(name).__name__}")
+    return list(names)
 
 
 def check_candidates(candidates: object, kind: type[T], argument: str, remedy: str) -> list[T]:

@@ -58,5 +58,5 @@ def test_a_name_of_the_hosted_service_needs_the_backend():
 
 
 def test_a_key_without_the_backend_says_what_to_write():
-    with pytest.raises(ConfigurationError, match='write backend="remote"'):
+    with pytest.raises(ConfigurationError, match='set backend="remote"'):
         JinaRanker(api_key=KEY)

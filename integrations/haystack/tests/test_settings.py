@@ -124,6 +124,8 @@ class TestBadSettingsFailAtOnce:
         ("name", "value"),
         [
             ("meta_fields_to_embed", "title"),
+            ("embedding_separator", None),
+            ("embedding_separator", 3),
             ("backend", "cloud"),
             ("base_url", "http://localhost"),
             ("dialect", "tei"),
@@ -165,6 +167,15 @@ class TestBadSettingsFailAtOnce:
         with pytest.raises(ConfigurationError, match=f"^{name} and reranker do not go together"):
             JinaRanker(reranker=Reranker(FakeScorer()), **{name: CHANGED[name]})
 
+    def test_a_reranker_ignores_the_keys_that_stand_for_the_environments(self, scorer):
+        for key in (None, Secret.from_env_var(DEFAULT_KEY["env_vars"], strict=False)):
+            ranker = JinaRanker(reranker=Reranker(scorer), api_key=key)
+            assert len(ranker.run("q", [Document(content="x 1")])["documents"]) == 1
+
+    def test_all_that_a_reranker_brings_is_named_at_once(self, scorer):
+        with pytest.raises(ConfigurationError, match=r"^dtype, max_length and reranker do not go"):
+            JinaRanker(reranker=Reranker(scorer), dtype="float32", max_length=64)
+
 
 class TestKey:
     def test_one_in_the_environment_does_not_trouble_a_local_model(self, monkeypatch):
@@ -173,10 +184,10 @@ class TestKey:
         assert len(output["documents"]) == 1
 
     def test_one_that_was_given_does(self):
-        with pytest.raises(ConfigurationError, match="api_key only means something") as caught:
+        with pytest.raises(ConfigurationError, match="api_key: applies to services only") as caught:
             JinaRanker(api_key=Secret.from_token(KEY))
         assert KEY not in str(caught.value)
-        with pytest.raises(ConfigurationError, match="api_key only means something"):
+        with pytest.raises(ConfigurationError, match="api_key: applies to services only"):
             JinaRanker(api_key=Secret.from_env_var("MY_KEY"))
 
     @pytest.mark.parametrize("backend", ["local", "remote"])

@@ -148,8 +148,31 @@ async def test_a_blank_document_is_scored_and_only_all_blank_is_refused(compress
 
 
 async def test_a_blank_query_is_refused(compress, documents, backend):
-    with pytest.raises(InputError, match="query: is blank"):
-        await compress(JinaRerank(**backend.settings), documents, query=" ")
+    for candidates in (documents, []):
+        with pytest.raises(InputError, match="query: is blank"):
+            await compress(JinaRerank(**backend.settings), candidates, query=" ")
+
+
+async def test_documents_are_read_and_copied_in_another_thread_than_the_event_loops():
+    class Title:
+        def __str__(self):
+            threads.append(threading.current_thread())
+            return ""
+
+    class Watched(Document):
+        def model_copy(self, **changes):
+            threads.append(threading.current_thread())
+            return super().model_copy(**changes)
+
+    threads = []
+    compressor = JinaRerank(
+        reranker=Reranker(FakeScorer(lambda _query, text: float(text))), metadata_fields=["title"]
+    )
+    document = Watched(page_content="0.5", metadata={"title": Title()})
+    (found,) = await compressor.acompress_documents([document], QUERY)
+    assert found.metadata["relevance_score"] == 0.5
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
 
 
 async def test_nan_is_refused_instead_of_sorted(compress, by_number):

@@ -39,7 +39,7 @@ def test_a_dump_of_the_official_compressor_is_refused_by_the_first_name_that_dif
 def test_a_name_of_the_hosted_service_needs_the_backend():
     with pytest.raises(ConfigurationError, match='backend="remote"'):
         JinaRerank(model="jina-reranker-v2-base-multilingual")
-    with pytest.raises(ConfigurationError, match='write backend="remote"'):
+    with pytest.raises(ConfigurationError, match='set backend="remote"'):
         JinaRerank(api_key=KEY)
 
 

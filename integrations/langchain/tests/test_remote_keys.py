@@ -114,6 +114,15 @@ async def test_no_error_trace_or_log_shows_the_key(search, remote, service, capl
     assert [text for text in shown if KEY in text] == []
 
 
+@pytest.mark.parametrize("name", ["api_key", "base_url", "jina_api_key"])
+def test_an_assignment_is_refused_without_showing_the_value(name):
+    with pytest.raises(ConfigurationError, match=f"^{name} cannot be assigned") as caught:
+        setattr(JinaRerank(), name, KEY)
+    assert KEY not in str(caught.value) + repr(caught.value)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert KEY not in repr([frame.f_locals for frame in frames])
+
+
 def test_settings_round_trip_where_the_environment_has_the_key(monkeypatch, remote, service):
     monkeypatch.setenv("JINAAI_API_KEY", KEY)
     compressor = remote(timeout=7.5, max_retries=1, dialect="jina", top_n=2)

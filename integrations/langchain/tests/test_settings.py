@@ -59,7 +59,6 @@ ALL_REMOTE_SETTINGS = {
         {"top_n": np.float64(2)},
         {"top_n": np.bool_(True)},
         {"threshold": "0.5"},
-        {"metadata_fields": "title"},
         {"dtype": "float16"},
         {"long_documents": "drop"},
         {"backend": "cloud"},
@@ -160,9 +159,14 @@ def test_a_reranker_of_ones_own_takes_the_other_settings():
 
 def test_settings_do_not_change_under_those_who_share_the_compressor():
     compressor = JinaRerank(top_n=3)
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(ConfigurationError, match=r"^top_n cannot be assigned; .*model_copy"):
         compressor.top_n = 5
     assert compressor.top_n == 3
+
+
+def test_the_schema_has_every_setting_but_the_reranker():
+    properties = JinaRerank.model_json_schema()["properties"]
+    assert properties.keys() == JinaRerank.model_fields.keys() - {"reranker"}
 
 
 @pytest.mark.torch

@@ -45,5 +45,5 @@ def test_a_name_of_the_hosted_service_needs_the_backend(model):
 
 
 def test_a_key_without_the_backend_says_what_to_write():
-    with pytest.raises(ConfigurationError, match='write backend="remote"'):
+    with pytest.raises(ConfigurationError, match='set backend="remote"'):
         JinaRerank(api_key=KEY)

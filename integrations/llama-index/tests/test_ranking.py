@@ -89,11 +89,11 @@ def test_settings_of_a_call_may_be_assigned_between_calls(by_number, numbers):
 
 
 @pytest.mark.parametrize("top_n", [0, -1, True, "3", 1.5])
-def test_a_bad_top_n_assigned_later_is_refused_by_the_next_call(backend, numbers, top_n):
+def test_a_bad_top_n_assigned_later_is_refused_at_once(backend, numbers, top_n):
     rerank = backend.build()
-    rerank.top_n = top_n
     with pytest.raises(InputError, match="top_n"):
-        rerank.postprocess_nodes(numbers, query_str="q")
+        rerank.top_n = top_n
+    assert len(rerank.postprocess_nodes(numbers, query_str="q")) == 4
 
 
 def test_equal_scores_keep_the_order_of_the_retriever(scored_by):
@@ -254,13 +254,43 @@ async def test_a_query_is_required(backend, numbers):
             await backend.build().apostprocess_nodes(nodes)
 
 
+async def test_a_text_in_place_of_the_bundle_is_refused_with_the_right_argument(backend, numbers):
+    for nodes in (numbers, []):
+        with pytest.raises(InputError, match="not str; pass a text as query_str=") as caught:
+            backend.build().postprocess_nodes(nodes, "tea or coffee?")
+        assert caught.value.argument == "query_bundle"
+        with pytest.raises(InputError, match="not str; pass a text as query_str="):
+            await backend.build().apostprocess_nodes(nodes, "tea or coffee?")
+
+
 @pytest.mark.parametrize("query", ["", " \n", None])
-async def test_a_query_without_words_is_refused(backend, numbers, query):
+async def test_a_query_without_words_is_refused_with_and_without_nodes(backend, numbers, query):
     bundle = QueryBundle(query, image_path="cup.png")
-    with pytest.raises(InputError, match="query"):
-        backend.build().postprocess_nodes(numbers, query_bundle=bundle)
-    with pytest.raises(InputError, match="query"):
-        await backend.build().apostprocess_nodes(numbers, query_bundle=bundle)
+    for nodes in (numbers, []):
+        with pytest.raises(InputError, match=r"^query: "):
+            backend.build().postprocess_nodes(nodes, query_bundle=bundle)
+        with pytest.raises(InputError, match=r"^query: "):
+            await backend.build().apostprocess_nodes(nodes, query_bundle=bundle)
+
+
+async def test_nodes_are_read_in_another_thread_than_the_event_loops(by_number):
+    class Watched(TextNode):
+        def get_content(self, metadata_mode=MetadataMode.NONE):
+            threads.append(threading.current_thread())
+            return super().get_content(metadata_mode)
+
+    threads = []
+    node = Watched(text="0.5")
+    (found,) = await by_number().apostprocess_nodes([NodeWithScore(node=node)], query_str="q")
+    assert found.node is node
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+async def test_images_are_scored_by_their_metadata(backend):
+    image = ImageNode(image_path="cup.png", metadata={"file": "cup.png"})
+    (found,) = await both_ways(backend.build(), [NodeWithScore(node=image)], query="cup")
+    assert [found.score] == pytest.approx(backend.scores("cup", ["file: cup.png"]), abs=1e-6)
 
 
 def test_the_query_itself_is_read_and_not_what_was_embedded_for_it(backend, numbers):

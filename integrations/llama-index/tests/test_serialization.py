@@ -10,11 +10,18 @@ import threading
 
 import numpy as np
 import pytest
-from llama_index.core.bridge.pydantic import SecretStr
+from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.schema import MetadataMode
+from pydantic_core import PydanticSerializationError
 
-from jina_rerank import AuthenticationError, ConfigurationError, RemoteScorer, Reranker
+from jina_rerank import (
+    AuthenticationError,
+    ConfigurationError,
+    InputError,
+    RemoteScorer,
+    Reranker,
+)
 from jina_rerank.testing import FakeScorer
 from llama_index.postprocessor.jina_rerank import JinaRerank
 
@@ -220,6 +227,110 @@ def test_a_shared_remote_reranker_leaves_its_key_and_headers_out_of_a_pickle(ser
 
 def float_of_text(_: str, text: str) -> float:
     return float(text)
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "model_copy": lambda rerank: rerank.model_copy(),
+    "deep model_copy": lambda rerank: rerank.model_copy(deep=True),
+    "model_copy with another top_n": lambda rerank: rerank.model_copy(update={"top_n": 4}),
+}
+each_copy = pytest.mark.parametrize("make_copy", COPIES.values(), ids=COPIES)
+
+
+@each_copy
+async def test_closing_one_of_two_copies_leaves_the_other_open(backend, numbers, make_copy):
+    rerank = backend.build()
+    rerank.warm_up()
+    make_copy(rerank).close()
+    assert len(rerank.postprocess_nodes(numbers, query_str="q")) == 4
+    copied = make_copy(rerank)
+    await rerank.aclose()
+    assert len(await copied.apostprocess_nodes(numbers, query_str="q")) == 4
+
+
+@each_copy
+def test_closing_a_copy_leaves_a_shared_reranker_open(backend, numbers, make_copy):
+    shared = backend.reranker()
+    make_copy(JinaRerank(reranker=shared)).close()
+    assert len(shared.rank("q", [node.text for node in numbers])) == 4
+
+
+def test_a_copy_shares_a_given_reranker_and_a_deep_copy_does_not(numbers):
+    scorer = FakeScorer(float_of_text)
+    rerank = JinaRerank(reranker=Reranker(scorer))
+    rerank.model_copy(update={"top_n": 1}).postprocess_nodes(numbers, query_str="q")
+    assert len(scorer.requests) == 1
+    for deep in (copy.deepcopy(rerank), rerank.model_copy(deep=True)):
+        deep.postprocess_nodes(numbers, query_str="q")
+    assert len(scorer.requests) == 1
+
+
+@pytest.mark.torch
+def test_a_copys_new_settings_reach_its_model():
+    rerank = JinaRerank(top_n=3, max_length=512)
+    update = {"max_length": 64, "top_n": np.int64(2), "metadata_mode": "none"}
+    copied = rerank.model_copy(update=update)
+    assert repr(copied._reranker) == repr(JinaRerank(max_length=64)._reranker)
+    assert (copied.top_n, copied.max_length) == (2, 64)
+    assert copied.metadata_mode is MetadataMode.NONE
+    assert (rerank.top_n, rerank.max_length) == (3, 512)
+
+
+@pytest.mark.parametrize(
+    ("update", "error"),
+    [
+        ({"top_n": 0}, InputError),
+        ({"max_length": 1}, ConfigurationError),
+        ({"timeout": 5}, ConfigurationError),
+        ({"topn": 3}, TypeError),
+    ],
+    ids=str,
+)
+def test_a_copys_new_settings_are_checked(update, error):
+    (name,) = update
+    with pytest.raises(error, match=name):
+        JinaRerank().model_copy(update=update)
+
+
+@each_copy
+def test_a_copy_shares_the_callback_manager(make_copy):
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    debug.lock = threading.Lock()  # cannot be copied, as a handler's connection
+    rerank = JinaRerank(callback_manager=CallbackManager([debug]))
+    assert make_copy(rerank).callback_manager is rerank.callback_manager
+
+
+class Configuration(BaseModel):
+    """An application's own settings."""
+
+    rerank: JinaRerank
+
+
+def test_pydantic_reads_what_it_has_written(backend):
+    rerank = backend.build(top_n=3, metadata_mode=MetadataMode.LLM)
+    saved = Configuration(rerank=rerank).model_dump_json()
+    for again in (
+        JinaRerank(**rerank.model_dump()),
+        JinaRerank.model_validate(rerank.model_dump()),
+        JinaRerank.model_validate_json(rerank.model_dump_json()),
+        Configuration.model_validate_json(saved).rerank,
+    ):
+        assert again.to_dict() == rerank.to_dict()
+
+
+def test_the_name_of_another_class_is_refused():
+    with pytest.raises(TypeError, match="class_name"):
+        JinaRerank(class_name="SimilarityPostprocessor")
+
+
+def test_pydantic_does_not_write_a_shared_reranker_either(backend):
+    rerank = JinaRerank(reranker=backend.reranker(), top_n=3)
+    for saved in (rerank, Configuration(rerank=rerank)):
+        for write in (saved.model_dump, saved.model_dump_json):
+            with pytest.raises(PydanticSerializationError, match="reranker= cannot be serialized"):
+                write()
 
 
 def test_pickling_leaves_the_callback_handlers_behind(numbers):

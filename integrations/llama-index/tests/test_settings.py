@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
-from llama_index.core.bridge.pydantic import SecretStr, ValidationError
-from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.bridge.pydantic import SecretStr
+from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 
 from jina_rerank import (
     ConfigurationError,
@@ -114,17 +116,17 @@ def test_a_folder_may_be_a_path():
         ({"long_documents": "split"}, "long_documents must be one of"),
         ({"revision": "main"}, "revision: the embedded model has none"),
         ({"backend": "cloud"}, "backend must be one of"),
-        ({"api_key": KEY}, 'api_key only means something with backend="remote"'),
-        ({"api_key": SecretStr(KEY)}, 'api_key only means something with backend="remote"'),
-        ({"base_url": "http://localhost"}, 'base_url only means something with backend="remote"'),
-        ({"dialect": "tei"}, 'dialect only means something with backend="remote"'),
-        ({"timeout": 5}, 'timeout only means something with backend="remote"'),
-        ({"max_retries": 0}, 'max_retries only means something with backend="remote"'),
-        (HOSTED | {"dtype": "float32"}, 'dtype only means something with backend="local"'),
-        (HOSTED | {"device": "cpu"}, 'device only means something with backend="local"'),
-        (HOSTED | {"max_length": 512}, 'max_length only means something with backend="local"'),
-        (HOSTED | {"revision": "main"}, 'revision only means something with backend="local"'),
-        (HOSTED | {"long_documents": "chunk"}, "long_documents only means something with"),
+        ({"api_key": KEY}, "api_key: applies to services only"),
+        ({"api_key": SecretStr(KEY)}, "api_key: applies to services only"),
+        ({"base_url": "http://localhost"}, "base_url: applies to services only"),
+        ({"dialect": "tei"}, "dialect: applies to services only"),
+        ({"timeout": 5}, "timeout: applies to services only"),
+        ({"max_retries": 0}, "max_retries: applies to services only"),
+        (HOSTED | {"dtype": "float32"}, "dtype: applies to models on this machine only"),
+        (HOSTED | {"device": "cpu"}, "device: applies to models on this machine only"),
+        (HOSTED | {"max_length": 512}, "max_length: applies to models on this machine only"),
+        (HOSTED | {"revision": "main"}, "revision: applies to models on this machine only"),
+        (HOSTED | {"long_documents": "chunk"}, "long_documents: applies to models on this machine"),
         (HOSTED | {"top_n": 0}, "top_n: must be at least 1"),
         (HOSTED | {"top_n": -1}, "top_n: must be at least 1"),
         (HOSTED | {"model": ""}, "model must be a name, not ''"),
@@ -158,8 +160,38 @@ def test_an_unknown_setting_is_refused():
 
 @pytest.mark.parametrize(("name", "value"), [*LOCAL.items(), *REMOTE.items(), *HOSTED.items()])
 def test_the_models_settings_cannot_be_assigned(backend, name, value):
-    with pytest.raises(ValidationError, match="frozen"):
-        setattr(backend.build(), name, value)
+    rerank = backend.build()
+    before = getattr(rerank, name)
+    with pytest.raises(ConfigurationError, match=f"^{name} cannot be assigned; .* new") as caught:
+        setattr(rerank, name, value)
+    assert getattr(rerank, name) == before
+    assert KEY not in str(caught.value) + repr(caught.value)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert KEY not in repr([frame.f_locals for frame in frames])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("top_n", 0, InputError),
+        ("threshold", math.nan, InputError),
+        ("metadata_mode", "title", ConfigurationError),
+        ("metadata_mode", None, ConfigurationError),
+    ],
+)
+def test_a_bad_value_assigned_later_is_refused_at_once(name, value, error):
+    rerank = JinaRerank(top_n=3)
+    before = getattr(rerank, name)
+    with pytest.raises(error, match=name):
+        setattr(rerank, name, value)
+    assert getattr(rerank, name) == before
+
+
+def test_a_metadata_mode_may_be_assigned_by_its_value(numbers):
+    rerank = JinaRerank()
+    rerank.metadata_mode = "none"
+    assert rerank.metadata_mode is MetadataMode.NONE
+    assert JinaRerank.from_dict(rerank.to_dict()).metadata_mode is MetadataMode.NONE
 
 
 @pytest.mark.parametrize(

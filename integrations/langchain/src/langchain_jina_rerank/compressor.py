@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Self, TypedDict
 
@@ -22,8 +22,9 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
-from jina_rerank import ConfigurationError, InputError, RankedDocument, Ranking, Reranker
+from jina_rerank import ConfigurationError, Reranker
 from jina_rerank.plugin import (
     KEY_VARIABLES,
     Backend,
@@ -31,12 +32,15 @@ from jina_rerank.plugin import (
     Dtype,
     LongDocuments,
     build_reranker,
-    check_candidates,
+    check_field_names,
     check_installed,
+    check_query,
     plain_number,
+    refuse_assignment,
     refuse_settings,
 )
 
+from ._documents import Answer, answer, check_documents, scored_texts
 from ._lease import Lease
 
 _MODEL_SETTINGS = (
@@ -62,9 +66,9 @@ _OFFICIAL_SETTINGS = {
 """Settings of langchain-community's JinaRerank that are renamed or missing here, with a remedy."""
 _DECIDE_THE_RERANKER = {*_MODEL_SETTINGS, "api_key", "reranker"}
 
-
 # Strict fields and JSON accept only Python's numbers, not numpy's.
 _PLAIN = BeforeValidator(plain_number)
+_FIELD_NAMES = BeforeValidator(partial(check_field_names, argument="metadata_fields"))
 
 
 class _Request(TypedDict):
@@ -72,16 +76,6 @@ class _Request(TypedDict):
 
     query: str
     documents: Sequence[Document]
-
-
-class _Answer(TypedDict):
-    """Output of a `JinaRerank` run, as a trace shows it."""
-
-    documents: list[Document]
-    model: str
-    usage: dict[str, int | None]
-    degraded: str | None
-    unscored: list[int]
 
 
 class JinaRerank(BaseDocumentCompressor):
@@ -105,18 +99,18 @@ class JinaRerank(BaseDocumentCompressor):
             are left out. If empty, `page_content` alone is scored.
         backend: `"local"` for a model as described at `model`, `"remote"` for a model of a
             `/v1/rerank` service.
-        api_key: Key of the remote service. By default JINA_API_KEY or JINAAI_API_KEY of the
-            environment, which is sent only to services with the dialect `"jina"`. Never shown or
-            dumped.
+        api_key: Key of the remote service. By default the environment's: JINA_API_KEY, then
+            JINAAI_API_KEY, with the dialect `"jina"`, and VOYAGE_API_KEY with `"voyage"`. Never
+            shown or dumped.
         base_url: Address of the service, with or without the path of the endpoint; None for the
             hosted service. This and the next three settings are only for services.
         dialect: API of the service: `"jina"`, `"cohere"` (version 2), `"voyage"`, `"tei"` or
             `"sagemaker"`.
         timeout: Deadline of a whole call in seconds, including retries and waits.
         max_retries: Maximum number of retries after a temporary failure.
-        dtype: Data type of the computation: `"float32"`, `"bfloat16"`, or `"auto"` for the faster
-            of the two on this machine. This and the next four settings are only for models on this
-            machine.
+        dtype: Data type: `"auto"`, `"float32"`, `"bfloat16"` or `"int8"` (on a CPU with VNNI); auto
+            is bfloat16 where the processor is faster with it, otherwise float32. This and the next
+            four settings are only for models on this machine.
         device: `"auto"` for the first CUDA device if there is one, otherwise the CPU; or any
             device name of torch.
         max_length: Maximum tokens of a pair of query and document, at least 16.
@@ -127,8 +121,8 @@ class JinaRerank(BaseDocumentCompressor):
             then have their defaults, and the caller has to close the reranker.
 
     Raises:
-        ConfigurationError: Settings conflict, a setting of the model is out of range, or a package
-            that the model needs is missing.
+        ConfigurationError: Settings conflict, a setting of the model is out of range,
+            `metadata_fields` is no list of strings, or a package that the model needs is missing.
         AuthenticationError: There is no key for the hosted service.
         pydantic.ValidationError: A value has the wrong type, `top_n` is below 1, `threshold` is
             not a finite number, or there is no such setting.
@@ -157,7 +151,7 @@ class JinaRerank(BaseDocumentCompressor):
     threshold: Annotated[float | None, _PLAIN] = Field(
         default=None, strict=True, allow_inf_nan=False
     )
-    metadata_fields: tuple[str, ...] = ()
+    metadata_fields: Annotated[tuple[str, ...], _FIELD_NAMES] = ()
     backend: Backend = "local"
     api_key: SecretStr | None = Field(
         default_factory=secret_from_env(list(KEY_VARIABLES), default=None),
@@ -173,7 +167,7 @@ class JinaRerank(BaseDocumentCompressor):
     max_length: Annotated[int, _PLAIN] = 8192
     long_documents: LongDocuments = "truncate"
     revision: str | None = None
-    reranker: Reranker | None = None
+    reranker: SkipJsonSchema[Reranker | None] = None
 
     def compress_documents(
         self,
@@ -205,13 +199,14 @@ class JinaRerank(BaseDocumentCompressor):
             ScoringError: A score is NaN, or the process was forked.
             ServiceError: The service failed; a subclass for each kind of failure.
         """
-        candidates = _check_documents(documents)
+        candidates = check_documents(documents)
         if not candidates:
+            check_query(query)  # as the core does
             return []
-        answer = self._run.invoke(
+        output = self._run.invoke(
             {"query": query, "documents": candidates}, config={"callbacks": callbacks}
         )
-        return answer["documents"]
+        return output["documents"]
 
     async def acompress_documents(
         self,
@@ -220,13 +215,14 @@ class JinaRerank(BaseDocumentCompressor):
         callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """Run `compress_documents` without blocking the event loop; cancelling stops the work."""
-        candidates = _check_documents(documents)
+        candidates = check_documents(documents)
         if not candidates:
+            check_query(query)  # as the core does
             return []
-        answer = await self._run.ainvoke(
+        output = await self._run.ainvoke(
             {"query": query, "documents": candidates}, config={"callbacks": callbacks}
         )
-        return answer["documents"]
+        return output["documents"]
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first call; nothing is sent. Idempotent.
@@ -254,6 +250,12 @@ class JinaRerank(BaseDocumentCompressor):
         """Run `close` without blocking the event loop."""
         if self.reranker is None and (unheld := self._lease.let_go()) is not None:
             await unheld.aclose()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Pydantic's error would quote the value, which may be a key. Error trackers read the locals
+        # of frames that raise.
+        del value
+        refuse_assignment(name)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with some settings changed.
@@ -359,73 +361,25 @@ class JinaRerank(BaseDocumentCompressor):
         return self.api_key if "api_key" in self.model_fields_set else None
 
     @property
-    def _run(self) -> RunnableLambda[_Request, _Answer]:
+    def _run(self) -> RunnableLambda[_Request, Answer]:
         # A compressor is not a Runnable, so LangChain does not trace it. A RunnableLambda is
         # traced, and accepts all callbacks: None, a list, a manager, even an async one in sync
         # code.
         return RunnableLambda(self._rerank, self._arerank, name="JinaRerank")
 
-    def _rerank(self, request: _Request) -> _Answer:
+    def _rerank(self, request: _Request) -> Answer:
+        documents = request["documents"]
+        texts = scored_texts(documents, self.metadata_fields)
         ranking = self._lease.reranker.rank(
-            request["query"],
-            [self._scored_text(document) for document in request["documents"]],
-            top_n=self.top_n,
-            threshold=self.threshold,
+            request["query"], texts, top_n=self.top_n, threshold=self.threshold
         )
-        return _answer(request["documents"], ranking)
+        return answer(documents, ranking)
 
-    async def _arerank(self, request: _Request) -> _Answer:
+    async def _arerank(self, request: _Request) -> Answer:
+        # Input and output are processed in a thread: thousands of documents would block the loop.
+        documents = request["documents"]
+        texts = await asyncio.to_thread(scored_texts, documents, self.metadata_fields)
         ranking = await self._lease.reranker.arank(
-            request["query"],
-            [self._scored_text(document) for document in request["documents"]],
-            top_n=self.top_n,
-            threshold=self.threshold,
+            request["query"], texts, top_n=self.top_n, threshold=self.threshold
         )
-        return _answer(request["documents"], ranking)
-
-    def _scored_text(self, document: Document) -> str:
-        values = (document.metadata.get(name) for name in self.metadata_fields)
-        present = [str(value) for value in values if value is not None]
-        return "\n".join([*present, document.page_content])
-
-
-def _check_documents(documents: Sequence[Document]) -> list[Document]:
-    remedy = "a text becomes one by Document(page_content=text)"
-    found = check_candidates(documents, Document, "documents", remedy)
-    for i, document in enumerate(found):
-        # Pydantic validates a document's fields at its creation, not at later assignments.
-        if not isinstance(document.metadata, Mapping):
-            kind = type(document.metadata).__name__
-            raise InputError(f"documents[{i}]", f"must have a dict as metadata, not {kind}")
-        if not isinstance(document.page_content, str):
-            kind = type(document.page_content).__name__
-            raise InputError(f"documents[{i}]", f"must have a string as page_content, not {kind}")
-    return found
-
-
-def _answer(documents: Sequence[Document], ranking: Ranking) -> _Answer:
-    unscored = frozenset(ranking.unscored)
-    return {
-        "documents": [
-            _scored(documents[hit.index], hit, ranking.degraded, unscored) for hit in ranking
-        ],
-        "model": ranking.model,
-        "usage": asdict(ranking.usage),
-        "degraded": ranking.degraded,
-        "unscored": list(ranking.unscored),
-    }
-
-
-def _scored(
-    document: Document, hit: RankedDocument, degraded: str | None, unscored: Collection[int]
-) -> Document:
-    verdict = {
-        "relevance_score": hit.score,
-        "relevance_truncated_tokens": hit.truncated_tokens or None,
-        "relevance_degraded": degraded,
-        "relevance_unscored": hit.index in unscored or None,
-    }
-    # An earlier reranker's values must not be mistaken for those of this one.
-    metadata = {key: value for key, value in document.metadata.items() if key not in verdict}
-    metadata |= {key: value for key, value in verdict.items() if value is not None}
-    return document.model_copy(update={"metadata": metadata})
+        return await asyncio.to_thread(answer, documents, ranking)

@@ -1,6 +1,7 @@
 """Rerank LlamaIndex nodes, offline with a JinaBERT cross-encoder or by a rerank service."""
 
-from .base import JinaRerank, RerankedNode
+from .base import JinaRerank
+from .nodes import RerankedNode
 
 __all__ = ["JinaRerank", "RerankedNode"]
 

@@ -2,71 +2,48 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import asyncio
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from os import PathLike
-from typing import Any, NoReturn, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
-from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, SecretStr
+from llama_index.core.bridge.pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from jina_rerank import ConfigurationError, InputError, Ranking, Reranker
+from jina_rerank import ConfigurationError, Ranking, Reranker
 from jina_rerank.plugin import (
     Backend,
     DialectName,
     Dtype,
     LongDocuments,
     build_reranker,
-    check_candidates,
     check_installed,
-    check_threshold,
-    check_top_n,
+    check_query,
     name_of_path,
     plain_number,
+    refuse_assignment,
     refuse_settings,
     renamed_errors,
 )
 
+from ._settings import CHECKS, OFFICIAL_SETTINGS, OtherArguments
+from .nodes import check_nodes, check_query_bundle, event_tags, name_node, reranked_nodes
+
 dispatcher = get_dispatcher(__name__)
-
-
-class _OfficialSettings(TypedDict, total=False):
-    """Settings of llama-index-postprocessor-jinaai-rerank that have another name here."""
-
-    api_url: NoReturn
-
-
-_OFFICIAL_SETTINGS = {
-    "api_url": 'write base_url="https://…", backend="remote", as base_url may end with /v1/rerank'
-}
-
-
-class RerankedNode(NodeWithScore):
-    """Result of `JinaRerank`: a node with its relevance and facts about its scoring.
-
-    Attributes:
-        node: The same node object as in the input.
-        score: Relevance to the query, higher is better; in (0, 1) for local models, and unchanged
-            for services.
-        retrieval_score: The score in the input, usually that of the retriever. Reranking a second
-            time does not change it.
-        truncated_tokens: Number of the text's tokens that were cut off; None if a service does not
-            report it.
-        degraded: None, or the reason of a degraded ranking.
-        unscored: True if the node has no score of the model. Such nodes are last, in the order of
-            the input, and their scores only express that order.
-    """
-
-    retrieval_score: float | None = None
-    truncated_tokens: int | None = None
-    degraded: str | None = None
-    unscored: bool = False
 
 
 class JinaRerank(BaseNodePostprocessor):
@@ -78,8 +55,8 @@ class JinaRerank(BaseNodePostprocessor):
     new `RerankedNode` objects with the same nodes, best first, and equal scores keep the order of
     the input.
 
-    `top_n`, `threshold` and `metadata_mode` may be assigned later; the model's settings are
-    fixed.
+    `top_n`, `threshold` and `metadata_mode` may be assigned later, and are checked then too; the
+    model's settings are fixed. A copy has a reranker of its own, unless it was built with one.
 
     Args:
         model: None for the embedded model (offline, no key); a hub id or a folder; or another name
@@ -93,16 +70,17 @@ class JinaRerank(BaseNodePostprocessor):
         backend: `"local"` for a model as described at `model`, `"remote"` for a model of a
             `/v1/rerank` service.
         api_key: Key of the service; this and the next four settings are only for services. None for
-            JINA_API_KEY, then JINAAI_API_KEY, of the environment, with the dialect `"jina"`
-            only. Never part of `to_dict`, `repr` or a pickle.
+            the environment's: JINA_API_KEY, then JINAAI_API_KEY, with the dialect `"jina"`, and
+            VOYAGE_API_KEY with `"voyage"`. Never part of `to_dict`, `repr` or a pickle.
         base_url: Address of the service, with or without `/v1` or `/v1/rerank`. None for the
             dialect's hosted service, if there is one.
         dialect: API of the service: `"jina"`, which most servers support, `"cohere"`, `"voyage"`,
             `"tei"` or `"sagemaker"`.
         timeout: Deadline of a whole call in seconds, including retries and waits.
         max_retries: Maximum number of retries after a temporary failure.
-        dtype: Data type: `"auto"`, `"float32"` or `"bfloat16"`; auto is bfloat16 if the processor
-            has units for it. This and the next four settings are only for models on this machine.
+        dtype: Data type: `"auto"`, `"float32"`, `"bfloat16"` or `"int8"` (on a CPU with VNNI); auto
+            is bfloat16 where the processor is faster with it, otherwise float32. This and the next
+            four settings are only for models on this machine.
         device: `"auto"` for the first CUDA device if there is one, otherwise the CPU; or any
             device name of torch.
         max_length: Maximum tokens of a pair of query and text; the model's limit applies if it is
@@ -161,11 +139,13 @@ class JinaRerank(BaseNodePostprocessor):
         revision: str | None = None,
         reranker: Reranker | None = None,
         callback_manager: CallbackManager | None = None,
-        **official: Unpack[_OfficialSettings],
+        **others: Unpack[OtherArguments],
     ) -> None:
         # Replaces the argument at once, since error trackers read the locals of frames that raise.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
-        refuse_settings(list(official), _OFFICIAL_SETTINGS)
+        if others.get("class_name") == self.class_name():
+            del others["class_name"]
+        refuse_settings(list(others), OFFICIAL_SETTINGS)
         settings = {
             "model": name_of_path(model),
             "backend": backend,
@@ -200,9 +180,9 @@ class JinaRerank(BaseNodePostprocessor):
         else:
             _check_alone(reranker, settings)
         super().__init__(callback_manager=callback_manager or CallbackManager(), **settings)
-        self.top_n = check_top_n(top_n)
-        self.threshold = check_threshold(threshold)
-        self.metadata_mode = _check_metadata_mode(metadata_mode)
+        self.top_n = top_n
+        self.threshold = threshold
+        self.metadata_mode = metadata_mode
         self._reranker = reranker
         self._owns_reranker = owns_reranker
 
@@ -233,18 +213,71 @@ class JinaRerank(BaseNodePostprocessor):
         if self._owns_reranker:
             await self._reranker.aclose()
 
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - as in pydantic
+        """Assign a setting of calls, which is checked.
+
+        Raises:
+            ConfigurationError: The setting is the model's, or it is not a metadata mode.
+            InputError: `top_n` or `threshold` is out of range.
+        """
+        field = type(self).model_fields.get(name)
+        if field is not None and field.frozen:
+            # Pydantic's error would quote the value, which may be a key. Error trackers read the
+            # locals of frames that raise.
+            del value
+            refuse_assignment(name)
+        check = CHECKS.get(name)
+        super().__setattr__(name, value if check is None else check(value))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some settings changed.
+
+        The copy has a reranker of its own, which shares the loaded model; a given `reranker` is
+        shared as it is. Closing the original or the copy does not affect the other.
+
+        Args:
+            update: The settings to change, which are checked, unlike in pydantic's method.
+            deep: True to copy a given `reranker` too.
+
+        Raises:
+            ConfigurationError: As for a new `JinaRerank`.
+            AuthenticationError: As for a new `JinaRerank`.
+            InputError: As for a new `JinaRerank`.
+        """
+        settings = {name: getattr(self, name) for name in type(self).model_fields}
+        if not self._owns_reranker:
+            settings["reranker"] = copy.deepcopy(self._reranker) if deep else self._reranker
+        return type(self)(**{**settings, **(update or {})})
+
+    def __copy__(self) -> Self:
+        return self.model_copy()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self.model_copy(deep=True)
+
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as in BaseComponent
         """Return every setting but the key and the callback manager, for `from_dict`.
 
         Raises:
             ConfigurationError: The instance has a `reranker`, which cannot be serialized.
         """
+        self._check_serializable()
+        return super().to_dict(**kwargs)
+
+    @model_serializer(mode="wrap")
+    def custom_model_dump(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Return the same for `model_dump`, in which pydantic wraps the error."""
+        self._check_serializable()
+        return super().custom_model_dump(handler, info)
+
+    def _check_serializable(self) -> None:
         if not self._owns_reranker:
             raise ConfigurationError(
                 "a JinaRerank built with reranker= cannot be serialized; "
                 "build it from model= and its other settings, or pickle it"
             )
-        return super().to_dict(**kwargs)
 
     def __getstate__(self) -> dict[Any, Any]:
         # BaseComponent's method would silently drop all values that cannot be pickled, and restore
@@ -261,15 +294,16 @@ class JinaRerank(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        query = _check_query_bundle(query_bundle)
-        nodes = _check_nodes(nodes)
+        query = check_query_bundle(query_bundle)
+        nodes = check_nodes(nodes)
         if not nodes:
+            check_query(query.query_str)  # as the core does
             return []
-        with self._traced(nodes, query) as finish, renamed_errors(_name_node):
+        with self._traced(nodes, query) as finish, renamed_errors(name_node):
             ranking = self._reranker.rank(
                 query.query_str, self._texts(nodes), top_n=self.top_n, threshold=self.threshold
             )
-            return finish(ranking)
+            return finish(ranking, reranked_nodes(nodes, ranking))
 
     # LlamaIndex opens spans around abstract methods only, and this method is not abstract. Without
     # this span, the events would belong to the caller's span.
@@ -277,15 +311,18 @@ class JinaRerank(BaseNodePostprocessor):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        query = _check_query_bundle(query_bundle)
-        nodes = _check_nodes(nodes)
+        query = check_query_bundle(query_bundle)
+        nodes = check_nodes(nodes)
         if not nodes:
+            check_query(query.query_str)  # as the core does
             return []
-        with self._traced(nodes, query) as finish, renamed_errors(_name_node):
+        with self._traced(nodes, query) as finish, renamed_errors(name_node):
+            # Input and output are processed in a thread: thousands of nodes would block the loop.
+            texts = await asyncio.to_thread(self._texts, nodes)
             ranking = await self._reranker.arank(
-                query.query_str, self._texts(nodes), top_n=self.top_n, threshold=self.threshold
+                query.query_str, texts, top_n=self.top_n, threshold=self.threshold
             )
-            return finish(ranking)
+            return finish(ranking, await asyncio.to_thread(reranked_nodes, nodes, ranking))
 
     def _texts(self, nodes: list[NodeWithScore]) -> list[str]:
         return [node.node.get_content(metadata_mode=self.metadata_mode) for node in nodes]
@@ -293,10 +330,10 @@ class JinaRerank(BaseNodePostprocessor):
     @contextmanager
     def _traced(
         self, nodes: list[NodeWithScore], query: QueryBundle
-    ) -> Iterator[Callable[[Ranking], list[NodeWithScore]]]:
+    ) -> Iterator[Callable[[Ranking, list[NodeWithScore]], list[NodeWithScore]]]:
         """Report to LlamaIndex's events and older callbacks; many tools read only one of them."""
         model = self._reranker.model
-        top_n = check_top_n(self.top_n) or len(nodes)  # the event takes no None
+        top_n = self.top_n or len(nodes)  # the event takes no None
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model))
         with self.callback_manager.event(
             CBEventType.RERANKING,
@@ -308,10 +345,9 @@ class JinaRerank(BaseNodePostprocessor):
             },
         ) as event:
 
-            def finish(ranking: Ranking) -> list[NodeWithScore]:
-                reranked = _reranked(nodes, ranking)
+            def finish(ranking: Ranking, reranked: list[NodeWithScore]) -> list[NodeWithScore]:
                 event.on_end(payload={EventPayload.NODES: reranked})
-                dispatcher.event(ReRankEndEvent(nodes=reranked, tags=_tags(ranking)))
+                dispatcher.event(ReRankEndEvent(nodes=reranked, tags=event_tags(ranking)))
                 return reranked
 
             yield finish
@@ -330,56 +366,3 @@ def _check_alone(reranker: Reranker, settings: dict[str, Any]) -> None:
             "or give them to the Reranker"
         )
     check_installed(reranker)
-
-
-def _check_metadata_mode(mode: MetadataMode) -> MetadataMode:
-    try:
-        return MetadataMode(mode)  # from_json passes the value only
-    except ValueError:
-        names = tuple(mode.value for mode in MetadataMode)
-        raise ConfigurationError(f"metadata_mode must be one of {names}, not {mode!r}") from None
-
-
-def _check_query_bundle(query_bundle: QueryBundle | None) -> QueryBundle:
-    if query_bundle is None:
-        raise InputError("query_bundle", "is missing; pass query_bundle=, or query_str=")
-    return query_bundle
-
-
-def _check_nodes(nodes: list[NodeWithScore]) -> list[NodeWithScore]:
-    remedy = "a node becomes one by NodeWithScore(node=node)"
-    return check_candidates(nodes, NodeWithScore, "nodes", remedy)
-
-
-def _name_node(argument: str) -> str:
-    return re.sub(r"^documents\b", "nodes", argument)
-
-
-def _reranked(nodes: list[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
-    unscored = frozenset(ranking.unscored)
-    return [
-        RerankedNode(
-            node=nodes[hit.index].node,
-            score=hit.score,
-            retrieval_score=_retrieval_score(nodes[hit.index]),
-            truncated_tokens=hit.truncated_tokens,
-            degraded=ranking.degraded,
-            unscored=hit.index in unscored,
-        )
-        for hit in ranking
-    ]
-
-
-def _retrieval_score(node: NodeWithScore) -> float | None:
-    return node.retrieval_score if isinstance(node, RerankedNode) else node.score
-
-
-def _tags(ranking: Ranking) -> dict[str, Any]:
-    return {
-        "jina_rerank": {
-            "model": ranking.model,
-            "usage": asdict(ranking.usage),
-            "degraded": ranking.degraded,
-            "unscored": list(ranking.unscored),
-        }
-    }

@@ -21,9 +21,9 @@ from jina_rerank.plugin import (
     Dtype,
     LongDocuments,
     build_reranker,
+    check_field_names,
     check_installed,
     check_threshold,
-    check_top_n,
     key_variables,
     name_of_path,
     needs_service,
@@ -32,6 +32,7 @@ from jina_rerank.plugin import (
 )
 
 from ._documents import RankerOutput, answer, read_documents, tag_span
+from ._settings import check_separator, check_top_k, name_device
 
 KEY_FROM_ENVIRONMENT = Secret.from_env_var(list(KEY_VARIABLES), strict=False)
 """The default key, which `RemoteScorer` reads from the environment by itself."""
@@ -63,17 +64,18 @@ class JinaRanker:
             it is scored, in this order; missing fields are left out.
         embedding_separator: Separator between these fields and the content.
         backend: `"local"` for a model as described at `model`, `"remote"` for a model of a service.
-        api_key: Key of the service. With the default or None it is the first of JINA_API_KEY and
-            JINAAI_API_KEY that is set, with the dialect `"jina"` only; with a `base_url` the key is
-            optional. Without a service, the default and None are ignored, and other keys are
-            refused.
+        api_key: Key of the service. With the default or None it is the environment's:
+            JINA_API_KEY, then JINAAI_API_KEY, with the dialect `"jina"`, and VOYAGE_API_KEY with
+            `"voyage"`; with a `base_url` the key is optional. Without a service, the default and
+            None are ignored, and other keys are refused.
         base_url: Address of the service, with or without the path of the endpoint; None for the
             hosted service of the dialect.
         dialect: API of the service: `"jina"`, `"cohere"`, `"voyage"`, `"tei"` or `"sagemaker"`.
         timeout: Deadline of a whole run in seconds, including retries and waits.
         max_retries: Maximum number of retries after a temporary failure.
         device: None for the first CUDA device if there is one, otherwise the CPU.
-        dtype: Data type of a local model: `"auto"`, `"float32"` or `"bfloat16"`.
+        dtype: Data type of a local model: `"auto"`, `"float32"`, `"bfloat16"` or `"int8"` (on a CPU
+            with VNNI); auto is bfloat16 where the processor is faster with it, otherwise float32.
         max_length: Maximum tokens of a pair of query and document.
         long_documents: Treatment of documents that are too long: `"truncate"` reads the beginning,
             `"chunk"` reads all of it in windows and takes the best score, `"error"` refuses.
@@ -112,14 +114,11 @@ class JinaRanker:
     ) -> None:
         # YAML has no paths.
         self.model = name_of_path(model)
-        self.top_k = _check_top_k(top_k)
+        self.top_k = check_top_k(top_k)
         self.score_threshold = check_threshold(score_threshold, "score_threshold")
-        if isinstance(meta_fields_to_embed, str):
-            raise ConfigurationError(
-                f"meta_fields_to_embed must be a list: [{meta_fields_to_embed!r}] for one field"
-            )
-        self.meta_fields_to_embed = list(meta_fields_to_embed or [])
-        self.embedding_separator = embedding_separator
+        fields = [] if meta_fields_to_embed is None else meta_fields_to_embed
+        self.meta_fields_to_embed = check_field_names(fields, "meta_fields_to_embed")
+        self.embedding_separator = check_separator(embedding_separator)
         self.backend = backend
         self.api_key = api_key
         self.base_url = base_url
@@ -327,11 +326,15 @@ class JinaRanker:
                 f"reranker must be a jina_rerank.Reranker, not {type(self.reranker).__name__}"
             )
         parameters = inspect.signature(JinaRanker.__init__).parameters
-        for name in inspect.signature(build_reranker).parameters:
-            if getattr(self, name) != parameters[name].default:
-                raise ConfigurationError(
-                    f"{name} and reranker do not go together: a reranker brings its own settings"
-                )
+        names = [name for name in inspect.signature(build_reranker).parameters if name != "api_key"]
+        changed = [name for name in names if getattr(self, name) != parameters[name].default]
+        if self._given_key() is not None:
+            changed.append("api_key")
+        if changed:
+            raise ConfigurationError(
+                f"{', '.join(changed)} and reranker do not go together: a reranker brings its own "
+                "settings; leave out one or the other"
+            )
         check_installed(self.reranker)
 
     def _settings(self) -> dict[str, Any]:
@@ -344,7 +347,7 @@ class JinaRanker:
             "timeout": self.timeout,
             "max_retries": self.max_retries,
             "dtype": self.dtype,
-            "device": _name_device(self.device),
+            "device": name_device(self.device),
             "max_length": self.max_length,
             "long_documents": self.long_documents,
             "revision": self.revision,
@@ -388,7 +391,7 @@ class JinaRanker:
         if score_threshold is None:
             score_threshold = self.score_threshold
         return (
-            _check_top_k(self.top_k if top_k is None else top_k),
+            check_top_k(self.top_k if top_k is None else top_k),
             check_threshold(score_threshold, "score_threshold"),
         )
 
@@ -403,30 +406,7 @@ class JinaRanker:
         return self.embedding_separator.join([*parts, document.content or ""])
 
 
-def _check_top_k(top_k: int | None) -> int | None:
-    number = plain_number(top_k)
-    # The exact message of all Haystack rankers, which existing code may match.
-    if isinstance(number, int) and number <= 0:
-        raise ValueError(f"top_k must be > 0, but got {number}")
-    return check_top_n(number, "top_k")
-
-
 def _name_document(places: list[int], argument: str) -> str:
     """Convert the name of a deduplicated document to that of the caller's document."""
     found = re.fullmatch(r"documents\[(\d+)\]", argument)
     return argument if found is None else f"documents[{places[int(found[1])]}]"
-
-
-def _name_device(device: ComponentDevice | None) -> str:
-    # Not Haystack's default, which prefers Apple's GPU, where torch leaks memory and aborts.
-    if device is None:
-        return "auto"
-    if not isinstance(device, ComponentDevice):
-        raise ConfigurationError(
-            f'device must be a ComponentDevice, such as ComponentDevice.from_str("cuda:0"), '
-            f"not {type(device).__name__}"
-        )
-    try:
-        return device.to_torch_str()
-    except ValueError as error:
-        raise ConfigurationError(f"device: a reranker runs on a single one; {error}") from error
