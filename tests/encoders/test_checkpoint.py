@@ -1,16 +1,22 @@
 """Checkpoints that are loaded, and those refused by name of file and tensor."""
 
+import io
 import json
 import pickle
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoints import TURBO, random_model, write_checkpoint, write_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from jina_rerank import ModelLoadError
 from jina_rerank.encoders import JinaBert, JinaBertConfig, quantize_state
+from jina_rerank.encoders.checkpoint import read_tensors
 
 TINY = {**TURBO, "num_hidden_layers": 4}
 BASE = {
@@ -154,6 +160,14 @@ def broken(folder: Path, **changes: torch.Tensor | None) -> Path:
             {"classifier__bias": torch.tensor([float("inf")])},
             r"model\.safetensors: classifier\.bias holds NaN or infinity",
         ),
+        (
+            {"classifier__weight": torch.ones(1, 32, dtype=torch.int8)},
+            r"model\.safetensors: classifier\.weight is of int8, not floating-point",
+        ),
+        (
+            {"classifier__weight": torch.ones(1, 32, dtype=torch.complex64)},
+            r"model\.safetensors: classifier\.weight is of complex64, not floating-point",
+        ),
     ],
 )
 def test_a_wrong_tensor_is_named(
@@ -179,6 +193,9 @@ def test_a_wrong_tensor_is_named(
         ({"alibi_slopes": "steep"}, "alibi_slopes must be one of"),
         ({"attention_window": 0}, "attention_window must be a positive integer"),
         ({"quantization": "int2"}, "quantization must be one of"),
+        ({"layer_norm_eps": "1e-12"}, "layer_norm_eps must be a positive number"),
+        ({"layer_norm_eps": -1}, "layer_norm_eps must be a positive number"),
+        ({"type_vocab_size": 0}, "type_vocab_size must be a positive integer"),
     ],
 )
 def test_a_wrong_configuration_is_named(
@@ -190,6 +207,32 @@ def test_a_wrong_configuration_is_named(
         JinaBert.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "field",
+    ["layer_norm_eps", "type_vocab_size", "text_positions", "attention_window", "alibi_slopes"],
+)
+def test_a_field_that_is_null_has_its_default(tmp_path: Path, field: str) -> None:
+    expected = JinaBert.from_pretrained(write_checkpoint(tmp_path))(IDS)
+    write_config(tmp_path, **{field: None})
+    assert torch.equal(JinaBert.from_pretrained(tmp_path)(IDS), expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_attention_heads": 5}, "hidden_size 384 is not a multiple of num_attention_heads 5"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a positive integer, not 0"),
+        ({"attention_window": True}, "attention_window must be a positive integer, not True"),
+        ({"layer_norm_eps": -1.0}, "layer_norm_eps must be a positive number, not -1.0"),
+        ({"feed_forward_type": "glu"}, "feed_forward_type must be one of .*, not 'glu'"),
+    ],
+)
+def test_a_shape_that_cannot_be_built_is_named(fields: dict[str, object], message: str) -> None:
+    JinaBertConfig().check()
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        JinaBertConfig(**fields).check()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\udc80"])
 def test_a_configuration_that_is_no_json(tmp_path: Path, text: str) -> None:
     write_checkpoint(tmp_path)
@@ -199,11 +242,48 @@ def test_a_configuration_that_is_no_json(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint",
+        b"\x80\x02",
+        b"hello",
+        b"<html>",
+        b"(",
+        b"K",
+        b"}",
+        b"PK\x03\x04",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1\n",
+        pickle.dumps({1: 2}),
+    ],
+)
 def test_weights_that_cannot_be_read(tmp_path: Path, file: str, content: bytes) -> None:
     write_config(tmp_path)
     (tmp_path / file).write_bytes(content)
     with pytest.raises(ModelLoadError, match=file):
+        JinaBert.from_pretrained(tmp_path)
+
+
+@given(damage=st.dictionaries(st.integers(0, 10**6), st.integers(0, 255), max_size=6))
+@settings(max_examples=200)
+def test_a_damaged_pickle_is_read_or_refused(damage: dict[int, int]) -> None:
+    buffer = io.BytesIO()
+    torch.save({"a": torch.ones(3, 4)}, buffer)
+    content = bytearray(buffer.getvalue())
+    for place, value in damage.items():
+        content[place % len(content)] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pytorch_model.bin"
+        path.write_bytes(content)
+        with suppress(ModelLoadError):
+            assert all(isinstance(name, str) for name in read_tensors(path))
+
+
+def test_tensors_without_names_are_refused(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    torch.save({1: torch.ones(1)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match=r"pytorch_model\.bin: is not a dictionary of tensors"):
         JinaBert.from_pretrained(tmp_path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from families import KINDS, logits_of, write_module_list, write_reranker
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,6 +199,39 @@ def changed(tmp_path: Path, kind: str, **fields: object) -> Path:
             {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}},
             "rope_type must be 'default', not 'yarn'",
         ),
+        (
+            "modernbert",
+            {"rope_parameters": {"full_attention": {"type": "linear", "factor": 4.0}}},
+            "rope_type must be 'default', not 'linear'",
+        ),
+        (
+            "modernbert",
+            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}},
+            "rope_parameters must have entries for full_attention and sliding_attention",
+        ),
+        ("modernbert", {"rope_parameters": [4.0]}, "rope_parameters must have entries for"),
+        (
+            "modernbert",
+            {"rope_parameters": {"sliding_attention": 4.0}},
+            "rope_parameters must have entries for",
+        ),
+        (
+            "modernbert",
+            {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+            "rope_scaling is not computed",
+        ),
+        (
+            "modernbert",
+            {"rope_scaling": {"rope_type": "default", "rope_theta": 50.0}},
+            "rope_scaling is not computed",
+        ),
+        ("modernbert", {"sliding_window": 4}, "sliding_window must be one of 16, not 4"),
+        ("modernbert", {"hidden_size": 45, "num_attention_heads": 9}, "head size must be even"),
+        ("modernbert", {"is_causal": True}, "is_causal must be one of False, not True"),
+        ("bert", {"is_causal": True}, "is_causal must be one of False, not True"),
+        ("roberta", {"is_causal": True}, "is_causal must be one of False, not True"),
+        ("bert", {"layer_norm_eps": float("inf")}, "layer_norm_eps must be a positive number"),
+        ("bert", {"layer_norm_eps": 10**400}, "layer_norm_eps must be a positive number"),
         ("modernbert", {"classifier_pooling": "max"}, "classifier_pooling must be one of"),
         ("modernbert", {"architectures": ["ModernBertModel"]}, "is an encoder without a head"),
     ],
@@ -263,6 +297,29 @@ def test_fields_of_before_transformers_5_are_read(tmp_path: Path) -> None:
     rows = sequences([90])
     model = EncoderModel.from_pretrained(changed(tmp_path, "modernbert", **old, **thetas))
     found = model.forward_packed(rows[0], [90])
+    torch.testing.assert_close(found.double(), logits_of(original, rows), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rope_scaling": None},
+        {"rope_scaling": {}},
+        {"rope_scaling": {"rope_type": "default"}},
+        {"rope_scaling": {"type": "default"}},
+        {"rope_parameters": {}},
+        {"rope_parameters": None, "global_rope_theta": 7.0},
+        {"rope_parameters": {"full_attention": {}}, "global_rope_theta": 7.0},
+        {"rope_parameters": {"full_attention": {}}, "local_rope_theta": 9.0},
+        {"sliding_window": 16},
+    ],
+    ids=str,
+)
+def test_rotary_positions_are_read_as_transformers_reads_them(tmp_path: Path, fields) -> None:
+    folder = changed(tmp_path, "modernbert", **fields)
+    original = transformers.AutoModelForSequenceClassification.from_pretrained(folder).double()
+    rows = sequences([90])
+    found = EncoderModel.from_pretrained(folder).forward_packed(rows[0], [90])
     torch.testing.assert_close(found.double(), logits_of(original, rows), atol=TOLERANCE, rtol=0)
 
 

@@ -4,10 +4,12 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from checkpoints import random_model
+from families import write_reranker
 from torch import Tensor
 
 from jina_rerank.encoders import EncoderModel, JinaBert, alibi_slopes
@@ -67,6 +69,11 @@ def wrong_bias(model: JinaBert) -> Encode:
     return FlexEncoder(wrong.take(model.state_dict()), backend=None)
 
 
+def without_window(model: JinaBert) -> Encode:
+    limitless = replace(model.architecture, windows=(None,) * len(model.architecture.windows))
+    return FlexEncoder(EncoderModel(limitless).take(model.state_dict()), backend=None)
+
+
 def not_a_number(model: JinaBert) -> Encode:
     flex = FlexEncoder(model, backend=None)
     return lambda hidden, sequences: flex(hidden, sequences) * torch.nan
@@ -93,3 +100,27 @@ def test_an_encoder_that_fails_is_told_of_once_and_left_out(
         )
     (warning,) = warnings(caplog)
     assert re.search(told, warning)
+
+
+def test_an_encoder_without_the_embedded_models_window_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With ALiBi, a window limits only sequences of more than two windows."""
+    model = random_model(num_hidden_layers=3, attention_window=256, alibi_slopes="faint")
+    assert GpuEngine(model, FlexEncoder(model, backend=None)).batch_tokens == BATCH_TOKENS
+    assert warnings(caplog) == []
+    assert GpuEngine(model, without_window(model)).batch_tokens < BATCH_TOKENS
+    (warning,) = warnings(caplog)
+    assert re.search(r"off by 0\.\d+ from", warning)
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "modernbert"])
+@pytest.mark.parametrize("positions", [16, 150])
+def test_a_model_of_few_positions_is_tried_out_within_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, positions: int
+) -> None:
+    write_reranker(tmp_path, kind, max_position_embeddings=positions)
+    model = EncoderModel.from_pretrained(tmp_path)
+    engine = GpuEngine(model, FlexEncoder(model, backend=None))
+    assert engine.batch_tokens == BATCH_TOKENS
+    assert warnings(caplog) == []

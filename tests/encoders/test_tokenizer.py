@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, processors
 
 from jina_rerank import ModelLoadError
-from jina_rerank.encoders import PairTokenizer
+from jina_rerank.encoders import Architecture, JinaBertConfig, PairTokenizer
 
 PLAIN = {name: make() for name, make in TOKENIZERS.items()}
 PAIRS = {name: PairTokenizer(Tokenizer.from_str(t.to_str())) for name, t in PLAIN.items()}
@@ -44,6 +44,53 @@ def test_wordpiece_template_has_segments() -> None:
     pair = tokenizer.pair(query, document)
     assert list(pair.input_ids) == [2, *query, 3, *document, 3]
     assert list(pair.token_type_ids) == [0] * (len(query) + 2) + [1] * (len(document) + 1)
+
+
+def architecture(**sizes: int) -> Architecture:
+    return JinaBertConfig(**{"vocab_size": 400, "type_vocab_size": 2, **sizes}).architecture()
+
+
+def test_the_embeddings_have_a_row_for_every_token() -> None:
+    tokenizer = bpe_tokenizer()
+    tokenizer.add_tokens(["<extra>"])
+    last = tokenizer.token_to_id("<extra>")
+    PairTokenizer(tokenizer).check_rows(architecture(vocab_size=last + 1), "t.json")
+    with pytest.raises(
+        ValueError, match=rf"^vocab_size: {last} is too small .*; it needs {last + 1}$"
+    ):
+        PairTokenizer(tokenizer).check_rows(architecture(vocab_size=last), "t.json")
+
+
+def test_the_embeddings_have_a_row_for_every_token_of_the_template() -> None:
+    tokenizer = wordpiece_tokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A [SEP] $B", special_tokens=[("[CLS]", 2), ("[SEP]", 900)]
+    )
+    with pytest.raises(ValueError, match=r"^vocab_size: 400 is too small for t.json; it needs 901"):
+        PairTokenizer(tokenizer).check_rows(architecture(), "t.json")
+
+
+@pytest.mark.parametrize(("token_types", "text_positions"), [(2, 1), (2, 9), (1, 1)])
+def test_a_model_of_one_token_type_reads_every_type_as_the_same(
+    token_types: int, text_positions: int
+) -> None:
+    shape = architecture(type_vocab_size=token_types, text_positions=text_positions)
+    PAIRS["wordpiece"].check_rows(shape, "t.json")
+
+
+def test_the_embeddings_have_rows_for_every_token_type() -> None:
+    with pytest.raises(
+        ValueError, match=r"^type_vocab_size: 1 is too small for t.json; it needs 2$"
+    ):
+        PAIRS["wordpiece"].check_rows(architecture(type_vocab_size=1, text_positions=9), "t.json")
+    tokenizer = wordpiece_tokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A:2 [SEP] $B:1", special_tokens=[("[SEP]", 3)]
+    )
+    with pytest.raises(
+        ValueError, match=r"^type_vocab_size: 2 is too small for t.json; it needs 3"
+    ):
+        PairTokenizer(tokenizer).check_rows(architecture(), "t.json")
 
 
 def test_truncation_and_padding_in_the_file_are_switched_off(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from caching import (
     locked,
 )
 from checkpoints import write_checkpoint
+from families import write_module_list
+from safetensors.torch import load_file, save_file
 from scorers.test_async import LAG_SECONDS, best_lag
 
 from jina_rerank import (
@@ -42,9 +44,11 @@ def test_which_scorers_can_be_cached() -> None:
     assert isinstance(CrossEncoderScorer("x/y"), CacheableScorer)
     assert isinstance(FakeScorer(), CacheableScorer)
     falling_back = FallbackScorer(LocalScorer(), RetrievalOrder())
-    for scorer in (falling_back, RetrievalOrder(), CachedScorer(FakeScorer()), "turbo"):
+    for scorer in (falling_back, RetrievalOrder(), CachedScorer(FakeScorer())):
         with pytest.raises(ConfigurationError, match=r"CachedScorer\(first\)"):
             CachedScorer(scorer)
+    with pytest.raises(ConfigurationError, match=r"scorer must be a scorer such as .*, not str"):
+        CachedScorer("turbo")
     inside = Reranker(FallbackScorer(CachedScorer(FakeScorer()), RetrievalOrder()))
     inside.rank(QUERY, ["panda"])
     assert inside.rank(QUERY, ["panda"]).usage.cached_documents == 1
@@ -244,6 +248,22 @@ def test_a_model_that_is_trained_anew_in_its_place_is_another(tmp_path: Path) ->
     with Reranker(LocalScorer(folder, dtype="float32")) as plain:
         assert list(new.scores) == plain.score(QUERY, DOCUMENTS)
     cached.close()
+
+
+def test_a_head_that_is_trained_anew_in_its_place_is_another_model(tmp_path: Path) -> None:
+    """A module list has its head in files of folders of its own."""
+    folder = tmp_path / "model"
+    write_module_list(folder)
+    cached = CachedScorer(LocalScorer(folder, dtype="float32"), path=tmp_path / "scores")
+    old = ask(cached, *DOCUMENTS)
+    cached.close()
+    head = folder / "4_Dense" / "model.safetensors"
+    save_file({name: 1 - 3 * tensor for name, tensor in load_file(head).items()}, head)
+    cached = CachedScorer(LocalScorer(folder, dtype="float32"), path=tmp_path / "scores")
+    new = ask(cached, *DOCUMENTS)
+    cached.close()
+    assert new.usage.cached_documents == 0
+    assert list(new.scores) != list(old.scores)
 
 
 def test_scores_of_an_older_model_in_memory_do_not_pass_for_the_newer_one_on_disk(

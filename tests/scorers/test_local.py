@@ -5,6 +5,7 @@ import math
 import pickle
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from checkpoints import write_checkpoint
 from families import write_reranker
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import GatedModel
 from tokenizers import Tokenizer
 
 from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker
@@ -20,9 +22,9 @@ from jina_rerank.embedded import embedded_model_folder
 from jina_rerank.encoders import JinaBert
 from jina_rerank.encoders.flex import FlexEncoder
 from jina_rerank.encoders.gpu import GpuEngine
-from jina_rerank.scorers._pair_model import PairModel
-from jina_rerank.scorers._pairs import _sigmoid
-from jina_rerank.scorers.base import ModelFacts
+from jina_rerank.scorers._pair_model import Computed, PairModel
+from jina_rerank.scorers._pairs import CHARACTERS_PER_WINDOW, _sigmoid, score_in_steps
+from jina_rerank.scorers.base import ModelFacts, ScoreRequest
 from jina_rerank.scorers.local import _EncoderPairs
 
 QUERY = "what is panda?"
@@ -220,6 +222,17 @@ def test_a_missing_file_is_named_and_can_be_added(tmp_path: Path, missing: str) 
     assert len(reranker.rank(QUERY, DOCUMENTS)) == 5
 
 
+def test_tokens_without_a_row_in_the_embedding_are_refused_at_load(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.add_tokens([f"<extra{number}>" for number in range(200)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(
+        ModelLoadError, match=r"config\.json: vocab_size: 400 is too small.*tokenizer\.json"
+    ):
+        LocalScorer(tmp_path).warm_up()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_same_texts_tie_wherever_they_stand(dtype) -> None:
     texts = [f"{'word ' * (i % 5)}text {i}" for i in range(40)]
@@ -227,6 +240,29 @@ def test_the_same_texts_tie_wherever_they_stand(dtype) -> None:
         scores = reranker.score("q", ["the same", *texts, "the same", *texts[:7], "the same"])
     assert scores[0] == scores[41] == scores[-1]
     assert scores[1:8] == scores[42:49]
+
+
+def test_the_same_texts_tie_across_the_windows_that_are_tokenized_at_a_time(
+    small_checkpoint: Path,
+) -> None:
+    blanks = " " * (CHARACTERS_PER_WINDOW // 4)
+    texts = ["a bear" + blanks, *(f"{i:06}" + blanks for i in range(9)), "a bear" + blanks]
+    requests = [ScoreRequest("panda", texts), ScoreRequest("panda", texts)]
+    steps = score_in_steps(
+        GatedModel(small_checkpoint), requests, 512, "truncate", None, submitted=0.0
+    )
+    wanted, rows = next(steps), count()
+    responses = []
+    while not responses:  # a model whose last digits depend on the row
+        try:
+            wanted = steps.send(Computed([0.1 + next(rows) * 1e-7 for _ in wanted.pairs], 0.0))
+        except StopIteration as end:
+            responses = end.value
+    logits = [logit for response in responses for logit in response.logits]
+    assert next(rows) == 22
+    assert logits[0] == logits[10]
+    assert logits[:11] == logits[11:]
+    assert len(set(logits)) == 10
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import onnx
 import pytest
 import torch
 from checkpoints import random_model, write_checkpoint, write_config
+from families import write_reranker
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from jina_rerank import (
     ConfigurationError,
@@ -237,6 +238,40 @@ def test_a_missing_file_is_named_and_can_be_added(
         reranker.warm_up()
     (tmp_path / missing).write_bytes(content)
     assert len(reranker.rank(QUERY, DOCUMENTS)) == 5
+
+
+def test_tokens_without_a_row_in_the_embedding_are_refused_at_load(
+    small_checkpoint: Path, tmp_path: Path
+) -> None:
+    export_onnx(small_checkpoint, tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.add_tokens([f"<extra{number}>" for number in range(200)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(
+        ModelLoadError, match=r"config\.json: vocab_size: 400 is too small.*tokenizer\.json"
+    ):
+        OnnxScorer(tmp_path).warm_up()
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_model_of_one_token_type_reads_every_type_as_the_same(tmp_path: Path, int8: bool) -> None:
+    """RoBERTa has one type, whatever the types in the template of its tokenizer.json."""
+    checkpoint = tmp_path / "checkpoint"
+    write_reranker(checkpoint, "roberta")
+    plain = OnnxScorer(export_onnx(checkpoint, tmp_path / "plain", int8=int8).parent)
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B:1 </s>:1",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    tokenizer.save(str(checkpoint / "tokenizer.json"))
+    typed = OnnxScorer(export_onnx(checkpoint, tmp_path / "typed", int8=int8).parent)
+    expected = Reranker(plain).score(QUERY, DOCUMENTS)
+    assert Reranker(typed).score(QUERY, DOCUMENTS) == expected
+    if not int8:
+        local = Reranker(LocalScorer(checkpoint, dtype="float32"))
+        assert expected == pytest.approx(local.score(QUERY, DOCUMENTS), abs=1e-5)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

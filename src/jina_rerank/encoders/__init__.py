@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .alibi import alibi_slopes
 from .architecture import Architecture
-from .families import read_checkpoint
+from .families import read_checkpoint, read_tokenizer
 from .families.jinabert import JinaBertConfig
 from .packing import pack
 from .quantization import quantize_state
@@ -32,6 +32,7 @@ __all__ = [
     "pack",
     "quantize_state",
     "read_checkpoint",
+    "read_tokenizer",
     "save_checkpoint",
 ]
 

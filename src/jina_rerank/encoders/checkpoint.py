@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,8 +39,8 @@ def load_state(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
         dtype: Dtype of the returned weights.
 
     Raises:
-        ModelLoadError: A tensor is missing, left over, of the wrong shape or not finite. The
-            message names the file and the tensor.
+        ModelLoadError: A tensor is missing, left over, of the wrong shape or dtype, or not finite.
+            The message names the file and the tensor.
     """
     with torch.device("meta"):
         shapes = EncoderModel(checkpoint.architecture).state_dict()
@@ -67,6 +66,9 @@ def load_state(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
                 f"but {files.config.name} says {whole}"
             )
     for name in sorted(named):
+        if not tensors[name].is_floating_point():
+            kind = str(tensors[name].dtype).removeprefix("torch.")
+            raise ModelLoadError(f"{origin[name]}: {name} is of {kind}, not floating-point")
         if not _all_finite(tensors[name]):
             raise ModelLoadError(f"{origin[name]}: {name} holds NaN or infinity")
     return {
@@ -209,16 +211,34 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelLoadError: The file cannot be read, or holds something else.
     """
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ModelLoadError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        except (OSError, SafetensorError) as error:
+            raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+    state = read_pickle(path)
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
         raise ModelLoadError(f"{path}: is not a dictionary of tensors")
     return state
+
+
+def read_pickle(path: Path, *, mapped: bool = False) -> Any:  # noqa: ANN401 - whatever was written
+    """Read a file that `torch.save` has written, to the CPU; nothing in it is executed.
+
+    Args:
+        path: The file.
+        mapped: True to map the file, so that tensors are read only when they are used.
+
+    Raises:
+        ModelLoadError: It cannot be read.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # damaged bytes are instructions that fail in all ways
+        raise ModelLoadError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _dequantized(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +11,13 @@ from typing import TypeVar
 from ..errors import ModelLoadError
 
 C = TypeVar("C")
+
+
+def positive(value: object) -> float | None:
+    """Convert a positive, finite number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value <= sys.float_info.max else None
 
 
 class ConfigFile:
@@ -73,9 +81,10 @@ class ConfigFile:
             ModelLoadError: It is something else.
         """
         value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        number = positive(value)
+        if number is None:
             raise self.refuse(f"{name} must be a positive number, not {value!r}")
-        return float(value)
+        return number
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Read true or false.
@@ -119,13 +128,17 @@ class ConfigFile:
         known = ", ".join(repr(one) for one in allowed)
         return f"{name} must be one of {known}, not {value!r}"
 
-    def heads(self, hidden_size: int) -> int:
+    def heads(self, hidden_size: int, default: int | None = None) -> int:
         """Read the number of attention heads, which divides the hidden size.
+
+        Args:
+            hidden_size: The hidden size.
+            default: Number where the field is absent or null; None if it is required.
 
         Raises:
             ModelLoadError: It does not.
         """
-        heads = self.integer("num_attention_heads")
+        heads = self.integer("num_attention_heads", default)
         if hidden_size % heads:
             raise self.refuse(
                 f"hidden_size {hidden_size} is not a multiple of num_attention_heads {heads}"

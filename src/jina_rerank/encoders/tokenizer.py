@@ -10,12 +10,15 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from os import PathLike
 from pathlib import Path
 from typing import Self, TypeAlias
 
 from tokenizers import Tokenizer
 
 from ..errors import ModelLoadError
+from .architecture import Architecture
 
 TokenIds: TypeAlias = "array[int]"
 """Token ids as 32-bit integers: a tenth of a list's size."""
@@ -165,6 +168,27 @@ class PairTokenizer(TextTokenizer):
             return cls(tokenizer)
         except ModelLoadError as error:
             raise ModelLoadError(f"{path}: {error}") from None
+
+    def check_rows(self, architecture: Architecture, name: str | PathLike[str]) -> None:
+        """Check that a model's embeddings have a row for every token and every token type.
+
+        Args:
+            architecture: The model's shape.
+            name: The tokenizer's name in messages.
+
+        Raises:
+            ValueError: A row is missing; the message begins with the field of config.json.
+        """
+        template = self._template
+        ids = chain(self._tokenizer.get_vocab().values(), *template.special)
+        given = [("vocab_size", architecture.vocab_size, max(ids) + 1)]
+        # A model of one type reads every type as the same, unless it counts places in texts.
+        if architecture.token_types > 1 or architecture.text_positions > 1:
+            types = chain([template.query_type, template.document_type], *template.special_types)
+            given.append(("type_vocab_size", architecture.token_types, max(types) + 1))
+        for field, rows, needed in given:
+            if rows < needed:
+                raise ValueError(f"{field}: {rows} is too small for {name}; it needs {needed}")
 
     def documents(
         self, queries: Sequence[Query], documents: Sequence[str], limits: Sequence[int | None]

@@ -100,10 +100,13 @@ def _embeddings(nodes: Nodes, architecture: Architecture) -> str:
 
 
 def _types(nodes: Nodes, architecture: Architecture) -> str:
-    """Compute each token's row in the token type embedding; the types are 0 and 1."""
+    """Compute each token's row in the token type embedding; the types are 0 and 1.
+
+    A model of one type has one row for all tokens, whatever their types.
+    """
     positions = architecture.text_positions
     if positions == 1:
-        return TYPES
+        return TYPES if architecture.token_types > 1 else nodes.integer(0)
     one, count, last = (nodes.integer(n) for n in (1, positions, positions - 1))
     # Each text is one run: the number of its type's tokens up to a token gives the token's place.
     other = nodes.node("Sub", one, TYPES)

@@ -121,7 +121,7 @@ class ScoreResponse:
         logits: See `RankedDocument.logit`.
         tokens: See `RankedDocument.tokens`.
         truncated_tokens: See `RankedDocument.truncated_tokens`.
-        degraded: The reason why the answer is second best, or None.
+        degraded: The reason why the answer is partial or from a fallback, or None.
         unscored: See `Ranking.unscored`; only a degraded answer has any.
         model: The name of the model that scored, if it is not the scorer's `model`.
         timings: See `Ranking.timings`.
@@ -227,3 +227,34 @@ class CacheableScorer(Scorer, Protocol):
     def listwise(self) -> bool:
         """Tell whether a document's score depends on the documents that are scored with it."""
         ...
+
+
+@runtime_checkable
+class DownloadingScorer(CacheableScorer, Protocol):
+    """A scorer whose weights may have to be downloaded, and are part of its fingerprint."""
+
+    @property
+    def has_weights(self) -> bool:
+        """Tell whether the weights are on this machine; the fingerprint lacks them otherwise."""
+        ...
+
+
+def identity_of(scorer: Scorer) -> str:
+    """Return a text that is the same in every process for scorers that give the same scores.
+
+    It is the fingerprint of a scorer that has one; weights that are not on this machine yet are
+    loaded for it. A scorer without fingerprint is recognized by its `repr`, or by its class and
+    model if it has only Python's, which holds an address.
+
+    Args:
+        scorer: The scorer.
+
+    Raises:
+        RerankError: As `Scorer.warm_up`.
+    """
+    if not isinstance(scorer, CacheableScorer):
+        own = type(scorer).__repr__ is not object.__repr__
+        return repr(scorer) if own else f"{type(scorer).__qualname__}({scorer.model!r})"
+    if isinstance(scorer, DownloadingScorer) and not scorer.has_weights:
+        scorer.warm_up()
+    return scorer.fingerprint

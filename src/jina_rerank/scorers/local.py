@@ -45,8 +45,8 @@ class LocalScorer(InProcessScorer):
 
     Args:
         model: None or `jina-rerank-mini` for the embedded model; otherwise a folder or a hub id.
-        dtype: Dtype of the computation. `"auto"` is bfloat16 where the processor is faster with it,
-            otherwise float32.
+        dtype: Dtype of the computation: `"auto"`, `"float32"`, `"bfloat16"` or, on a CPU with VNNI,
+            `"int8"`. `"auto"` is bfloat16 where the processor is faster with it, otherwise float32.
         device: `"auto"` is the first CUDA device if there is one, otherwise the CPU;
             or any name that torch knows. CUDA in bfloat16 is experimental: attention is compiled
             when the model is loaded, and where that fails a warning says that it will be slower.
@@ -113,7 +113,7 @@ class LocalScorer(InProcessScorer):
     def _load(self) -> PairModel:
         try:
             import_torch()
-            from ..encoders import EncoderModel, PairTokenizer, read_checkpoint
+            from ..encoders import EncoderModel, read_checkpoint, read_tokenizer
         except ImportError as error:
             raise missing(error.name, LOCAL_MODEL, "local") from error
         started = time.perf_counter()
@@ -123,10 +123,10 @@ class LocalScorer(InProcessScorer):
         if int8:
             check_int8(device)
         files = find_model(self._source, revision=self._revision)
-        assert files.tokenizer is not None
         # Identified before they are read, since they may be overwritten meanwhile.
         weights = find_weights(self._source, self._revision)
-        tokenizer = PairTokenizer.from_file(files.tokenizer)
+        checkpoint = read_checkpoint(files)
+        tokenizer = read_tokenizer(checkpoint)
         model = EncoderModel.from_pretrained(files.config.parent, dtype=dtype).to(device)
         forward, batch_tokens = _engine(model, device, dtype, int8=int8)
         computed_in = "int8" if int8 else str(dtype).removeprefix("torch.")
@@ -137,7 +137,7 @@ class LocalScorer(InProcessScorer):
             computed_in,
             time.perf_counter() - started,
         )
-        facts = facts_of(read_checkpoint(files), computed_in)
+        facts = facts_of(checkpoint, computed_in)
         return _EncoderPairs(
             forward, batch_tokens, tokenizer, facts.max_tokens, device, weights, facts
         )

@@ -100,7 +100,7 @@ class OnnxScorer(InProcessScorer):
         try:
             import onnxruntime  # noqa: F401 - reports a missing package before anything is read
 
-            from ..encoders import PairTokenizer, read_checkpoint
+            from ..encoders import read_checkpoint, read_tokenizer
             from ..onnx.files import OnnxFiles, read_int8_rows
 
             if embedded:
@@ -117,7 +117,7 @@ class OnnxScorer(InProcessScorer):
         # Identified before they are read, since they may be overwritten meanwhile.
         weights = find_weights(self._source, None)
         checkpoint = read_checkpoint(files.checkpoint)
-        tokenizer = PairTokenizer.from_file(files.tokenizer)
+        tokenizer = read_tokenizer(checkpoint)
         if embedded:
             graph = build_model(checkpoint.architecture, read_int8_rows(folder)).SerializeToString()
             session = _open(graph, folder)

@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, get_args
 from weakref import WeakValueDictionary
 
+from ..embedded import folder_of
 from ..errors import ConfigurationError
 from .base import LongDocuments
 from .device import Dtype, check_device, check_dtype
@@ -49,6 +49,7 @@ class SharedModelScorer(ABC, Generic[ModelT]):
 
     Raises:
         ConfigurationError: A setting is out of range.
+        ModelNotFoundError: No folder and no hub id can have the source's name.
     """
 
     def __init__(
@@ -65,8 +66,12 @@ class SharedModelScorer(ABC, Generic[ModelT]):
             raise ConfigurationError(
                 f"long_documents must be one of {get_args(LongDocuments)}, not {long_documents!r}"
             )
+        if not isinstance(revision, str | None):
+            raise ConfigurationError(f"revision must be a string, not {type(revision).__name__}")
         if revision is not None and not revision.strip():
             raise ConfigurationError("revision is blank; name a branch, a tag or a commit")
+        if source is not None:
+            folder_of(source)
         self._model = model
         self._source = source
         self._revision = revision
@@ -112,6 +117,11 @@ class SharedModelScorer(ABC, Generic[ModelT]):
         )
 
     @property
+    def has_weights(self) -> bool:
+        """Tell whether the weights are on this machine; the fingerprint lacks them otherwise."""
+        return self._find_weights() is not None
+
+    @property
     def listwise(self) -> bool:
         """False: each document is read by itself."""
         return False
@@ -139,7 +149,7 @@ class SharedModelScorer(ABC, Generic[ModelT]):
         """
         if self._source is None:
             return None
-        folder = Path(self._source).expanduser()
+        folder = folder_of(self._source)
         if folder.is_dir() or not isinstance(self._source, str):
             return ("folder", os.path.realpath(folder), self._revision)
         return ("hub", fspath(self._source), self._revision)

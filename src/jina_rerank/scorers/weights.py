@@ -35,15 +35,10 @@ def find_weights(source: str | PathLike[str] | None, revision: str | None) -> We
     if source is None:
         return [EMBEDDED_MODEL, _embedded_version()]
     folder = Path(source).expanduser()
-    try:
-        files = sorted(
-            (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-            for file in folder.iterdir()
-            if file.suffix in _CHECKPOINT_SUFFIXES
-        )
-        return [os.path.realpath(folder), files]
-    except OSError:  # no such folder
+    if not folder.is_dir():
         return _weights_in_hub_cache(fspath(source), revision)
+    files = [[name, found.st_size, found.st_mtime_ns] for name, found in _files(folder)]
+    return [os.path.realpath(folder), files]
 
 
 def digest_weights(source: str | PathLike[str], revision: str | None) -> Weights:
@@ -59,12 +54,18 @@ def digest_weights(source: str | PathLike[str], revision: str | None) -> Weights
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return _weights_in_hub_cache(fspath(source), revision)
-    files = sorted(
-        file for file in folder.rglob("*") if file.suffix in _CHECKPOINT_SUFFIXES and file.is_file()
-    )
     return [
-        [file.relative_to(folder).as_posix(), _digest(file, found.st_size, found.st_mtime_ns)]
-        for file, found in ((file, file.stat()) for file in files)
+        [name, _digest(folder / name, found.st_size, found.st_mtime_ns)]
+        for name, found in _files(folder)
+    ]
+
+
+def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """List a checkpoint's files by their names in its folder, those of its modules included."""
+    return [
+        (file.relative_to(folder).as_posix(), file.stat())
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in _CHECKPOINT_SUFFIXES and file.is_file()
     ]
 
 

@@ -12,6 +12,7 @@ from ...errors import ModelLoadError
 from ..architecture import Architecture
 from ..config_file import ConfigFile
 from ..files import CheckpointFiles
+from ..tokenizer import PairTokenizer
 from . import bert, jinabert, modernbert, module_list, xlm_roberta
 from .family import Description, Extras, Family, Source
 
@@ -24,6 +25,7 @@ __all__ = [
     "Source",
     "check_head",
     "read_checkpoint",
+    "read_tokenizer",
 ]
 
 FAMILIES: tuple[Family, ...] = (
@@ -97,6 +99,25 @@ def check_head(checkpoint: Checkpoint) -> None:
     if names is not None and head not in names:
         where = checkpoint.files.weights[0]
         raise ModelLoadError(f"{where}: lacks {head}; not a {checkpoint.family.name} reranker")
+
+
+def read_tokenizer(checkpoint: Checkpoint) -> PairTokenizer:
+    """Read a checkpoint's tokenizer, and check that its embeddings have a row for every token.
+
+    Args:
+        checkpoint: The checkpoint; its files include tokenizer.json.
+
+    Raises:
+        ModelLoadError: The tokenizer cannot be read, or a row is missing.
+    """
+    files = checkpoint.files
+    assert files.tokenizer is not None
+    tokenizer = PairTokenizer.from_file(files.tokenizer)
+    try:
+        tokenizer.check_rows(checkpoint.architecture, files.tokenizer)
+    except ValueError as error:
+        raise ModelLoadError(f"{files.config}: {error}") from None
+    return tokenizer
 
 
 def _tokenizer_length(files: CheckpointFiles) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..architecture import Architecture, PositionTable
 from ..config_file import ConfigFile
 from .family import Description, Extras, Family, Source
-from .shared import check_classifier, check_positions, shortest
+from .shared import check_both_directions, check_classifier, check_positions, shortest
 
 MODEL_TYPE = "bert"
 ARCHITECTURE = "BertForSequenceClassification"
@@ -18,7 +18,7 @@ def _reads(config: ConfigFile, _extras: Extras) -> bool:
 def _describe(config: ConfigFile, extras: Extras) -> Description:
     check_classifier(config, ARCHITECTURE)
     check_positions(config)
-    config.choice("is_decoder", default=False, allowed=[False])
+    check_both_directions(config)
     hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
     positions = config.integer("max_position_embeddings", 512)
     architecture = Architecture(

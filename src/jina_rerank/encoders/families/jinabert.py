@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from ...errors import ModelLoadError
 from ..alibi import Slopes, alibi_slopes
 from ..architecture import Alibi, Architecture
-from ..config_file import ConfigFile
+from ..config_file import ConfigFile, positive
 from .family import Description, Extras, Family, Source
 
 FeedForward = Literal["geglu", "reglu", "original"]
@@ -69,12 +67,29 @@ class JinaBertConfig:
         Raises:
             ModelLoadError: It cannot be read, or describes another kind of model.
         """
-        values = ConfigFile(path).values
-        _check_kind(values, path)
-        known: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name in values}
-        config = cls(**known)
-        config._check(path)
-        return config
+        file, default = ConfigFile(path), cls()
+        _check_kind(file)
+        hidden = file.integer("hidden_size", default.hidden_size)
+        unlimited = file.values.get("attention_window") is None
+        return cls(
+            vocab_size=file.integer("vocab_size", default.vocab_size),
+            hidden_size=hidden,
+            num_hidden_layers=file.integer("num_hidden_layers", default.num_hidden_layers),
+            num_attention_heads=file.heads(hidden, default.num_attention_heads),
+            intermediate_size=file.integer("intermediate_size", default.intermediate_size),
+            type_vocab_size=file.integer("type_vocab_size", default.type_vocab_size),
+            text_positions=file.integer("text_positions", default.text_positions),
+            layer_norm_eps=file.number("layer_norm_eps", default.layer_norm_eps),
+            max_position_embeddings=file.integer(
+                "max_position_embeddings", default.max_position_embeddings
+            ),
+            feed_forward_type=file.only(
+                "feed_forward_type", default.feed_forward_type, get_args(FeedForward)
+            ),
+            alibi_slopes=file.only("alibi_slopes", default.alibi_slopes, get_args(Slopes)),
+            attention_window=None if unlimited else file.integer("attention_window"),
+            quantization=file.only("quantization", None, [None, *get_args(Quantization)]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Make the config.json that `from_file` reads, with the fields that identify a JinaBERT."""
@@ -107,14 +122,23 @@ class JinaBertConfig:
             units_bias=not gated,
         )
 
-    def _check(self, path: Path) -> None:
+    def check(self) -> None:
+        """Check a shape that does not come from a file, before a model is built with it.
+
+        Raises:
+            ValueError: A field is out of range; the message names it.
+        """
         for name, value in self._sizes().items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ModelLoadError(f"{path}: {name} must be a positive integer, not {value!r}")
+                raise ValueError(f"{name} must be a positive integer, not {value!r}")
         if self.hidden_size % self.num_attention_heads:
-            raise ModelLoadError(
-                f"{path}: hidden_size {self.hidden_size} is not a multiple of "
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
+            )
+        if positive(self.layer_norm_eps) is None:
+            raise ValueError(
+                f"layer_norm_eps must be a positive number, not {self.layer_norm_eps!r}"
             )
         for name, value, allowed in (
             ("feed_forward_type", self.feed_forward_type, get_args(FeedForward)),
@@ -122,7 +146,7 @@ class JinaBertConfig:
             ("quantization", self.quantization, (None, *get_args(Quantization))),
         ):
             if value not in allowed:
-                raise ModelLoadError(f"{path}: {name} must be one of {allowed}, not {value!r}")
+                raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
 
     def _sizes(self) -> dict[str, object]:
         sizes = {f.name: getattr(self, f.name) for f in fields(self) if f.type == "int"}
@@ -131,26 +155,25 @@ class JinaBertConfig:
         return sizes
 
 
-def _check_kind(values: Mapping[str, object], path: Path) -> None:
+def _check_kind(config: ConfigFile) -> None:
     """Refuse other models than JinaBERT, before their tensors give a less helpful message.
 
     `model_type` is `bert` in Jina's own checkpoints, so it does not distinguish them from BERT; the
     position and feed-forward fields do.
     """
-    position = values.get("position_embedding_type")
-    feed_forward = values.get("feed_forward_type")
+    position = config.values.get("position_embedding_type")
+    feed_forward = config.values.get("feed_forward_type")
     if position != "alibi" or feed_forward not in get_args(FeedForward):
-        raise ModelLoadError(
-            f"{path}: not a JinaBERT reranker (position_embedding_type {position!r}, "
+        raise config.refuse(
+            f"not a JinaBERT reranker (position_embedding_type {position!r}, "
             f"feed_forward_type {feed_forward!r}; expected 'alibi' and one of "
             f"{get_args(FeedForward)}). "
             "sentence-transformers may run it: name it cross-encoder:MODEL."
         )
-    activation = values.get("hidden_act", "gelu")
+    activation = config.values.get("hidden_act") or "gelu"
     if feed_forward == "original" and activation != "gelu":
-        raise ModelLoadError(
-            f"{path}: hidden_act must be 'gelu' where feed_forward_type is 'original', "
-            f"not {activation!r}"
+        raise config.refuse(
+            f"hidden_act must be 'gelu' where feed_forward_type is 'original', not {activation!r}"
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..architecture import Architecture, Head, Pooling, Rotary
-from ..config_file import ConfigFile
+from ..config_file import ConfigFile, positive
 from .family import Description, Extras, Family, Source
-from .shared import check_classifier, shortest
+from .shared import check_both_directions, check_classifier, shortest
 
 MODEL_TYPE = "modernbert"
 ARCHITECTURE = "ModernBertForSequenceClassification"
@@ -17,6 +17,9 @@ THETAS = {"full_attention": 160_000.0, "sliding_attention": 10_000.0}
 
 OLD_THETAS = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
 """Fields with these bases before transformers 5."""
+
+UNSCALED: tuple[object, ...] = (None, {}, {"rope_type": "default"}, {"type": "default"})
+"""Values of `rope_scaling` that change nothing."""
 
 POOLINGS: dict[str, Pooling] = {"cls": "first", "mean": "mean"}
 """Kinds of pooling, by their names in config.json and in sentence-transformers."""
@@ -72,20 +75,29 @@ def encoder(config: ConfigFile, extras: Extras, head: Head) -> Architecture:
     Raises:
         ModelLoadError: It has a field that cannot be computed exactly.
     """
+    check_both_directions(config)
     hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
+    heads = config.heads(hidden)
+    if hidden // heads % 2:
+        raise config.refuse(
+            f"head size must be even for rotary positions, not {hidden // heads}: hidden_size "
+            f"{hidden} / num_attention_heads {heads}"
+        )
     kinds = _layer_kinds(config, layers)
     reach = config.integer("local_attention", 128) // 2
+    # transformers reads it, too, and prefers it.
+    config.choice("sliding_window", reach, [reach])
     positions = config.integer("max_position_embeddings", 8192)
     mlp_bias = config.flag("mlp_bias", default=False)
     return Architecture(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden,
         num_hidden_layers=layers,
-        num_attention_heads=config.heads(hidden),
+        num_attention_heads=heads,
         intermediate_size=config.integer("intermediate_size"),
         max_length=shortest(positions, extras.tokenizer_length),
         layer_norm_eps=config.number("norm_eps", 1e-5),
-        positions=Rotary(tuple(_theta(config, kind) for kind in kinds)),
+        positions=Rotary(_thetas(config, kinds)),
         windows=tuple(reach if kind == "sliding_attention" else None for kind in kinds),
         activation=config.choice("hidden_activation", "gelu", ["gelu", "relu"]),
         gated=True,
@@ -111,20 +123,35 @@ def _layer_kinds(config: ConfigFile, layers: int) -> list[str]:
     return kinds
 
 
-def _theta(config: ConfigFile, kind: str) -> float:
-    by_kind = config.values.get("rope_parameters")
-    own = by_kind.get(kind) if isinstance(by_kind, Mapping) else None
-    if not isinstance(own, Mapping):
-        if config.values.get("rope_scaling") is not None:
-            raise config.not_native("rope_scaling is not computed")
-        return config.number(OLD_THETAS[kind], THETAS[kind])
-    rope_type = own.get("rope_type", "default")
+def _thetas(config: ConfigFile, kinds: list[str]) -> tuple[float, ...]:
+    """Read the base of the wavelengths for each layer, from the layers' kinds."""
+    # transformers adds these fields to those of both kinds.
+    if config.values.get("rope_scaling") not in UNSCALED:
+        raise config.not_native("rope_scaling is not computed")
+    given = config.values.get("rope_parameters")
+    by_kind = given if isinstance(given, Mapping) else {}
+    readable = given is None or isinstance(given, Mapping)
+    if not readable or not all(
+        kind in THETAS and isinstance(own, Mapping | None) for kind, own in by_kind.items()
+    ):
+        raise config.not_native(
+            f"rope_parameters must have entries for {' and '.join(THETAS)}, not {given!r}"
+        )
+    return tuple(_theta(config, kind, by_kind.get(kind) or {}) for kind in kinds)
+
+
+def _theta(config: ConfigFile, kind: str, own: Mapping[str, object]) -> float:
+    rope_type = own.get("rope_type", own.get("type", "default"))
     if rope_type != "default":
         raise config.not_native(f"rope_parameters: rope_type must be 'default', not {rope_type!r}")
-    theta = own.get("rope_theta", THETAS[kind])
-    if isinstance(theta, bool) or not isinstance(theta, int | float) or not theta > 0:
-        raise config.refuse(f"rope_parameters: rope_theta must be positive, not {theta!r}")
-    return float(theta)
+    if "rope_theta" not in own:
+        return config.number(OLD_THETAS[kind], THETAS[kind])
+    theta = positive(own["rope_theta"])
+    if theta is None:
+        raise config.refuse(
+            f"rope_parameters: rope_theta must be a positive number, not {own['rope_theta']!r}"
+        )
+    return theta
 
 
 def encoder_source(name: str) -> Source:

@@ -43,6 +43,16 @@ def check_positions(config: ConfigFile) -> None:
         )
 
 
+def check_both_directions(config: ConfigFile) -> None:
+    """Check that a token attends to the tokens before it and to those behind it.
+
+    Raises:
+        ModelLoadError: It attends only to those before it.
+    """
+    for name in ("is_decoder", "is_causal"):
+        config.choice(name, default=False, allowed=[False])
+
+
 def shortest(positions: int, tokenizer_length: int | None) -> int:
     """Compute the longest pair that both positions and tokenizer allow, in tokens."""
     return positions if tokenizer_length is None else min(positions, tokenizer_length)

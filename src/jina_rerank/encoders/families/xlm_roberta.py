@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..architecture import Architecture, PositionTable
 from ..config_file import ConfigFile
 from .family import Description, Extras, Family, Source
-from .shared import check_classifier, check_positions, shortest
+from .shared import check_both_directions, check_classifier, check_positions, shortest
 
 ARCHITECTURES = {
     "xlm-roberta": "XLMRobertaForSequenceClassification",
@@ -27,7 +27,7 @@ def _reads(config: ConfigFile, _extras: Extras) -> bool:
 def _describe(config: ConfigFile, extras: Extras) -> Description:
     check_classifier(config, ARCHITECTURES[str(config.values["model_type"])])
     check_positions(config)
-    config.choice("is_decoder", default=False, allowed=[False])
+    check_both_directions(config)
     hidden, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
     rows = config.integer("max_position_embeddings", 512)
     padding = config.integer("pad_token_id", 1, least=0)
