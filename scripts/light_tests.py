@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--python", action="append", help="an interpreter; again for more")
     parser.add_argument("--constraint", help="a file with pinned versions")
-    parser.add_argument("--lowest", action="store_true", help="the lowest that all ranges allow")
+    parser.add_argument("--lowest", action="store_true", help="the ranges' lowest versions")
     asked = parser.parse_args()
     failed = []
     for python in asked.python or [sys.executable]:
@@ -101,7 +101,8 @@ def run_tests(
 def lowest_versions(project: Path) -> list[str]:
     """A pin for each requirement of a project of ours, at the lower end of its range.
 
-    Its own requirements, and those of the extra onnx, are what these tests need.
+    Its own requirements and those of the extra onnx are pinned, which are what these tests need.
+    Other extras, such as local and server, are not installed for them, and not tested so.
     """
     text = (project / "pyproject.toml").read_text(encoding="utf-8")
     fields = tomllib.loads(text)["project"]

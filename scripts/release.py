@@ -127,8 +127,8 @@ def notes(root: Path, version: str, path: str = CHANGELOGS[0]) -> str:
         ReleaseError: It has none, no date, or other changes that belong to no version.
     """
     sections = dict(_sections((root / path).read_text(encoding="utf-8")))
-    found = {heading: text for heading, text in sections.items() if heading.startswith(version)}
-    heading, text = next(iter(found.items()), ("", ""))
+    heading = next((one for one in sections if one.startswith(f"{version},")), "")
+    text = sections.get(heading)
     if not re.fullmatch(rf"{re.escape(version)}, \d{{4}}-\d\d-\d\d", heading) or not text:
         raise ReleaseError(
             f"{path} needs a section with the heading ## {version}, YYYY-MM-DD and its changes"

@@ -136,3 +136,34 @@ def test_countries(build, tmp_path) -> None:
     (pair,) = build.from_factbook(tmp_path)
     assert pair.query == "Economy overview of Norway"
     assert pair.passage == economy.strip()
+
+
+def test_the_pairs_appear_when_all_sources_are_written(build, tmp_path, monkeypatch) -> None:
+    """As if the packages had been downloaded, with a page each, and the script killed once."""
+    out = tmp_path / "out"
+    held = build.Path(build.__file__).parent / "pairs"
+    page = tmp_path / "package" / "page.html"
+    page.parent.mkdir()
+    page.write_text(PAGE % CODE, encoding="utf-8")
+    monkeypatch.setattr(build, "TESTED_ON", [])
+    monkeypatch.setattr(build, "PACKAGES", {"plants": ""})
+    monkeypatch.setattr(build, "unpack", lambda package, folder: page.parent)
+    others = ("descriptions", "wordnet", "gene_ontology", "foldoc", "webster", "factbook")
+    for name in others:
+        monkeypatch.setattr(build, f"from_{name}", lambda folder: iter(()))
+    monkeypatch.setattr(sys, "argv", ["build_pairs.py", str(out)])
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "from_foldoc", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build.main()
+    assert not (out / "pairs").exists()
+
+    build.main()
+    names = {file.name.split(".")[0] for file in (out / "pairs").iterdir()}
+    assert {"plants", "foldoc", *(file.name.split(".")[0] for file in held.iterdir())} <= names
+    assert not (out / "pairs.new").exists()
+    assert (out / "pairs" / "plants.jsonl").read_text().count("Watering") == 1

@@ -151,6 +151,13 @@ def test_the_notes_of_a_release_are_its_part_of_the_changelog(repository: Path) 
     assert release.notes(repository, "9.0.0") == "- Better."
 
 
+def test_the_notes_are_not_those_of_a_later_version_that_begins_alike(repository: Path) -> None:
+    (repository / "CHANGELOG.md").write_text(
+        f"# Changes\n\n## 9.0.10, {DAY}\n\n- Later.\n\n## 9.0.1, {DAY}\n\n- Better.\n", "utf-8"
+    )
+    assert release.notes(repository, "9.0.1") == "- Better."
+
+
 def test_the_bill_of_materials_has_what_extras_bring_and_nothing_else(tmp_path: Path) -> None:
     script = ROOT / "scripts" / "sbom.py"
     subprocess.run([sys.executable, str(script), str(tmp_path / "sbom.json")], check=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from checkpoints import SMALL, write_bert, write_checkpoint
+from families import write_reranker
 from judged import write_beir
 from small_recipe import small_recipe
 from tokenizers import Tokenizer
@@ -143,31 +144,6 @@ def test_a_student_learns_a_real_ranking(tmp_path):
     assert list((tmp_path / "out/tensorboard").iterdir())
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return JinaBert.from_pretrained(folder).state_dict()
-
-
-def test_a_run_goes_on_where_it_stopped(tmp_path):
-    recipe = read_recipe(small_recipe(tmp_path))
-    whole = distill(recipe, tmp_path / "whole")
-    distill(recipe, tmp_path / "parts", until=2)
-    parts = distill(recipe, tmp_path / "parts")
-    one, other = weights(whole), weights(parts)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_a_model_that_was_not_written_is_written_by_the_next_call(tmp_path):
-    recipe = read_recipe(small_recipe(tmp_path))
-    model = distill(recipe, tmp_path / "out")
-    last = weights(model)
-    # As if the process had been killed between the last state and the model.
-    stale = JinaBert.from_pretrained(tmp_path / "student")
-    save_checkpoint(stale, Tokenizer.from_file(str(model / "tokenizer.json")), model)
-    assert not torch.equal(weights(model)["classifier.weight"], last["classifier.weight"])
-    distill(recipe, tmp_path / "out")
-    assert all(torch.equal(tensor, last[name]) for name, tensor in weights(model).items())
-
-
 def test_a_student_by_shape(tmp_path):
     shape = ", ".join(f"{name} = {value}" for name, value in SMALL.items())
     recipe = small_recipe(
@@ -233,30 +209,24 @@ def test_unknown_sources_are_refused(tmp_path):
         distill(read_recipe(recipe), tmp_path / "out")
 
 
-def test_a_student_of_some_layers_is_matched_trained_and_resumed(tmp_path):
-    write_bert(tmp_path / "bert", layers=4)
+def test_a_student_with_a_short_table_of_positions_is_trained_on_what_it_reads(tmp_path):
+    write_reranker(tmp_path / "bert", "bert", max_position_embeddings=32)
+    student = f'checkpoint = "{tmp_path}/bert"'
+    recipe = small_recipe(tmp_path, student=student)
+    passages = [f"the giant panda {i} is a bear " * 10 for i in range(20)]
+    (tmp_path / "pairs.jsonl").write_text(
+        "\n".join(
+            json.dumps({"query": f"panda {i}", "passage": text}) for i, text in enumerate(passages)
+        )
+    )
+    model = distill(read_recipe(recipe), tmp_path / "out")
+    assert len(Reranker(LocalScorer(model)).rank("panda", passages[:2])) == 2
 
-    def recipe(layers: list[int]) -> Path:
-        student = f'convert = "{tmp_path}/bert"\nlayers = {layers}'
-        matching = {"student.matching": "steps = 3\ntokens_per_step = 200"}
-        return small_recipe(tmp_path, student=student, **matching)
-
-    model = distill(read_recipe(recipe([0, 3])), tmp_path / "out")
-    config = json.loads((model / "config.json").read_text())
-    assert config["num_hidden_layers"] == 2
-    matched = [
-        json.loads(x) for x in (tmp_path / "out/matching/log.jsonl").read_text().splitlines()
-    ]
-    assert [line["step"] for line in matched] == [1, 2, 3]
-    assert len(Reranker(LocalScorer(model)).rank("panda", ["a bear", "a cup"])) == 2
-    before = weights(model)
-    again = weights(distill(read_recipe(recipe([0, 3])), tmp_path / "out"))
-    assert all(torch.equal(before[name], again[name]) for name in before)
-
-    with pytest.raises(ConfigurationError, match="matching holds a run of another student"):
-        distill(read_recipe(recipe([1, 2])), tmp_path / "out")
-    with pytest.raises(ConfigurationError, match=r"student\.layers: .*has 4 layers, not \[4\]"):
-        distill(read_recipe(recipe([4])), tmp_path / "new")
+    ranking = "tokens_per_step = 300\nlongest_passage = { 64 = 1.0 }"
+    recipe = small_recipe(tmp_path, student=student, ranking=ranking)
+    with pytest.raises(InputError, match=r"ranking\.longest_passage: 64 does not fit.* 15 or less"):
+        distill(read_recipe(recipe), tmp_path / "new")
+    assert not (tmp_path / "new/prepared").exists()
 
 
 def test_a_bi_encoder_put_into_a_cross_encoder_keeps_to_its_encoder(tmp_path):

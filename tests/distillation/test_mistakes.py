@@ -161,7 +161,10 @@ def test_a_student_of_another_shape_in_the_same_folder(tmp_path: Path) -> None:
     assert run(recipe)[0] == 0
     write_checkpoint(tmp_path / "student", **{**SMALL, "hidden_size": 48})
     status, err = run(recipe)
-    assert (status, "training holds a run of another student" in err) == (2, True)
+    assert (status, "out holds another run, which differs in the recipe's student" in err) == (
+        2,
+        True,
+    )
 
 
 HOLD = """

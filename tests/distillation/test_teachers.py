@@ -22,10 +22,10 @@ from jina_rerank.distillation.teachers import (
     TeacherSettings,
     ask,
     check_teacher,
-    fingerprint_of,
     load_teacher,
 )
 from jina_rerank.scorers._embedding_call import WINDOW_WORDS
+from jina_rerank.scorers.base import identity_of
 from jina_rerank.testing import FakeScorer
 
 WORDS = ["ask", "coffee", "espresso", "moon", "read", "water"]
@@ -62,7 +62,7 @@ def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
     scorer = LocalScorer(small_checkpoint, dtype=named)
     (answer,) = scorer.score([ScoreRequest(query, passages)])
     assert ask(teacher, [(query, passages)]) == [list(answer.logits or ())]
-    assert fingerprint_of(teacher) == scorer.fingerprint
+    assert identity_of(teacher) == scorer.fingerprint
 
     bert = str(write_bert(tmp_path, layers=2))
     encoder = load_teacher(TeacherSettings(name="e", model=f"bi-encoder:{bert}"), (), dtype)
@@ -71,7 +71,7 @@ def test_teachers_on_this_machine_compute_in_the_dtype_of_the_training(
         library.encode(texts, normalize_embeddings=True) for texts in ([query], passages)
     )
     assert ask(encoder, [(query, passages)])[0] == pytest.approx(list(others @ own), abs=1e-5)
-    assert named in fingerprint_of(encoder)
+    assert named in identity_of(encoder)
 
 
 def test_a_sparse_encoder_teaches_in_the_dtype_of_the_training(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_sparse_encoder_teaches_in_the_dtype_of_the_training(tmp_path: Path) -
     library = SparseEncoder(str(folder), device="cpu")
     (own,), others = (library.encode(texts).to_dense() for texts in ([query], passages))
     assert ask(teacher, [(query, passages)])[0] == pytest.approx((others @ own).tolist(), rel=1e-4)
-    assert "float32" in fingerprint_of(teacher)
+    assert "float32" in identity_of(teacher)
 
 
 def test_bm25_counts_words_in_all_passages() -> None:

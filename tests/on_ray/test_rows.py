@@ -1,9 +1,11 @@
 """Rows that cannot be scored."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
-from jina_rerank import Reranker
+from jina_rerank import LocalScorer, Reranker
 from jina_rerank.testing import FakeScorer
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -50,3 +52,23 @@ def test_a_degraded_answer_is_no_score() -> None:
     scored = score_rows(Reranker(scorer), table, COLUMNS)
     assert scored["score"].to_pylist() == [None]
     assert scored["score_error"].to_pylist() == ["it is down"]
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["strings", "lists"])
+def test_a_row_that_the_model_refuses_as_too_long_harms_no_other(
+    small_checkpoint: Path, wrapped: bool
+) -> None:
+    scorer = LocalScorer(small_checkpoint, long_documents="error", max_length=64)
+    long, query = "the giant panda " * 60, "what is panda"
+    documents = ["panda", long, "coffee", "bear"]
+    queries = [query, query, query, f"{query} {long}"]
+    table = pa.table({"query": queries, "document": [[d] if wrapped else d for d in documents]})
+    with Reranker(scorer) as reranker:
+        scored = score_rows(reranker, table, COLUMNS)
+        expected = reranker.score(query, ["panda", "coffee"])
+    found = [score[0] if wrapped and score else score for score in scored["score"].to_pylist()]
+    assert found == [pytest.approx(expected[0]), None, pytest.approx(expected[1]), None]
+    errors = scored["score_error"].to_pylist()
+    assert errors[0] is errors[2] is None
+    assert errors[1].startswith("document[0]: has " if wrapped else "document: has ")
+    assert errors[3].startswith("query: has ")

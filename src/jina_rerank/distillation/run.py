@@ -3,18 +3,17 @@
     OUTPUT/prepared/       candidate lists and teachers' scores
     OUTPUT/matching/       state and log of a stage that the student has before ranking
     OUTPUT/training/       state and log of ranking
-    OUTPUT/evaluated.jsonl figures on held-out collections, one line per saved state
+    OUTPUT/evaluated.jsonl figures on held-out collections, one line per saved model
     OUTPUT/model/          the checkpoint for `LocalScorer`, with a model card
 
-Finished parts are not done again, so the same call resumes a run that was killed.
+Finished parts are not done again, so the same call resumes a run that was killed. The states hold
+the run's identity, see `Recipe.identity`, and no run resumes another one's.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from glob import glob
 from pathlib import Path
@@ -22,31 +21,23 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from .._inputs import check_positive
-from .._output import held, writing
-from ..encoders import EncoderModel, PairTokenizer
+from .._output import held
+from ..encoders import PairTokenizer
 from ..errors import InputError
 from ..evaluation.collection import Collection, read_beir
-from ..evaluation.evaluate import evaluate
-from ..evaluation.first_stage import bm25
-from ..evaluation.systems import RerankerSystem
-from ..reranker import Reranker
 from ..scorers.device import choose_device
-from ..scorers.local import LocalScorer
-from .card import write_card
-from .data.cache import Prepared, prepare_lists, teach
+from .data.cache import Prepared, digest_scores, prepare_lists, teach
 from .data.negatives import CandidateList
 from .data.pairs import Source, TrainingPair, by_source, read_pairs, with_fewer_queries
 from .recipe import Recipe
+from .saving import Saver
 from .students.student import Material, Student
 from .teachers import check_teacher, load_teacher
 from .training.ranking import AuxiliaryLoss, RankingObjective, RankingSettings
 from .training.tensorboard import tensorboard
-from .training.trainer import Trainer
+from .training.trainer import Trainer, check_same_run
 
 logger = logging.getLogger(__name__)
-
-Figures = dict[str, dict[str, float]]
-"""nDCG@10 by collection and system."""
 
 
 def distill(
@@ -64,7 +55,8 @@ def distill(
         Folder of the checkpoint.
 
     Raises:
-        InputError: A file of the recipe cannot be used, or `output` cannot be written.
+        InputError: A file of the recipe cannot be used, its pairs are longer than the student can
+            read, or `output` cannot be written.
         ConfigurationError: A model of the recipe cannot be loaded, or the folder holds another
             run's state or is being written to by another run.
         RerankError: A teacher's errors.
@@ -82,10 +74,15 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     # All inputs are checked first: mining takes minutes, and teachers take hours.
     sources = _read_sources(recipe)
     collections = _read_collections(recipe)
-    student.check()
+    ranking = recipe.ranking.within(student.check())
+    recipe = recipe.model_copy(update={"ranking": ranking})
     for one in recipe.teacher:
         check_teacher(one, dtype)
+    identity = recipe.identity(sources)
+    # Now: preparation replaces the lists and scores of another run.
+    check_same_run(output, identity)
     prepared = _prepare(recipe, sources, output / "prepared", progress=progress)
+    identity["teacher scores"] = digest_scores(prepared.scores)
     examples = _examples(prepared, student)
     model, tokenizer = student.build(examples)
     model = model.to(device)
@@ -101,42 +98,26 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
             stage.settings,
             output / stage.name,
             masks=masks,
-            identity=student.identity,
+            identity=identity,
         ).run(progress=progress)
         if stage.finish is not None:
             stage.finish(model)
     objective = objective_of(recipe.ranking, student.auxiliary_loss(material))
-    folder = output / "model"
-
-    saved: list[int] = []
-
-    def save(step: int) -> None:
-        saved.append(step)
-        with writing(folder):
-            _save(student, trainer.model, tokenizer, folder)
-        figures = _evaluate(folder, collections, recipe.evaluation.depth)
-        with writing(output):
-            write_card(folder, recipe, sources, step, figures)
-            if figures:
-                line = json.dumps({"step": step, "ndcg@10": figures})
-                with (output / "evaluated.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(line + "\n")
-
+    saver = Saver(recipe, sources, collections, tokenizer, output)
     trainer = Trainer(
         model,
         objective,
         recipe.training,
         output / "training",
-        save,
+        lambda step: saver.save(model, step),
         masks=masks,
-        identity=student.identity,
+        identity=identity,
     )
+    saver.resume(trainer.step)
     with tensorboard(output / "tensorboard") as write:
         trainer.run(until=until, progress=progress, on_step=write)
-    if trainer.step not in saved:
-        # The run that took the last step may have been killed before it wrote the model.
-        save(trainer.step)
-    return folder
+    saver.finish(model, trainer.step)
+    return saver.folder
 
 
 def _prepare(
@@ -223,32 +204,3 @@ def _examples(prepared: Prepared, student: Student) -> list[tuple[str, str]]:
     lists: Sequence[CandidateList] = prepared.lists
     some = random.Random(student.seed).sample(lists, min(len(lists), student.examples))
     return [(one.query, prepared.passages[one.passages[0]]) for one in some]
-
-
-def _save(student: Student, model: EncoderModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the checkpoint to another folder, then replace the present one."""
-    new = folder.with_name("model.new")
-    try:
-        student.save(model, tokenizer, new)
-    except Exception as error:  # safetensors and tokenizers have errors of their own
-        raise OSError(str(error)) from error
-    shutil.rmtree(folder, ignore_errors=True)
-    new.replace(folder)
-
-
-def _evaluate(folder: Path, collections: Sequence[Collection], depth: int) -> Figures:
-    figures: Figures = {}
-    for collection in collections:
-        # A new scorer each time: a shared one would keep the previous weights.
-        with Reranker(LocalScorer(folder)) as reranker:
-            found = evaluate(
-                collection,
-                bm25(collection, depth),
-                [RerankerSystem(reranker, name="student")],
-                depth=depth,
-                measures=("nDCG@10",),
-            )
-        figures[collection.name] = {
-            result.name: result.measured.means["nDCG@10"] for result in found.results
-        }
-    return figures

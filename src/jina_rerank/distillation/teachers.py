@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from ..errors import ConfigurationError, ScoringError
-from ..scorers.base import CacheableScorer, Scorer, ScoreRequest
+from ..scorers.base import Scorer, ScoreRequest
 from ..scorers.device import Dtype
 from ..scorers.local import find_model
 from ..spec import EMBEDDING, collection_scorer_of, has_option, parse
@@ -125,11 +125,6 @@ def ask(teacher: Scorer, questions: Sequence[Question]) -> list[list[float]]:
                 f"to learn from: {answer.degraded}"
             )
     return [list(a.scores if a.logits is None else a.logits) for a in answers]
-
-
-def fingerprint_of(teacher: Scorer) -> str:
-    """Return a fingerprint of all that determines a teacher's scores, or else the model's name."""
-    return teacher.fingerprint if isinstance(teacher, CacheableScorer) else teacher.model
 
 
 def mix(

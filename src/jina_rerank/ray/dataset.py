@@ -15,7 +15,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from .._numbers import check_amount, check_count
 from ..errors import ConfigurationError, RerankError
 from ..reranker import Reranker
-from ..scorers.base import CacheableScorer, Scorer
+from ..scorers.base import Scorer, identity_of
 from .parts import Folder, Part
 from .rows import ROWS, Columns, score_rows
 
@@ -39,12 +39,13 @@ def rerank_dataset(
 
     All columns are kept and two are added: the score, and `score_error`. A row with several
     documents has a list of scores in their order. A row that cannot be scored, for example because
-    a text is blank or null, has no score, and the reason in `score_error`.
+    a text is blank, null or refused as too long, has no score, and the reason in `score_error`.
 
     With Parquet files as source, each row group becomes a Parquet file, which appears when it is
     complete. A run that was killed is resumed by the same call, which does not compute existing
-    files again. New source files are added; a changed source file or another model is refused.
-    Only one run may write to a folder at a time.
+    files again. New source files are added; a changed source file or another model is refused. A
+    scorer of your own without a `fingerprint` is recognized by its class and `model`, or by its
+    `repr` if it defines one. Only one run may write to a folder at a time.
 
     Args:
         source: A Parquet file or a folder of them, as a path or an address such as
@@ -95,7 +96,7 @@ def rerank_dataset(
         raise ConfigurationError("output is missing: where shall the scores of these files go?")
     folder = Folder(source, output)
     columns.extend(folder.open(folder.files[0].path).schema_arrow)
-    folder.claim({"model": _identify(scorer), **_names(columns)})
+    folder.claim({"model": identity_of(scorer), **_names(columns)})
     parts = folder.missing()
     if parts:
         numbers = ray.data.range(len(parts), override_num_blocks=min(len(parts), MOST_TASKS))
@@ -110,17 +111,6 @@ def rerank_dataset(
                 failure: RerankError = pickle.loads(row["failure"])  # noqa: S301 - made below
                 raise failure
     return ray.data.read_parquet(folder.output, filesystem=folder.output_filesystem)
-
-
-def _identify(scorer: Scorer) -> str:
-    """Return a string that identifies a model."""
-    if not isinstance(scorer, CacheableScorer):
-        return repr(scorer)
-    if '"weights": null' in scorer.fingerprint:
-        # The weights are not on this machine yet. The fingerprint must include them, so that it is
-        # the same when a killed run is resumed.
-        scorer.warm_up()
-    return scorer.fingerprint
 
 
 def _names(columns: Columns) -> dict[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -14,6 +15,9 @@ from ..reranker import Reranker
 
 ROWS = 1024
 """Number of rows that are scored at a time: enough to fill batches, few enough for memory."""
+
+Pair: TypeAlias = tuple[str, list[str]]
+"""The query and the documents of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,8 @@ class Columns:
 def score_rows(reranker: Reranker, table: pa.Table, columns: Columns) -> pa.Table:
     """Score the rows of a table, and return it with two more columns.
 
-    A row that cannot be scored, for example because a text is blank or null, has no score, and the
-    reason as its error: one such row among millions must not end the run.
+    A row that cannot be scored, for example because a text is blank, null or too long, has no
+    score, and the reason as its error: one such row among millions must not end the run.
 
     Args:
         reranker: The reranker.
@@ -93,33 +97,74 @@ def score_rows(reranker: Reranker, table: pa.Table, columns: Columns) -> pa.Tabl
     lists = columns.has_lists(table.schema)
     scores: list[Any] = [None] * len(table)
     errors: list[str | None] = [None] * len(table)
-    # Rows of one query are adjacent in most files; grouped, the query is tokenized once.
-    places: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    texts: defaultdict[str, list[str]] = defaultdict(list)
+    rows: dict[int, Pair] = {}
     queries = table.column(columns.query).to_pylist()
     for row, (query, found) in enumerate(
         zip(queries, table.column(columns.document).to_pylist(), strict=True)
     ):
         try:
-            documents = _check(query, found, lists, columns)
+            rows[row] = query, _check(query, found, lists, columns)
         except InputError as error:
             errors[row] = str(error)
-            continue
-        scores[row] = [0.0] * len(documents)
+    for row, answer in _score(reranker, rows):
+        if isinstance(answer, InputError):
+            errors[row] = _reason(answer, lists, columns)
+        elif isinstance(answer, str):
+            errors[row] = answer
+        else:
+            scores[row] = answer if lists else answer[0]
+    return table.append_column(
+        schema.field(columns.score), pa.array(scores, schema.field(columns.score).type)
+    ).append_column(schema.field(columns.error), pa.array(errors, pa.string()))
+
+
+def _score(
+    reranker: Reranker, rows: Mapping[int, Pair]
+) -> Iterator[tuple[int, list[float] | str | InputError]]:
+    """Score rows, and yield each row's number with its scores or with the reason why it has none.
+
+    Where the reranker refuses a row, both halves of the rows are scored again by themselves, until
+    the row is found: the others still share batches.
+    """
+    # Rows of one query are adjacent in most files; grouped, the query is tokenized once.
+    places: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for row, (query, documents) in rows.items():
         places[query] += [(row, place) for place in range(len(documents))]
         texts[query] += documents
-    for query, ranking in zip(texts, reranker.rank_many(list(texts.items())), strict=True):
+    try:
+        rankings = reranker.rank_many(list(texts.items()))
+    except InputError as error:
+        if len(rows) == 1:
+            (row,) = rows
+            yield row, error
+            return
+        numbers = list(rows)
+        middle = len(numbers) // 2
+        for half in (numbers[:middle], numbers[middle:]):
+            yield from _score(reranker, {row: rows[row] for row in half})
+        return
+    scores = {row: [0.0] * len(documents) for row, (_, documents) in rows.items()}
+    degraded: dict[int, str] = {}
+    for query, ranking in zip(texts, rankings, strict=True):
         for hit in ranking:
             row, place = places[query][hit.index]
             scores[row][place] = hit.score
         if ranking.degraded is not None:
-            for row, _ in places[query]:
-                scores[row], errors[row] = None, ranking.degraded
-    if not lists:
-        scores = [None if found is None else found[0] for found in scores]
-    return table.append_column(
-        schema.field(columns.score), pa.array(scores, schema.field(columns.score).type)
-    ).append_column(schema.field(columns.error), pa.array(errors, pa.string()))
+            degraded |= {row: ranking.degraded for row, _ in places[query]}
+    yield from ((row, degraded.get(row, found)) for row, found in scores.items())
+
+
+def _reason(error: InputError, lists: bool, columns: Columns) -> str:
+    """Return the message of an error about a row, with the column's name as the argument."""
+    of_row = "pairs[0]."
+    if not error.argument.startswith(of_row):  # a service has words of its own
+        return str(error)
+    argument = error.argument.removeprefix(of_row)
+    if argument == "query":
+        return f"{columns.query}: {error.problem}"
+    place = argument.removeprefix("documents") if lists else ""
+    return f"{columns.document}{place}: {error.problem}"
 
 
 def _check(query: object, found: object, lists: bool, columns: Columns) -> list[str]:

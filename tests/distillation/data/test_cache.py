@@ -9,8 +9,8 @@ from jina_rerank import Bm25Scorer, InputError, LocalScorer, ScoreRequest, Score
 from jina_rerank.distillation.data.cache import LISTS_PER_PART, prepare_lists, teach
 from jina_rerank.distillation.data.negatives import CandidateList, mine
 from jina_rerank.distillation.data.pairs import Source
-from jina_rerank.distillation.teachers import ask, fingerprint_of, mix
-from jina_rerank.scorers.base import OnScored
+from jina_rerank.distillation.teachers import ask, mix
+from jina_rerank.scorers.base import OnScored, identity_of
 from jina_rerank.testing import FakeScorer
 
 WORDS = ["espresso", "filter", "grinder", "kettle", "roast", "crema", "aroma", "water"]
@@ -145,7 +145,7 @@ def test_a_scorer_teaches_its_logits():
     ((first, second),) = ask(scorer, [("how is espresso made?", documents)])
     assert first > second
     assert not 0 < first < 1 or not 0 < second < 1
-    assert "mini" in fingerprint_of(scorer)
+    assert "mini" in identity_of(scorer)
 
 
 def test_a_mix_weighs_teachers_of_any_scale_alike():

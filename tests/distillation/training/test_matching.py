@@ -89,6 +89,15 @@ def test_a_student_of_some_layers_learns_what_those_give(original):
     assert float(loss) == pytest.approx(float(batch.tokens / 400 * (error + 1 - cosine)), rel=1e-4)
 
 
+def test_texts_are_cut_to_what_the_reference_can_read(tmp_path):
+    short = write_bert(tmp_path, layers=1, max_position_embeddings=40)
+    model, tokenizer = convert_bert(short)
+    objective = matching_of(short, tokenizer, tokens_per_step=2000)
+    (batch,) = objective.micro_batches(0, 1)
+    assert max(batch.lengths) == 40
+    assert bool(objective.loss(model, batch)[0].isfinite())
+
+
 def test_fewer_tokens_than_shares(original):
     _, tokenizer = convert_bert(original)
     batches = matching_of(original, tokenizer, tokens_per_step=1).micro_batches(0, 2)

@@ -34,6 +34,35 @@ def test_passages_are_cut_where_the_recipe_says() -> None:
     }  # fmt: skip
 
 
+def test_default_lengths_are_shortened_to_what_the_student_reads() -> None:
+    plenty, bert, tiny = (RankingSettings().within(room) for room in (8189, 509, 29))
+    assert plenty == RankingSettings()
+    assert (bert.longest_query, bert.longest_passage) == (64, {128: 0.35, 256: 0.4, 445: 0.25})
+    assert (tiny.longest_query, tiny.longest_passage) == (14, {15: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"longest_passage": {128: 0.5, 512: 0.5}},
+            "longest_passage: 512 does not fit: the student reads 509 tokens .* to 445 or less",
+        ),
+        ({"longest_query": 509}, "longest_query: 509 leaves no room .* 509 .* to 254 or less"),
+    ],
+)
+def test_lengths_that_the_student_cannot_read_are_refused(
+    given: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=rf"^recipe: ranking\.{said}"):
+        RankingSettings.model_validate(given).within(509)
+
+
+def test_a_length_that_is_never_drawn_is_no_fault() -> None:
+    settings = RankingSettings(longest_passage={128: 1.0, 2048: 0.0}).within(509)
+    assert settings.longest_passage[128] == 1.0
+
+
 PASSAGES = ["one", "two", "three", "four"]
 ANSWERED = {
     "first": ([True, False, False, False], [4, 3, 2, 1]),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jina_rerank import ConfigurationError, ScoringError
 from jina_rerank.distillation.training.forward import TrainingBatch, hidden_states
-from jina_rerank.distillation.training.trainer import Trainer, TrainingSettings
+from jina_rerank.distillation.training.trainer import Trainer, TrainingSettings, check_same_run
 from jina_rerank.encoders import JinaBert, JinaBertConfig
 from jina_rerank.encoders.tokenizer import TokenPair
 
@@ -147,6 +147,8 @@ def test_a_state_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"state\.pt: is no state that can be read"):
         Trainer(student(), CountSevens(), SETTINGS, tmp_path)
+    with pytest.raises(ConfigurationError, match=r"state\.pt: is no state that can be read"):
+        check_same_run(tmp_path.parent, {})
 
 
 def test_another_students_state_is_refused(tmp_path):
@@ -154,8 +156,25 @@ def test_another_students_state_is_refused(tmp_path):
     wider = JinaBert(JinaBertConfig(**{**SMALL, "hidden_size": 48}))
     with pytest.raises(ConfigurationError, match="a run of another student"):
         Trainer(wider, CountSevens(), SETTINGS, tmp_path)
-    with pytest.raises(ConfigurationError, match="a run of another student"):
-        Trainer(student(), CountSevens(), SETTINGS, tmp_path, identity="layers [0, 2]")
+
+
+def test_a_state_of_another_identity_is_refused_and_the_difference_named(tmp_path):
+    def trainer(**identity: str) -> Trainer[Examples]:
+        folder = tmp_path / "training"
+        return Trainer(student(), CountSevens(), SETTINGS, folder, identity=identity)
+
+    trainer(student="a", data="b").run(until=1)
+    assert trainer(student="a", data="b").step == 1
+    for identity, named in (
+        ({"student": "a", "data": "c"}, "data"),
+        ({"student": "a"}, "data"),
+        ({"student": "d", "data": "b", "teacher": "e"}, "student, teacher"),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"training holds another run.*'s {named} or"):
+            trainer(**identity)
+    check_same_run(tmp_path, {"student": "a"})  # of the data nothing is known yet
+    with pytest.raises(ConfigurationError, match=rf"^{tmp_path} holds another run.*'s data or"):
+        check_same_run(tmp_path, {"data": "c"})
 
 
 def test_another_runs_state_is_refused(tmp_path):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ from tqdm import tqdm
 
 from ..._output import writing
 from ...errors import InputError
-from ...scorers.base import Scorer
-from ..teachers import ask, fingerprint_of
+from ...scorers.base import Scorer, identity_of
+from ..teachers import ask
 from .negatives import CandidateList, mine
 from .pairs import Source
 
@@ -48,6 +49,25 @@ class Prepared:
     scores: Mapping[str, Sequence[Sequence[float]]]
 
 
+def digest_sources(sources: Sequence[Source], seed: int) -> str:
+    """Compute a digest of all that candidate lists are mined from."""
+    hashed = hashlib.sha256(str(seed).encode())
+    for source in sources:
+        for text in (source.name, *source.passages, *source.queries, str(source.queries.values())):
+            hashed.update(text.encode() + b"\0")
+    return hashed.hexdigest()
+
+
+def digest_scores(scores: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """Compute a digest of the teachers' scores of all lists."""
+    hashed = hashlib.sha256()
+    for name, lists in scores.items():
+        hashed.update(name.encode() + b"\0")
+        for own in lists:
+            hashed.update(array("d", own).tobytes())
+    return hashed.hexdigest()
+
+
 def prepare_lists(
     sources: Sequence[Source], folder: Path, *, seed: int = 0, progress: bool = False
 ) -> tuple[list[str], list[CandidateList]]:
@@ -65,7 +85,7 @@ def prepare_lists(
     """
     if not any(source.queries for source in sources):
         raise InputError("pairs", "there are none to train on")
-    made_from = _hash_of_sources(sources, seed)
+    made_from = digest_sources(sources, seed)
     texts, lists = folder / "passages.parquet", folder / "candidates.parquet"
     if _made_from(lists) == made_from and _made_from(texts) == made_from:
         return _read_lists(texts, lists)
@@ -117,12 +137,12 @@ def teach(
     """
     own = folder / "scores" / name
     scores: list[list[float]] = []
-    fingerprint = fingerprint_of(teacher)
+    identity = identity_of(teacher)
     starts = range(0, len(lists), LISTS_PER_PART)
     for start in tqdm(starts, desc=f"asking {name}", unit="part", disable=not progress):
         part = lists[start : start + LISTS_PER_PART]
         questions = [(one.query, [passages[p] for p in one.passages]) for one in part]
-        hashed = hashlib.sha256(fingerprint.encode())
+        hashed = hashlib.sha256(identity.encode())
         for query, texts in questions:
             hashed.update("\0".join([query, *texts, ""]).encode())
         made_from = hashed.hexdigest()
@@ -134,14 +154,6 @@ def teach(
         _write(path, {"scores": new}, made_from)
         scores += new
     return scores
-
-
-def _hash_of_sources(sources: Sequence[Source], seed: int) -> str:
-    hashed = hashlib.sha256(str(seed).encode())
-    for source in sources:
-        for text in (source.name, *source.passages, *source.queries, str(source.queries.values())):
-            hashed.update(text.encode() + b"\0")
-    return hashed.hexdigest()
 
 
 def _read_lists(texts: Path, lists: Path) -> tuple[list[str], list[CandidateList]]:

@@ -150,6 +150,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     return given
 
 
+def encoder_files(folder: Path) -> list[Path]:
+    """List the files that `BertEncoder.read` and `read_tokenizer` read.
+
+    Raises:
+        ModelLoadError: The folder does not hold a model.
+    """
+    files = find_checkpoint(folder, tokenizer=False)
+    others = (folder / name for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"))
+    return [files.config, *files.weights, *(path for path in others if path.is_file())]
+
+
 def read_tokenizer(folder: Path) -> Tokenizer:
     """Read the encoder's tokenizer, with token types 0 for the query and 1 for the document.
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ...encoders import EncoderModel, JinaBert, PairTokenizer
+from ...encoders import EncoderModel, JinaBert
 from ...encoders.checkpoint import save_like
-from ...encoders.families import Checkpoint, read_checkpoint
+from ...encoders.families import Checkpoint, read_checkpoint, read_tokenizer
 from ...encoders.families.jinabert import FAMILY as JINABERT
 from ...encoders.tokenizer import open_tokenizer
 from ...scorers.local import find_model
 from ...spec import checkpoint_of
 from ..settings import Seed, naming
-from .student import StudentSettings
+from .student import StudentSettings, room_of
 
 
 class CheckpointStudent(StudentSettings):
@@ -29,19 +29,20 @@ class CheckpointStudent(StudentSettings):
     checkpoint: str
     seed: Seed = 0
 
-    def check(self) -> None:
+    def check(self) -> int:
         """See `Student`."""
-        self.build(())
+        _, tokenizer = self.build(())
+        return room_of(self._checkpoint().architecture.max_length, tokenizer)
 
     def build(self, _examples: Sequence[tuple[str, str]]) -> tuple[EncoderModel, Tokenizer]:
         """See `Student`."""
         with naming("student.checkpoint"):
             checkpoint = self._checkpoint()
-            tokenizer = checkpoint.files.tokenizer
-            assert tokenizer is not None  # `find_model` asks for it
-            PairTokenizer.from_file(tokenizer)
+            read_tokenizer(checkpoint)
             kind = JinaBert if checkpoint.family is JINABERT else EncoderModel
             model = kind.from_pretrained(checkpoint.files.config.parent)
+            tokenizer = checkpoint.files.tokenizer
+            assert tokenizer is not None  # `find_model` asks for it
         return model, open_tokenizer(tokenizer)
 
     def save(self, model: EncoderModel, tokenizer: Tokenizer, folder: Path) -> None:
@@ -51,6 +52,13 @@ class CheckpointStudent(StudentSettings):
             super().save(model, tokenizer, folder)
         else:
             save_like(checkpoint, model, folder)
+
+    def _files(self) -> list[Path]:
+        files = self._checkpoint().files
+        modules = (module.config for module in files.modules)
+        others = (files.config, files.tokenizer, files.tokenizer_config, *modules)
+        weights = [path for _, path in files.tensor_files()]
+        return [*weights, *(path for path in others if path is not None)]
 
     def _checkpoint(self) -> Checkpoint:
         return read_checkpoint(find_model(checkpoint_of(self.checkpoint)))

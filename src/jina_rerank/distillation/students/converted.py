@@ -25,8 +25,8 @@ from ...errors import InputError, ModelLoadError
 from ..settings import Count, Numbers, Seed, naming, refuse
 from ..training.matching import EncoderMatching, MatchingSettings
 from ..training.reference import ReferenceEncoder
-from .bert import BertEncoder, built, converting, read_tokenizer
-from .student import Material, Stage, StudentSettings
+from .bert import BertEncoder, built, converting, encoder_files, read_tokenizer
+from .student import Material, Stage, StudentSettings, room_of
 
 SUM = 40.0
 """Minimum magnitude of the sum of a norm's bias over its gain. With it, rounding the norm's output
@@ -56,14 +56,10 @@ class ConvertedStudent(StudentSettings):
     matching: MatchingSettings | None = None
     seed: Seed = 0
 
-    @property
-    def identity(self) -> str | None:
-        """See `Student`. The kept layers, which the weights' shapes do not show."""
-        return None if self.layers is None else f"layers {list(self.layers)}"
-
-    def check(self) -> None:
+    def check(self) -> int:
         """See `Student`."""
-        self._converted()
+        model, tokenizer = self._converted()
+        return room_of(model.config.max_position_embeddings, tokenizer)
 
     def build(self, examples: Sequence[tuple[str, str]]) -> tuple[JinaBert, Tokenizer]:
         """See `Student`."""
@@ -88,6 +84,9 @@ class ConvertedStudent(StudentSettings):
             device=material.device,
         )
         return (Stage("matching", objective, self.matching.training(material.dtype)),)
+
+    def _files(self) -> list[Path]:
+        return encoder_files(Path(self.convert).expanduser())
 
     def _converted(self) -> tuple[JinaBert, Tokenizer]:
         given = [name for name in ("layers", "intermediate_size") if getattr(self, name)]

@@ -12,11 +12,9 @@ from tokenizers import Tokenizer
 
 from ...encoders import JinaBert, JinaBertConfig, PairTokenizer
 from ...encoders.tokenizer import open_tokenizer
-from ...errors import ConfigurationError, ModelLoadError
+from ...errors import ConfigurationError
 from ..settings import MoreThan0, Seed, Settings, fields_of, naming, nested_error, refuse_field
-from .student import StudentSettings
-
-_SHAPE = "student.shape"
+from .student import StudentSettings, room_of
 
 _fields: dict[str, Any] = fields_of(JinaBertConfig)
 _Shape: type[Settings] = create_model(
@@ -52,29 +50,28 @@ class FreshStudent(StudentSettings):
     @model_validator(mode="after")
     def _check_shape(self) -> Self:
         try:
-            self.shape._check(Path(_SHAPE))
-        except ModelLoadError as error:
-            raise refuse_field("shape", str(error).removeprefix(f"{_SHAPE}: ")) from None
+            self.shape.check()
+        except ValueError as error:
+            raise refuse_field("shape", str(error)) from None
         return self
 
-    def check(self) -> None:
+    def check(self) -> int:
         """See `Student`."""
         with naming("student.tokenizer"):
             pairs = PairTokenizer.from_file(Path(self.tokenizer))
-        for field, needed in (
-            ("vocab_size", max(self._tokenizer().get_vocab().values()) + 1),
-            ("type_vocab_size", max(pairs.pair(*pairs.encode(["a", "a"])).token_type_ids) + 1),
-        ):
-            if (given := getattr(self.shape, field)) < needed:
-                raise ConfigurationError(
-                    f"student.shape.{field}: {given} is too small for {self.tokenizer}; "
-                    f"it needs {needed}"
-                )
+        try:
+            pairs.check_rows(self.shape.architecture(), self.tokenizer)
+        except ValueError as error:
+            raise ConfigurationError(f"student.shape.{error}") from None
+        return room_of(self.shape.max_position_embeddings, self._tokenizer())
 
     def build(self, _examples: Sequence[tuple[str, str]]) -> tuple[JinaBert, Tokenizer]:
         """See `Student`."""
         torch.manual_seed(self.seed)
         return JinaBert(self.shape), self._tokenizer()
+
+    def _files(self) -> list[Path]:
+        return [Path(self.tokenizer)]
 
     def _tokenizer(self) -> Tokenizer:
         return open_tokenizer(Path(self.tokenizer))

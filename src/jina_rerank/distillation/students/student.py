@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ...encoders import EncoderModel, JinaBert
+from ...encoders import EncoderModel, JinaBert, PairTokenizer
 from ...encoders.checkpoint import save_checkpoint
+from ..digests import digest, digest_file
 from ..settings import Settings
 from ..training.ranking import AuxiliaryLoss, RankingObjective, RankingSettings
 from ..training.trainer import Objective, TrainingSettings
@@ -72,12 +74,15 @@ class Student(Protocol):
         ...
 
     @property
-    def identity(self) -> str | None:
-        """Settings that determine the model and are not seen in the shapes of its weights."""
+    def identity(self) -> str:
+        """Digest of all that determines the model before training."""
         ...
 
-    def check(self) -> None:
+    def check(self) -> int:
         """Check that the student can be built, before the teachers score for hours.
+
+        Returns:
+            Maximum number of tokens of a query and a passage together.
 
         Raises:
             ConfigurationError: It cannot be built; the message names the field.
@@ -119,7 +124,7 @@ class Student(Protocol):
         ...
 
 
-class StudentSettings(Settings):
+class StudentSettings(Settings, ABC):
     """Base class of students: all weights are trained, with ranking as the only stage."""
 
     @property
@@ -128,9 +133,15 @@ class StudentSettings(Settings):
         return 0
 
     @property
-    def identity(self) -> str | None:
-        """See `Student`."""
-        return None
+    def identity(self) -> str:
+        """See `Student`. Files count by their contents, and not by their paths."""
+        # The strings among the settings are paths.
+        settings = [(name, value) for name, value in self if not isinstance(value, str)]
+        return digest(type(self).__name__, settings, *map(digest_file, self._files()))
+
+    @abstractmethod
+    def _files(self) -> Sequence[Path]:
+        """List the files that the model is built from."""
 
     def masks(self, _model: EncoderModel) -> Mapping[str, Tensor] | None:
         """See `Student`."""
@@ -147,6 +158,16 @@ class StudentSettings(Settings):
     def auxiliary_loss(self, _material: Material) -> AuxiliaryLoss | None:
         """See `Student`."""
         return None
+
+
+def room_of(max_length: int, tokenizer: Tokenizer) -> int:
+    """Compute how many tokens of a query and a passage fit into a pair.
+
+    Args:
+        max_length: Longest pair that the student reads, in tokens.
+        tokenizer: The student's tokenizer, whose template adds special tokens.
+    """
+    return max_length - PairTokenizer(tokenizer).special_tokens
 
 
 def as_jinabert(model: EncoderModel) -> JinaBert:

@@ -19,7 +19,7 @@ from .reference import ReferenceEncoder
 from .trainer import TrainingSettings
 
 CUTS = (32, 64, 96, 128, 192, 256, 384, 512)
-"""Lengths in tokens to which texts are truncated; the last is the reference's maximum."""
+"""Lengths in tokens to which texts are truncated, if the reference can read as many."""
 
 
 class MatchingSettings(Settings):
@@ -96,7 +96,7 @@ class EncoderMatching:
         while tokens > 0:
             ids = self._tokenizer.encode(chance.choice(self._texts)).ids
             # Most texts are short after truncation, but long ones must occur in training too.
-            cut = min(chance.choice(CUTS), tokens)
+            cut = min(chance.choice(CUTS), self._reference.longest, tokens)
             if len(ids) > cut:
                 ids[max(1, cut - 1) :] = ids[-1:]
             chosen.append(TokenPair(array("i", ids), array("i", [0]) * len(ids)))

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, Self
 
 import numpy as np
 import torch
@@ -50,9 +50,10 @@ class RankingSettings(Settings):
             over a list.
         passages: Number of passages of a list that are used at a time, the first answer among them.
         tokens_per_step: Approximate number of tokens per step.
-        longest_query: Maximum tokens of a query.
+        longest_query: Maximum tokens of a query; the default is shortened to what the student can
+            read.
         longest_passage: Maximum tokens of a passage, drawn for each list: lengths with their
-            relative frequencies.
+            relative frequencies. The default lengths are shortened to what the student can read.
         consistency: Rank within which the teachers must place an answer, or a list is left out:
             titles such as "Notes" are no questions. None keeps all lists. The consistency filter
             of Promptagator (Dai et al., arXiv:2209.11755) and E5 (Wang et al., arXiv:2212.03533).
@@ -79,6 +80,43 @@ class RankingSettings(Settings):
     def ranks(self) -> bool:
         """True if any ranking loss has a weight."""
         return bool(self.kl or self.margin_mse or self.contrastive or self.pointwise)
+
+    def within(self, room: int) -> Self:
+        """Return settings whose pairs a student can read.
+
+        Lengths that were not given are shortened, as an encoder's table of positions is often
+        shorter than they are.
+
+        Args:
+            room: Maximum number of tokens of a query and a passage together.
+
+        Raises:
+            InputError: Lengths that were given do not fit; the message names the field.
+        """
+        query = self.longest_query
+        if "longest_query" not in self.model_fields_set:
+            # The share of a query when the student is used.
+            query = max(1, min(query, room // 2))
+        if query >= room:
+            raise InputError(
+                "recipe",
+                f"ranking.longest_query: {query:,} leaves no room for a passage: the student reads "
+                f"{room:,} tokens of a query and a passage; set it to {room // 2:,} or less",
+            )
+        most = room - query
+        longest = max(length for length, share in self.longest_passage.items() if share)
+        if "longest_passage" in self.model_fields_set and longest > most:
+            raise InputError(
+                "recipe",
+                f"ranking.longest_passage: {longest:,} does not fit: the student reads {room:,} "
+                f"tokens of a query and a passage, and ranking.longest_query is {query:,}; set it "
+                f"to {most:,} or less",
+            )
+        lengths: dict[int, float] = {}
+        for length, share in self.longest_passage.items():
+            fitting = min(length, most)
+            lengths[fitting] = lengths.get(fitting, 0.0) + share
+        return self.model_copy(update={"longest_query": query, "longest_passage": lengths})
 
     def without_ranking(self, tokens_per_step: int) -> RankingSettings:
         """Return settings for the same lists without ranking losses, for an auxiliary loss only.

@@ -93,18 +93,19 @@ class ReferenceEncoder:
         """Compute states for all tokens, group by group; `given_of` selects them."""
         states: list[Tensor] = []
         for group in batch.groups:
+            # Padding may be longer than the encoder's table of positions, but no text is.
+            rows, mask = group.rows[:, : self.longest], group.mask[:, : self.longest]
             every = self._bert(
-                batch.input_ids[group.rows],
-                attention_mask=group.mask.long(),
+                batch.input_ids[rows],
+                attention_mask=mask.long(),
                 output_hidden_states=True,
             ).hidden_states[1:]
             given = given_of(every)
             if not states:
                 shape = (batch.tokens, given[0].shape[-1])
                 states = [torch.empty(shape, device=given[0].device) for _ in given]
-            rows = group.rows[group.mask]
             for state, one in zip(states, given, strict=True):
-                state[rows] = one[group.mask].float()
+                state[rows[mask]] = one[mask].float()
         return states
 
     def read(self, batch: TrainingBatch) -> ReferenceStates:

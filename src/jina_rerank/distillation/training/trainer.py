@@ -13,11 +13,10 @@ import copy
 import json
 import logging
 import math
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from pydantic import Field
@@ -26,8 +25,9 @@ from tqdm import tqdm
 
 from ..._output import writing
 from ...encoders import EncoderModel
+from ...encoders.checkpoint import read_pickle
 from ...encoders.cpu import team
-from ...errors import ConfigurationError, ScoringError
+from ...errors import ConfigurationError, ModelLoadError, ScoringError
 from ...scorers.device import choose_device, choose_dtype
 from ..settings import Count, MoreThan0, NotNegative, Settings, Steps, TorchDtype
 
@@ -101,12 +101,12 @@ class Trainer(Generic[S]):
         after_save: Called with the step whenever the state has been saved, to evaluate.
         masks: A mask per parameter name, in a shape that can be broadcast: 1 for trained elements,
             0 for frozen ones. Parameters that are not named are trained.
-        identity: Settings that determine the model and are not seen in the shapes of its weights;
-            compared with the saved state's, as settings are.
+        identity: Digests or values of all else that determines the weights, by the names of its
+            parts; compared with the saved state's, as settings are.
 
     Raises:
-        ConfigurationError: The folder's state cannot be read, or is of a run with other settings or
-            of another model.
+        ConfigurationError: The folder's state cannot be read, or is of a run with other settings,
+            of another identity or of another model.
     """
 
     def __init__(
@@ -118,14 +118,14 @@ class Trainer(Generic[S]):
         after_save: Callable[[int], None] | None = None,
         *,
         masks: Mapping[str, Tensor] | None = None,
-        identity: str | None = None,
+        identity: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model.float().train().requires_grad_(True)
         self._objective = objective
         self._settings = settings
         self._folder = folder
         self._after_save = after_save
-        self._identity = identity
+        self._identity = dict(identity or {})
         self._master = list(model.parameters())
         given = masks or {}
         self._masks = [given.get(name) for name, _ in model.named_parameters()]
@@ -170,7 +170,7 @@ class Trainer(Generic[S]):
         """
         settings = self._settings
         last = settings.steps if until is None else min(until, settings.steps)
-        self._cut_log()
+        cut_log(self._folder / LOG, self.step)
         with (
             (self._folder / LOG).open("a", encoding="utf-8") as log,
             tqdm(total=settings.steps, initial=self.step, disable=not progress) as bar,
@@ -191,18 +191,6 @@ class Trainer(Generic[S]):
                     self._save()
                     if self._after_save is not None:
                         self._after_save(self.step)
-
-    def _cut_log(self) -> None:
-        """Remove log lines after the last saved state, since those steps are taken again."""
-        path = self._folder / LOG
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-            kept = [line for line in lines if _step_of(line) <= self.step]
-            if len(kept) < len(lines):
-                new = path.with_suffix(".new")
-                new.write_bytes(b"".join(kept))
-                new.replace(path)
 
     def _train_one_step(self) -> dict[str, float]:
         batches = self._objective.micro_batches(self.step, self._parts)
@@ -254,9 +242,8 @@ class Trainer(Generic[S]):
             "settings": _plain(self._settings),
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "identity": self._identity,
         }
-        if self._identity is not None:
-            state["student"] = self._identity
         new = self._folder / f"{STATE}.new"
         with writing(new):
             try:
@@ -266,30 +253,73 @@ class Trainer(Generic[S]):
             new.replace(self._folder / STATE)
 
     def _resume(self) -> None:
-        try:
-            # To the CPU first: the state may be from a GPU that this machine does not have.
-            state = torch.load(self._folder / STATE, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ConfigurationError(
-                f"{self._folder / STATE}: is no state that can be read; name another folder, or "
-                "delete it to begin anew"
-            ) from error
+        state = _read_state(self._folder / STATE)
+        _check_identity(self._folder, state.get("identity", {}), self._identity)
         if state["settings"] | {"steps": self._settings.steps} != _plain(self._settings):
             raise ConfigurationError(
                 f"{self._folder} holds a run with other settings; name another folder, or "
                 f"give those: {state['settings']}"
             )
-        another = f"{self._folder} holds a run of another student; name another folder"
-        if state.get("student") != self._identity:
-            raise ConfigurationError(another)
         try:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:  # of another shape
-            raise ConfigurationError(another) from error
+            raise ConfigurationError(
+                f"{self._folder} holds a run of another student; name another folder, or delete "
+                "this one"
+            ) from error
         self.step = state["step"]
         self._write_copy()
         logger.info("goes on from step %d of %s", self.step, self._folder)
+
+
+def check_same_run(folder: Path, identity: Mapping[str, str]) -> None:
+    """Check that the states in a folder's folders, if there are any, are of a run of this identity.
+
+    Args:
+        folder: Folder with one folder for each of a run's trainings.
+        identity: As for `Trainer`; parts that are not known yet may be missing.
+
+    Raises:
+        ConfigurationError: A state is of another run, or cannot be read.
+    """
+    for path in sorted(folder.glob(f"*/{STATE}")):
+        saved = _read_state(path, mapped=True).get("identity", {})
+        _check_identity(folder, saved, {**saved, **identity})
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Remove the lines of a log after a step, and incomplete ones that a killed run has left.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        if len(kept) < len(lines):
+            new = path.with_suffix(".new")
+            new.write_bytes(b"".join(kept))
+            new.replace(path)
+
+
+def _read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = read_pickle(path, mapped=mapped)
+    except ModelLoadError as error:
+        raise ConfigurationError(
+            f"{path}: is no state that can be read; name another folder, or delete it to begin anew"
+        ) from error
+    return state
+
+
+def _check_identity(folder: Path, saved: Mapping[str, str], own: Mapping[str, str]) -> None:
+    if different := [name for name in {**saved, **own} if saved.get(name) != own.get(name)]:
+        raise ConfigurationError(
+            f"{folder} holds another run, which differs in the recipe's {', '.join(different)} or "
+            "in the files named there; name another output folder, or delete this one"
+        )
 
 
 def _step_of(line: bytes) -> float:

@@ -14,8 +14,8 @@ from ....encoders import EncoderModel, JinaBert
 from ...settings import Count, NotNegative, Seed, naming
 from ...training.matching import MatchingSettings
 from ...training.reference import ReferenceEncoder
-from ..bert import BertEncoder
-from ..student import Material, Stage, StudentSettings, as_jinabert
+from ..bert import BertEncoder, encoder_files, read_tokenizer
+from ..student import Material, Stage, StudentSettings, as_jinabert, room_of
 from .convert import convert_to_cross_encoder, cross_encoder_shape, remove_initial_state
 from .least_squares import fit_layers
 from .masks import trainable_masks
@@ -48,12 +48,13 @@ class BiToCrossStudent(StudentSettings):
         """See `Student`."""
         return EXAMPLES
 
-    def check(self) -> None:
-        """See `Student`. Checks the encoder's shape, and builds nothing."""
+    def check(self) -> int:
+        """See `Student`. Checks the encoder's shape and tokenizer, and builds nothing."""
         with self._naming():
-            cross_encoder_shape(
+            shape = cross_encoder_shape(
                 BertEncoder.read(self._source), intermediate_size=self.intermediate_size
             )
+            return room_of(shape.max_position_embeddings, read_tokenizer(self._source))
 
     def build(self, examples: Sequence[tuple[str, str]]) -> tuple[JinaBert, Tokenizer]:
         """See `Student`; the layers are fitted on the examples."""
@@ -90,6 +91,9 @@ class BiToCrossStudent(StudentSettings):
         if not self.matching_weight:
             return None
         return PairMatching(self._reference(material), self.matching_weight)
+
+    def _files(self) -> list[Path]:
+        return encoder_files(self._source)
 
     @property
     def _source(self) -> Path:
