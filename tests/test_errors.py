@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from jina_rerank import InputError, RerankError, ServiceError, errors
+from jina_rerank import InputError, RejectedInputError, RerankError, ServiceError, errors
 
 ALL = [
     error
@@ -31,6 +31,8 @@ def test_the_tree_is_as_drawn() -> None:
     for kind in ALL:
         assert kind.__name__ in drawn
     assert str(InputError("top_n", "is 0")) == "top_n: is 0"
+    refused = RejectedInputError("too long", 422, argument="documents[3]")
+    assert (refused.argument, refused.problem) == ("documents[3]", "too long")
     assert isinstance(InputError("a", "b"), ValueError)
     error = ServiceError("slow down", status=429, code="RATE", request_id="r")
     assert (str(error), error.status, error.code, error.request_id) == (

@@ -34,7 +34,7 @@ HEADERS["subject"] = "q"
 @pytest.mark.parametrize(
     ("query", "documents", "argument", "fix"),
     [
-        (None, ["a"], "query", "must be a string, not NoneType"),
+        (None, ["a"], "query", "must be a string, not NoneType; pass the question"),
         ("", ["a"], "query", "is blank; pass the question"),
         (" \n\t\u2003", ["a"], "query", "is blank"),
         (7, ["a"], "query", "must be a string, not int"),
@@ -217,6 +217,32 @@ def test_model(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("scorer", "fix"),
+    [
+        (LocalScorer, r"is the class LocalScorer; write LocalScorer\(\.\.\.\)"),
+        (FakeScorer, r"is the class FakeScorer; write FakeScorer\(\.\.\.\)"),
+        (Reranker, "is the class Reranker"),
+        (RERANKER, r"is a Reranker; pass its \.scorer"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("build", "argument"),
+    [
+        (Reranker, "model"),
+        (CachedScorer, "scorer"),
+        (lambda scorer: FallbackScorer(scorer, FakeScorer()), "primary"),
+        (lambda scorer: FallbackScorer(FakeScorer(), scorer), "secondary"),
+        (lambda scorer: FallbackScorer(FakeScorer(), FakeScorer(), scorer), r"others\[0\]"),
+    ],
+)
+def test_what_only_looks_like_a_scorer_is_refused(
+    build: Any, argument: str, scorer: Any, fix: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{argument} {fix}"):
+        build(scorer)
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"dtype": "float16"}, "dtype must be one of"),
@@ -226,6 +252,8 @@ def test_model(model: Any) -> None:
         ({"max_length": True}, "max_length"),
         ({"long_documents": "drop"}, "long_documents must be one of"),
         ({"revision": "v1"}, "the embedded model has none"),
+        ({"model": "a/b", "revision": 5}, "revision must be a string, not int"),
+        ({"model": "a/b", "revision": " "}, "revision is blank"),
     ],
 )
 def test_local_settings(settings: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,27 @@ def test_columns_are_told_apart_and_scores_are_python_floats() -> None:
     assert json.dumps(ranking.to_dict())
 
 
+class Logits(FakeScorer):
+    def __init__(self, *logits: float, unscored: tuple[int, ...] = ()) -> None:
+        super().__init__(degraded="tired" if unscored else None)
+        self.logits, self.unscored = logits, unscored
+
+    def score(self, requests, on_scored=None):
+        (answer,) = super().score(requests)
+        return [replace(answer, logits=self.logits, unscored=self.unscored)]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_logit_that_is_no_number_is_an_error_even_where_its_sigmoid_is_one(bad: float) -> None:
+    with pytest.raises(ScoringError, match=r"documents\[1\].*logit"):
+        Reranker(Logits(0.5, bad)).rank("q", ["a", "b"])
+
+
+def test_a_document_that_was_not_scored_may_lack_a_logit() -> None:
+    ranking = Reranker(Logits(0.5, math.nan, unscored=(1,))).rank("q", ["a", "b"])
+    assert ranking.unscored == (1,)
+
+
 class Miscounting(FakeScorer):
     def score(self, requests, on_scored=None):
         return [ScoreResponse([1.0], Usage(1))]
@@ -103,6 +125,19 @@ def test_a_wrong_count_is_an_error() -> None:
 def test_a_degraded_answer_says_so() -> None:
     ranking = Reranker(FakeScorer(degraded="the service is down")).rank("q", ["q"])
     assert ranking.degraded == "the service is down"
+
+
+async def test_scores_without_a_ranking_warn_of_a_degraded_answer(caplog) -> None:
+    degraded = Reranker(FakeScorer(degraded="the service is down"))
+    assert degraded.score("q", ["q"]) == [1.0]
+    assert "the service is down" in caplog.text
+    caplog.clear()
+    assert await degraded.ascore("q", ["q"]) == [1.0]
+    assert "the service is down" in caplog.text
+    caplog.clear()
+    degraded.rank("q", ["q"])
+    NUMBERS.score("q", ["0.5"])
+    assert caplog.text == ""
 
 
 def test_a_ranking_is_a_sequence_of_plain_values() -> None:

@@ -217,7 +217,9 @@ def test_a_folder_with_a_graph_and_no_weights_is_run_by_onnx_runtime(
         ("sagemaker:", "lacks a name behind the colon"),
         ("remote:", "lacks a name behind the colon"),
         ("remote:m@", "lacks an address behind the @"),
+        ("remote: @http://x", "model: ' ' is blank"),
         ("remote:m@127.0.0.1:80", "base_url must be an address"),
+        ("remote:\udcff@http://x", "half of a character"),
         ("cross-encoder:mini", "which sentence-transformers does not run"),
         ("sagemaker:arn:aws:x/turbo", "not its ARN"),
         ("bm25", "model: bm25 needs a collection"),
@@ -251,6 +253,38 @@ def test_an_error_does_not_show_a_password_in_an_address() -> None:
         with pytest.raises(ConfigurationError) as refused:
             scorer_of(name)
         assert "hunter22" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x" * 300, "File name too long"),
+        (f"org/{'x' * 5000}", "File name too long"),
+        ("~nobody-has-this-name/model", "no such user"),
+        ("jina-reranker-" + "x" * 300, "is a name of Jina's hosted service"),
+    ],
+)
+def test_a_name_that_no_folder_can_have_is_an_error_with_a_type(name: str, said: str) -> None:
+    for door in (parse, scorer_of, Reranker, lambda name: build_reranker(model=name)):
+        with pytest.raises((ConfigurationError, ModelNotFoundError), match=said):
+            door(name)
+    (line,) = command("rank", "-m", name, QUERY, text="a").stderr.splitlines()
+    assert re.search(said, line)
+
+
+@pytest.mark.parametrize(
+    "kind", [LocalScorer, OnnxScorer, CrossEncoderScorer, BiEncoderScorer, SparseEncoderScorer]
+)
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_scorer_of_a_name_that_no_folder_can_have_is_refused(kind: Any, as_path: Any) -> None:
+    for name in ("x" * 300, "~nobody-has-this-name/model"):
+        with pytest.raises(ModelNotFoundError, match="no such folder"):
+            kind(as_path(name))
+
+
+def test_a_long_name_of_a_service_or_of_a_served_model_is_no_folder() -> None:
+    assert parse(f"remote:{'m' * 300}@{URL}").name == "m" * 300
+    assert split_served(f"m=remote:{'m' * 300}@{URL}") == ("m", f"remote:{'m' * 300}@{URL}")
 
 
 def test_what_is_no_name_is_refused() -> None:
@@ -573,7 +607,7 @@ def test_a_plugin_refuses_settings_that_its_model_does_not_have() -> None:
     for plugin in (LlamaIndexRerank, LangChainRerank, JinaRanker):
         with pytest.raises(ConfigurationError, match="max_length: remote:m does not have"):
             plugin(model=name, max_length=64)
-        with pytest.raises(ConfigurationError, match="timeout only means something with backend"):
+        with pytest.raises(ConfigurationError, match="timeout: applies to services only"):
             plugin(model="cross-encoder:a/b", timeout=3.0)
         with pytest.raises(ConfigurationError, match="base_url: remote:m has an address"):
             plugin(model=name, base_url=URL)

@@ -11,19 +11,44 @@ from contextlib import contextmanager
 from typing import get_args
 
 from ._numbers import as_real, as_whole, shown
-from .errors import InputError, ServiceError
-from .scorers.base import LongDocuments, ScoreRequest
+from .errors import ConfigurationError, InputError, ServiceError
+from .scorers.base import LongDocuments, Scorer, ScoreRequest
 
 MAX_TEXT_CHARACTERS = 2_000_000
 """Longest query or document, in characters: about sixty times the text of 8,192 tokens. A longer
 text is a whole file that was never split, and tokenizing it would cost gigabytes."""
 
 
+def check_scorer(scorer: object, argument: str, expected: str) -> Scorer:
+    """Check that an argument is a scorer, and return it.
+
+    Args:
+        scorer: The argument. A class of scorers and a `Reranker` have all methods of a scorer.
+        argument: The caller's name for it.
+        expected: What the argument may be, for errors.
+
+    Raises:
+        ConfigurationError: It is no scorer.
+    """
+    from .reranker import Reranker
+
+    if isinstance(scorer, type):
+        problem = f"is the class {scorer.__name__}; write {scorer.__name__}(...)"
+    elif isinstance(scorer, Reranker):
+        problem = "is a Reranker; pass its .scorer"
+    elif not isinstance(scorer, Scorer):
+        problem = f"must be {expected}, not {_type(scorer)}"
+    else:
+        return scorer
+    raise ConfigurationError(f"{argument} {problem}")
+
+
 def check_query(query: object, argument: str = "query") -> str:
     """Check that a query is a usable string and not blank, and return it."""
-    text = check_text(query, argument)
+    fix = "; pass the question that the documents answer"
+    text = check_text(query, argument, for_none=fix)
     if not text or text.isspace():
-        raise InputError(argument, "is blank; pass the question that the documents answer")
+        raise InputError(argument, f"is blank{fix}")
     return text
 
 
@@ -169,10 +194,21 @@ def check_threshold(threshold: object, argument: str = "threshold") -> float | N
     return real
 
 
-def check_text(text: object, argument: str) -> str:
-    """Check that a tokenizer can read a text, and return it; it may be empty."""
+def check_text(
+    text: object, argument: str, for_none: str = "; leave it out, or pass an empty string"
+) -> str:
+    """Check that a tokenizer can read a text, and return it; it may be empty.
+
+    Args:
+        text: The text.
+        argument: The caller's name for it.
+        for_none: Advice in the error for None, after a semicolon.
+
+    Raises:
+        InputError: It is no string, too long, or no valid Unicode, or it holds a NUL character.
+    """
     if not isinstance(text, str):
-        hint = "; leave it out, or pass an empty string" if text is None else ""
+        hint = for_none if text is None else ""
         raise InputError(argument, f"must be a string, not {_type(text)}{hint}")
     if len(text) > MAX_TEXT_CHARACTERS:
         raise InputError(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeAlias
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, ModelLoadError, ModelNotFoundError
 
 EMBEDDED_MODEL = "jina-rerank-mini"
 """Name of the model that ships with the package, and of its distribution."""
@@ -42,12 +42,33 @@ def find_source(model: Source) -> Source:
     return None if model in EMBEDDED_NAMES else model
 
 
+def folder_of(source: str | PathLike[str]) -> Path:
+    """Find the folder that a source would be, whether it exists or not.
+
+    Raises:
+        ModelNotFoundError: No folder can have this path: it is too long, or `~` names no user.
+        ModelLoadError: The system does not let this process look for the folder.
+    """
+    try:
+        folder = Path(source).expanduser()
+        folder.is_dir()
+    except RuntimeError:
+        raise ModelNotFoundError(f"{fspath(source)}: no such folder: no such user") from None
+    except PermissionError as error:
+        raise ModelLoadError(f"{fspath(source)}: {error.strerror}") from None
+    except OSError as error:
+        raise ModelNotFoundError(f"{fspath(source)}: no such folder: {error.strerror}") from None
+    return folder
+
+
 def find_other_source(model: str | PathLike[str]) -> str | PathLike[str]:
     """Find the source of a model for sentence-transformers, which cannot run the embedded model.
 
     Raises:
-        ConfigurationError: The name is blank, or the embedded model's.
+        ConfigurationError: It is no name or folder, or the name is blank or the embedded model's.
     """
+    if not isinstance(model, str | PathLike):
+        raise ConfigurationError(f"model must be a hub id or a folder, not {type(model).__name__}")
     source = find_source(model)
     if source is None:
         raise ConfigurationError(

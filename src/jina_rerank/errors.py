@@ -61,7 +61,10 @@ class InputError(RerankError, ValueError):
 
 
 class ModelLoadError(RerankError):
-    """A model cannot be loaded: files absent, tensors missing or left over, not a JinaBERT."""
+    """A model cannot be loaded.
+
+    A file or a tensor is missing, a tensor is left over, or the family is not supported.
+    """
 
 
 class ModelNotFoundError(ModelLoadError):
@@ -75,6 +78,14 @@ class ModelNotFoundError(ModelLoadError):
 
 class ScoringError(RerankError):
     """Scores could not be computed, or what was computed cannot be trusted (NaN)."""
+
+    @classmethod
+    def at_exit(cls) -> Self:
+        """Build the error for a call after the threads that compute it have been stopped."""
+        return cls(
+            "the interpreter is ending and the threads of this package have stopped; rank before "
+            "the program's last line, and not in a function that atexit calls"
+        )
 
 
 class ServiceError(RerankError):
@@ -180,6 +191,7 @@ class RejectedInputError(ServiceError, InputError):
 
     Attributes:
         argument: As given, or `"request"`.
+        problem: As `message`.
     """
 
     def __init__(
@@ -194,6 +206,7 @@ class RejectedInputError(ServiceError, InputError):
     ) -> None:
         super().__init__(message, status, code, request_id, retry_after=retry_after)
         self.argument = argument or "request"
+        self.problem = message
 
 
 class RejectedSettingError(ServiceError, ConfigurationError):

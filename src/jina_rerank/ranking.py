@@ -80,9 +80,9 @@ class Ranking(Sequence[RankedDocument]):
         hits: The documents that remain after `top_n` and `threshold`.
         model: The name of the model that scored them.
         usage: Cost of scoring.
-        degraded: None for a complete answer; otherwise the reason why this one is second best. A
-            threshold is not applied to such an answer: it was chosen for the model's own scores,
-            and would empty the answer when it is needed most.
+        degraded: None for a complete answer; otherwise the reason why this one is partial or from
+            a fallback. A threshold is not applied to such an answer: it was chosen for the model's
+            own scores, and would empty the answer when it is needed most.
         unscored: The indices of documents without a score, in ascending order; empty unless the
             answer is degraded. Such documents keep the order in which they were given, after all
             scored documents, and their scores only express that order.

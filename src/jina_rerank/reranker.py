@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +11,15 @@ from os import PathLike
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ._inputs import check_items, check_request, check_threshold, check_top_n
-from .errors import ConfigurationError, InputError, ScoringError
+from ._inputs import check_items, check_request, check_scorer, check_threshold, check_top_n
+from .errors import InputError, ScoringError
 from .ranking import RankedDocument, Ranking, Usage
 from .scorers.base import OnScored, Progress, Scorer, ScoreRequest, ScoreResponse
 from .spec import scorer_of
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Reranker:
@@ -39,12 +42,9 @@ class Reranker:
     def __init__(self, model: str | PathLike[str] | Scorer | None = None) -> None:
         if model is None or isinstance(model, str | PathLike):
             self._scorer: Scorer = scorer_of(model)
-        elif isinstance(model, Scorer):
-            self._scorer = model
         else:
-            raise ConfigurationError(
-                "model must be a hub id, a folder or a scorer such as LocalScorer(...), "
-                f"not {type(model).__name__}"
+            self._scorer = check_scorer(
+                model, "model", "a hub id, a folder or a scorer such as LocalScorer(...)"
             )
 
     def __repr__(self) -> str:
@@ -176,7 +176,10 @@ class Reranker:
         return await self._arank(requests, top_n, threshold, False)
 
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
-        """Compute the score of every document, in the order given; errors as for `rank`."""
+        """Compute the score of every document, in the order given; errors as for `rank`.
+
+        That an answer is degraded is only logged, as a warning; `rank` returns the reason.
+        """
         return _in_order_given(self.rank(query, documents))
 
     async def ascore(self, query: str, documents: Sequence[str]) -> list[float]:
@@ -296,6 +299,10 @@ def _order_one(
         # With a NaN among its keys, sorted() returns an order without meaning.
         if not math.isfinite(score):
             raise ScoringError(f"{model} scored {request.name}documents[{i}] as {score}")
+    for i, logit in enumerate(response.logits or ()):
+        # The score of an infinite logit, its sigmoid, is finite.
+        if not math.isfinite(logit) and i not in response.unscored:
+            raise ScoringError(f"{model} gave {request.name}documents[{i}] the logit {logit}")
     if response.degraded is not None:
         threshold = None  # see Ranking.degraded
     kept = [i for i, score in enumerate(scores) if threshold is None or score >= threshold]
@@ -327,6 +334,8 @@ def _value(column: Sequence[T] | None, i: int) -> T | None:
 
 
 def _in_order_given(ranking: Ranking) -> list[float]:
+    if ranking.degraded is not None:
+        logger.warning("the scores are degraded: %s", ranking.degraded)
     return [hit.score for hit in sorted(ranking, key=lambda hit: hit.index)]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ._installed import install_command, is_installed
-from .embedded import EMBEDDED_MODEL, EMBEDDED_NAMES, Source, find_source
-from .errors import ConfigurationError
+from .embedded import EMBEDDED_MODEL, EMBEDDED_NAMES, Source, find_source, folder_of
+from .errors import ConfigurationError, ModelLoadError
 from .scorers.base import LongDocuments, Scorer
 from .scorers.bi_encoder import BiEncoderScorer
 from .scorers.bm25 import Bm25Scorer
@@ -134,6 +134,7 @@ def parse(model: Source) -> Spec:
 
     Raises:
         ConfigurationError: The name is blank, lacks a part, or has an unknown prefix.
+        ModelNotFoundError: The name has no prefix, and neither a folder nor a hub id can have it.
     """
     if not isinstance(model, str | PathLike | None):
         raise ConfigurationError(f"model must be a name or a folder, not {type(model).__name__}")
@@ -146,7 +147,7 @@ def parse(model: Source) -> Spec:
         if (prefix := _prefix_of(source)) is not None:
             return _prefixed(source, prefix)
         _refuse_hosted(source)
-    return Spec("onnx" if _is_export(Path(source).expanduser()) else "local", source)
+    return Spec("onnx" if _is_export(folder_of(source)) else "local", source)
 
 
 def scorer_of(
@@ -322,7 +323,7 @@ def split_served(entry: str) -> tuple[str, str]:
     """
     name, equals, model = entry.partition("=")
     is_model = entry.startswith(("/", ".", "~")) or _prefix_of(name) in PREFIXES
-    if not equals or is_model or Path(entry).is_dir():
+    if not equals or is_model or _is_folder(entry):
         return entry, entry
     name, model = name.strip(), model.strip()
     if not name or not model:
@@ -366,11 +367,11 @@ def _prefixed(name: str, prefix: str) -> Spec:
             )
     if not rest:
         raise ConfigurationError(f"model: {name!r} lacks a name behind the colon; write {known}")
-    if rest.isspace():
-        raise ConfigurationError(f"model: {rest!r} is blank behind the colon; write {known}")
+    asked, at, url = rest.partition("@") if kind == "remote" else (rest, "", "")
+    if asked.isspace():
+        raise ConfigurationError(f"model: {asked!r} is blank behind the colon; write {known}")
     if kind != "remote":
         return Spec(kind, rest)
-    asked, at, url = rest.partition("@")
     if at and not url:
         raise ConfigurationError(f"model: {name!r} lacks an address behind the @")
     return Spec(kind, asked or None, url or None)
@@ -384,12 +385,19 @@ def _refuse_hosted(name: str) -> None:
     Raises:
         ConfigurationError: It is such a name, and there is no such folder.
     """
-    if _HOSTED.fullmatch(name) and not Path(name).exists():
+    if _HOSTED.fullmatch(name) and not _is_folder(name):
         raise ConfigurationError(
             f'model: {name} is a name of Jina\'s hosted service: write "remote:{name}" for the '
             'service (in a plugin, backend="remote" does it as well), or a hub id such as '
             f'"jinaai/{name}" or a folder for a model on this machine'
         )
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return folder_of(path).is_dir()
+    except ModelLoadError:  # no folder can have this path
+        return False
 
 
 def _is_export(folder: Path) -> bool:

@@ -21,11 +21,13 @@ from families import write_reranker
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from jina_rerank import (
+    BiEncoderScorer,
     ConfigurationError,
     CrossEncoderScorer,
     ModelLoadError,
     Reranker,
     ScoringError,
+    SparseEncoderScorer,
 )
 
 QUERY = "what is panda?"
@@ -140,6 +142,13 @@ def test_weights_that_are_none_are_a_load_error(tmp_path: Path) -> None:
 def test_a_path_that_is_no_folder_is_no_name_for_the_hub() -> None:
     with pytest.raises(ModelLoadError, match="absent: no such folder"):
         CrossEncoderScorer(Path("absent")).warm_up()
+
+
+@pytest.mark.parametrize("model", [None, 5, b"a/b"])
+@pytest.mark.parametrize("kind", [CrossEncoderScorer, BiEncoderScorer, SparseEncoderScorer])
+def test_what_is_no_name_is_refused(kind, model) -> None:
+    with pytest.raises(ConfigurationError, match="model must be a hub id or a folder, not"):
+        kind(model)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A second best answer instead of none, which says so."""
+"""An answer of another scorer instead of none, which says so."""
 
 import pickle
 import time
@@ -261,7 +261,7 @@ def test_it_pickles_without_the_outage() -> None:
 
 @pytest.mark.parametrize("scorer", [None, "jina-reranker-v3.5"])
 def test_what_is_no_scorer_is_refused(scorer: object) -> None:
-    with pytest.raises(ConfigurationError, match="scorers"):
+    with pytest.raises(ConfigurationError, match="secondary must be a scorer"):
         FallbackScorer(FakeScorer(), scorer)
 
 

@@ -192,7 +192,7 @@ def test_an_option_that_a_service_cannot_be_told_is_refused_before_anything_is_s
         assert not server.requests
     (option,) = options
     assert refused.value.argument == f"pairs[1].{option}"
-    assert f"cannot be told to a {dialect!r} service" in refused.value.problem
+    assert f"the dialect {dialect!r} does not have " in refused.value.problem
 
 
 def test_an_instruction_is_refused_where_no_template_has_a_place_for_it(

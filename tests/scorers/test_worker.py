@@ -1,5 +1,8 @@
 """Each call gets its turn and its own logits; small batches of several are computed together."""
 
+import subprocess
+import sys
+import textwrap
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
@@ -200,3 +203,28 @@ def test_every_call_gets_its_own_logits(calls: list[list[list[list[int]]]]) -> N
     futures = [worker.submit(lambda own=own: steps(model, *own)) for own in calls]  # type: ignore[misc]
     expected = [[float(sum(pair)) for batch in own for pair in batch] for own in calls]
     assert [future.result(10) for future in futures] == expected
+
+
+def test_a_call_while_the_interpreter_ends_is_an_error_and_does_not_hang() -> None:
+    program = """
+        import atexit
+        from jina_rerank import LocalScorer, Reranker, ScoringError
+        reranker = Reranker(LocalScorer(dtype="float32"))
+        def late():
+            try:
+                reranker.rank("q", ["a"])
+            except ScoringError as error:
+                print(error)
+            reranker.close()
+        atexit.register(late)
+        reranker.rank("q", ["a"])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the interpreter is ending" in done.stdout

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, InputError
@@ -109,12 +110,19 @@ def score_in_steps(
     def tokenize(places: Sequence[tuple[int, int]]) -> _Window:
         return _tokenize_documents(model.tokenizer, requests, queries, places)
 
+    first: dict[bytes, float] = {}
     with closing(one_ahead(tokenize, _windows(requests, order))) as windows:
         for window in windows:
             if progress is not None:
                 tokens_of_pairs = sum(len(pair) for pair in window.pairs)
                 progress.tokenized(len(window.places), sum(window.tokens), tokens_of_pairs)
             logits = yield from _run(model, window.pairs, clock, progress)
+            # Equal texts must tie, but in float32 the last bits of a logit depend on its row in the
+            # batch.
+            logits = [
+                first.setdefault(_digest(pair), logit)
+                for pair, logit in zip(window.pairs, logits, strict=True)
+            ]
             for (r, d), found, room, own in zip(
                 window.places, window.tokens, window.rooms, window.parts_of, strict=True
             ):
@@ -302,10 +310,13 @@ def _run(
             logits[position] = logit
         if progress is not None:
             progress.computed(wanted.tokens)
-    # Equal texts must tie, but in float32 the last bits of a logit depend on its row in the batch.
-    first: dict[tuple[bytes, bytes], int] = {}
-    same = ((pair.input_ids.tobytes(), pair.token_type_ids.tobytes()) for pair in pairs)
-    return [logits[first.setdefault(key, i)] for i, key in enumerate(same)]
+    return logits
+
+
+def _digest(pair: TokenPair) -> bytes:
+    digest = blake2b(pair.input_ids, digest_size=16)
+    digest.update(pair.token_type_ids)
+    return digest.digest()
 
 
 def _best(logits: Sequence[float]) -> float:

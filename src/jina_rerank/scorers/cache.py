@@ -11,12 +11,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from .._inputs import check_scorer
 from .._installed import check_scorer_installed
 from .._numbers import check_count
 from ..errors import ConfigurationError, InputError, ScoringError
 from ..ranking import Usage
 from ._score_store import KEY_BYTES, VALUE_BYTES, ScoreStore
-from .base import CacheableScorer, OnScored, Scorer, ScoreRequest, ScoreResponse
+from .base import CacheableScorer, OnScored, ScoreRequest, ScoreResponse
 from .service.parts import put_last
 
 _NUMBERS = struct.Struct("<ddiii")
@@ -62,13 +63,13 @@ class CachedScorer:
         path: str | PathLike[str] | None = None,
         max_entries: int = 1_000_000,
     ) -> None:
+        check_scorer(scorer, "scorer", "a scorer such as RemoteScorer(...) or LocalScorer()")
         # Not isinstance(): on Python 3.11 that would compute the fingerprint.
-        if not isinstance(scorer, Scorer) or not {"fingerprint", "listwise"} <= {*dir(scorer)}:
+        if not {"fingerprint", "listwise"} <= {*dir(scorer)}:
             raise ConfigurationError(
-                f"{type(scorer).__name__} has no scores that can be kept: a CacheableScorer says "
-                "by its fingerprint and listwise what they depend on. Of a scorer that falls back "
-                "on others, put the cache around the first: FallbackScorer(CachedScorer(first), "
-                "...)"
+                f"{type(scorer).__name__} cannot be cached: it lacks the properties fingerprint "
+                "and listwise (see CacheableScorer). To cache within a fallback, write "
+                "FallbackScorer(CachedScorer(first), ...)"
             )
         self._scorer = scorer
         self._path = _check_path(path)

@@ -39,7 +39,7 @@ class CrossEncoderScorer(InProcessScorer):
 
     Args:
         model: A folder or a hub id, of a model with one output and a fast tokenizer.
-        dtype: As for `LocalScorer`.
+        dtype: As for `LocalScorer`, without `"int8"`.
         device: As for `LocalScorer`.
         max_length: As for `LocalScorer`; the model's own limit, often 512, applies.
         long_documents: As for `LocalScorer`.
@@ -60,9 +60,10 @@ class CrossEncoderScorer(InProcessScorer):
         revision: str | None = None,
     ) -> None:
         refuse_int8(dtype)
+        source = find_other_source(model)
         super().__init__(
-            fspath(model),
-            source=find_other_source(model),
+            fspath(source),
+            source=source,
             revision=revision,
             dtype=dtype,
             device=device,

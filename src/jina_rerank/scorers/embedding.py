@@ -61,9 +61,10 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
         revision: str | None = None,
     ) -> None:
         refuse_int8(dtype)
+        source = find_other_source(model)
         super().__init__(
-            fspath(model),
-            source=find_other_source(model),
+            fspath(source),
+            source=source,
             revision=revision,
             dtype=dtype,
             device=device,

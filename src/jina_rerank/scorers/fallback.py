@@ -1,4 +1,4 @@
-"""`FallbackScorer`: a second best answer instead of none, always marked as degraded."""
+"""`FallbackScorer`: an answer of another scorer instead of none, always marked as degraded."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .._inputs import check_scorer
 from .._installed import check_scorer_installed
 from .._numbers import check_seconds
 from ..errors import (
-    ConfigurationError,
     ConnectionFailedError,
     RateLimitError,
     RequestTimeoutError,
@@ -123,12 +123,9 @@ class FallbackScorer:
         self, primary: Scorer, secondary: Scorer, *others: Scorer, cooldown: float = 5.0
     ) -> None:
         self._scorers = (primary, secondary, *others)
-        for scorer in self._scorers:
-            if not isinstance(scorer, Scorer):
-                raise ConfigurationError(
-                    "a FallbackScorer is made of scorers such as RemoteScorer(...), LocalScorer() "
-                    f"and RetrievalOrder(), not of {type(scorer).__name__}"
-                )
+        names = ("primary", "secondary", *(f"others[{i}]" for i in range(len(others))))
+        for name, scorer in zip(names, self._scorers, strict=True):
+            check_scorer(scorer, name, "a scorer such as RemoteScorer(...) or RetrievalOrder()")
         self._cooldown = check_seconds(cooldown, "cooldown")
         self._outage: _Outage | None = None
 

@@ -14,6 +14,7 @@ from .service.address import endpoint
 from .service.dialects import Dialect, DialectName, Parameters, find_dialect, key_variables
 from .service.scorer import ServiceScorer
 from .service.secrets import ApiKey, Secrets
+from .service.wire import has_surrogates
 
 if TYPE_CHECKING:
     from .service.session import Session
@@ -106,15 +107,17 @@ class RemoteScorer(ServiceScorer):
         self._check_key()
         if model is None:
             model = spoken.default_model
-        if not isinstance(model, str | None) or model == "":
+        if not isinstance(model, str | None) or (model is not None and not model.strip()):
             raise ConfigurationError(f"model must be a name, not {model!r}")
+        if model is not None and has_surrogates(model):
+            raise ConfigurationError(f"model holds half of a character: {model!r}")
         if model is None and spoken.needs_model:
             raise ConfigurationError(
                 f"model is missing: the dialect {dialect!r} needs one and has no default"
             )
         self._dialect = spoken
         self._parameters = _check_parameters(
-            spoken, Parameters(model, max_doc_length, truncation, extra=dict(extra_body or {}))
+            spoken, Parameters(model, max_doc_length, truncation, extra=_check_fields(extra_body))
         )
         if max_documents is None:
             max_documents = spoken.max_documents
@@ -190,6 +193,20 @@ class RemoteScorer(ServiceScorer):
         )
 
 
+def _check_fields(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Check further fields of the body, and return them as a new dictionary."""
+    fields = {} if extra_body is None else extra_body
+    if not isinstance(fields, Mapping) or not all(isinstance(name, str) for name in fields):
+        raise ConfigurationError("extra_body must be a dictionary with strings as its keys")
+    try:
+        written = json.dumps(dict(fields), allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"extra_body is not JSON: {error}") from None
+    if has_surrogates(written):
+        raise ConfigurationError("extra_body holds half of a character, so it is not valid Unicode")
+    return dict(fields)
+
+
 def _check_parameters(dialect: Dialect, parameters: Parameters) -> Parameters:
     if parameters.max_doc_length is not None:
         length = check_count(parameters.max_doc_length, "max_doc_length")
@@ -198,12 +215,10 @@ def _check_parameters(dialect: Dialect, parameters: Parameters) -> Parameters:
         raise ConfigurationError("truncation must be True, False or None")
     for name in sorted(dialect.unsupported):
         if getattr(parameters, name) is not None:
-            raise ConfigurationError(f"{name} cannot be told to a {dialect.name!r} service")
+            raise ConfigurationError(
+                f"{name}: the dialect {dialect.name!r} has no such option; leave it out"
+            )
     own = dialect.body("", [], Parameters(model="")).keys() | {"top_n"}
     if taken := sorted(own & parameters.extra.keys()):
         raise ConfigurationError(f"extra_body cannot replace {', '.join(taken)}")
-    try:
-        json.dumps(parameters.extra, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"extra_body is not JSON: {error}") from None
     return parameters

@@ -93,9 +93,14 @@ class Worker:
         Returns:
             The future of its result. Cancelling it, whether the job waits or runs, stops the job
             before its next step and frees its place.
+
+        Raises:
+            ScoringError: The interpreter is ending.
         """
         job = _TypedJob(steps)
         with self._wake:
+            if self._stopping:
+                raise ScoringError.at_exit()
             self._arrived.append(job)
             self._wake.notify()
         return job.future
@@ -109,6 +114,9 @@ class Worker:
 
         Returns:
             The future of its result; cancelling it before it starts frees its place.
+
+        Raises:
+            ScoringError: The interpreter is ending.
         """
 
         def steps() -> Steps[T]:
@@ -136,7 +144,9 @@ class Worker:
             # Served jobs go to the end, so that five documents need not wait for 10,000.
             jobs = [job for job in jobs if job not in served] + served
             jobs = [job for job in jobs if not job.ended]
-        for job in jobs:  # they may have threads of their own
+        # They may have threads of their own. Their futures are not cancelled: only daemon threads
+        # can wait for them now, and each would print a traceback.
+        for job in jobs:
             job.close()
 
     def _stop(self) -> None:

@@ -28,7 +28,10 @@ from jina_rerank import (
     ScoreRequest,
     ServiceError,
 )
+from jina_rerank.scorers.service.http import HttpTransport
 from jina_rerank.scorers.service.io_thread import io_thread
+from jina_rerank.scorers.service.pace import Pace
+from jina_rerank.scorers.service.secrets import Secrets
 
 DOCUMENTS = ["one", "two", "three"]
 EXPECTED = [score("q", text) for text in DOCUMENTS]
@@ -311,3 +314,78 @@ def test_failures_are_logged_without_texts(server: FaultServer, connect, caplog)
         connect().rank("a private question", ["a private document"])
     assert "trying again" in caplog.text
     assert "private" not in caplog.text
+
+
+def _close_in_child(reranker: Reranker, how: str) -> None:
+    if how == "close":
+        reranker.close()
+    else:
+        asyncio.run(reranker.aclose())
+
+
+@pytest.mark.parametrize("how", ["close", "aclose"])
+def test_a_forked_process_closes_its_copy_and_not_the_parents(server, connect, how: str) -> None:
+    reranker = connect()
+    reranker.rank("q", DOCUMENTS)
+    fork = multiprocessing.get_context("fork")
+    child = fork.Process(target=_close_in_child, args=(reranker, how), daemon=True)
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+    assert reranker.score("q", DOCUMENTS) == EXPECTED
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_calls_that_wait_while_the_scorer_is_closed_get_an_error_with_a_type(
+    server: FaultServer, connect, concurrency: int
+) -> None:
+    server.default = Hang()
+    reranker = connect(timeout=20, read_timeout=20, max_concurrency=concurrency, max_documents=1)
+    at_once = min(concurrency, Pace.START)
+    with ThreadPoolExecutor(6) as threads:
+        calls = [threads.submit(reranker.rank, "q", DOCUMENTS) for _ in range(6)]
+        assert until(lambda: server.in_flight == at_once)
+        reranker.close()
+        failures = [call.exception(timeout=10) for call in calls]
+    assert all(isinstance(failure, ConfigurationError) for failure in failures), failures
+    assert until(lambda: server.open_connections == 0)
+
+
+async def test_a_transport_that_is_closed_while_it_opens_leaves_no_client(server) -> None:
+    transport = HttpTransport(
+        server.url, Secrets(None), connect_timeout=1, read_timeout=1, connections=1, http2=False
+    )
+    opening = [asyncio.create_task(transport.open()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await transport.aclose()
+    await asyncio.gather(*opening, return_exceptions=True)
+    with pytest.raises(RuntimeError, match="closed"):
+        await transport.send(b"{}")
+    assert server.received == 0
+
+
+def test_a_call_while_the_interpreter_ends_is_an_error_and_does_not_hang(server) -> None:
+    program = f"""
+        import atexit
+        from jina_rerank import Reranker, RemoteScorer, ScoringError
+        reranker = Reranker(RemoteScorer(base_url={server.url!r}))
+        def late():
+            try:
+                reranker.rank('q', ['a'])
+            except ScoringError as error:
+                print(error)
+            reranker.close()
+        atexit.register(late)
+        reranker.rank('q', ['a'])
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the interpreter is ending" in done.stdout
+    assert server.received == 1

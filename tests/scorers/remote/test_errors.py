@@ -1,11 +1,15 @@
 """Every failure becomes an error with a type, whichever shape its body has."""
 
+import json
+import math
 import pickle
 
 import dialect_answers as bodies
 import pytest
 from dialect_answers import REQUEST_ID
-from faults import EchoKey, FaultServer, Html, RateLimited, Redirect, Status
+from faults import EchoKey, FaultServer, Html, RateLimited, Redirect, Right, Status
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jina_rerank import (
     AuthenticationError,
@@ -19,6 +23,7 @@ from jina_rerank import (
     ServerError,
     ServiceError,
 )
+from jina_rerank.scorers.service.failures import read_retry_after
 
 
 def fail(server: FaultServer, connect, fault, **settings) -> ServiceError:
@@ -108,6 +113,7 @@ def test_a_refused_input_is_an_input_error(server, connect, body, argument, mess
     assert isinstance(error, InputError)
     assert isinstance(error, ValueError)
     assert error.argument == argument
+    assert error.problem == str(error)
     assert message in str(error)
 
 
@@ -166,3 +172,49 @@ def test_a_key_that_is_sent_back_is_taken_out(server: FaultServer, connect) -> N
     assert isinstance(error, AuthenticationError)
     assert "jina_0123456789abcdef" not in str(error)
     assert "Bearer ***" in str(error)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Wed, 21 Oct 2015 99999999999999999999:28:00 GMT",
+        "Wed, 21 Oct 2015 07:28:00 +9999999999999",
+        "Wed, 21 Oct 99999 07:28:00 GMT",
+        "soon",
+        "nan",
+        "1e999",
+        "",
+    ],
+)
+def test_a_retry_after_that_cannot_be_read_is_none(server, connect, header: str) -> None:
+    error = fail(server, connect, Status(503, headers={"retry-after": header}))
+    assert isinstance(error, ServerError)
+    assert error.retry_after is None
+
+
+@given(st.text() | st.from_regex(r"Wed, \d+ Oct \d+ \d+:\d+:\d+ ([+-]\d+|GMT)", fullmatch=True))
+def test_no_retry_after_breaks_the_reading(header: str) -> None:
+    seconds = read_retry_after(header)
+    assert seconds is None or 0 <= seconds < math.inf
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"detail": "\\ud800 overloaded", "code": "\\ud800", "request_id": "\\udfff"}',
+        b'{"detail": [{"loc": ["body", "\\ud800"], "msg": "\\ud800"}]}',
+        b'"\\ud800"',
+        b'{"weird": "\\ud800"}',
+    ],
+)
+def test_half_a_character_in_a_message_is_replaced(server: FaultServer, connect, body) -> None:
+    error = fail(server, connect, Status(422, body.decode()))
+    everything = f"{error} {error.code} {error.request_id} {getattr(error, 'argument', '')}"
+    assert everything.encode()
+
+
+def test_half_a_character_in_a_services_reason_is_replaced(server: FaultServer, connect) -> None:
+    server.default = Right(extra={"degraded": "\ud800 tired"})
+    ranking = connect().rank("q", ["a"])
+    assert "tired" in (ranking.degraded or "")
+    assert json.dumps(ranking.to_dict(), ensure_ascii=False).encode()

@@ -2,8 +2,12 @@
 
 import copy
 import io
+import json
 import logging
 import pickle
+import subprocess
+import sys
+import textwrap
 import traceback
 
 import dialect_answers as bodies
@@ -220,7 +224,8 @@ def test_a_copy_keeps_the_key(server, connect) -> None:
 def test_the_key_is_not_in_what_the_http_libraries_log(server, connect) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    loggers = [logging.getLogger(name) for name in ("httpx", "httpcore", "anyio", "asyncio")]
+    names = ("httpx", "httpcore", "anyio", "asyncio", "hpack")
+    loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
@@ -232,3 +237,61 @@ def test_the_key_is_not_in_what_the_http_libraries_log(server, connect) -> None:
             logger.setLevel(logging.NOTSET)
     assert "127.0.0.1" in stream.getvalue()
     assert_hidden(stream.getvalue())
+
+
+def test_the_key_is_not_in_what_is_logged_about_http2(connect) -> None:
+    # A process of its own, whose loggers have the levels of a user who set only the root's.
+    program = f"""
+        import io, logging
+        stream = io.StringIO()
+        logging.basicConfig(level=logging.DEBUG, stream=stream)
+        from jina_rerank import RemoteScorer
+        RemoteScorer(base_url="http://127.0.0.1:9", http2=True).warm_up()
+        from hpack import Encoder
+        Encoder().encode([("authorization", "Bearer {KEY}"), ("x-gate", "{HEADER}")])
+        print(stream.getvalue())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "selector" in done.stdout  # asyncio's word at its start: the level is in force
+    assert_hidden(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("settings", "secret"),
+    [
+        ({"headers": {"Authorization": f"Bearer {KEY}"}}, KEY),
+        ({"headers": {"Cookie": f"session={KEY}; theme=dark"}}, KEY),
+        ({"headers": {"X-Keys": f"short,{KEY}"}}, KEY),
+        ({"api_key": "sk/secret/1234567"}, "sk/secret/1234567"),
+        ({"api_key": "sk+secret=1234567"}, "sk+secret=1234567"),
+        ({"headers": {"X-Gate": 'a"quoted\\\\secret'}}, 'a"quoted\\\\secret'),
+    ],
+)
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_part_of_a_secret_is_hidden_however_the_service_escapes_it(
+    server, connect, settings, secret: str, escaped: bool, layers: int
+) -> None:
+    body = json.dumps({"detail": f"Invalid key: {secret}", "code": secret, "request_id": secret})
+    for _ in range(layers - 1):
+        body = json.dumps({"detail": body})
+    if escaped:  # as PHP, Go and Java do
+        body = body.replace("/", "\\/").replace("+", "\\u002b").replace("=", "\\u003D")
+    server.default = Status(401, body)
+    with pytest.raises(AuthenticationError, match=r"Invalid key: \*\*\*") as caught:
+        connect(**{"api_key": None} | settings).rank("q", ["a"])
+    shown = str(caught.value) + repr(caught.value.__dict__)
+    assert secret not in shown.replace("\\", "")
+    assert secret.replace("\\", "") not in shown.replace("\\", "")
+
+
+def test_short_parts_of_a_header_are_left_in_messages(server, connect) -> None:
+    server.default = Status(400, {"detail": "version 1 of dark is not known"})
+    with pytest.raises(RerankError, match="version 1 of dark is not known"):
+        connect(headers={"X-Version": "1", "Cookie": "theme=dark"}).rank("q", ["a"])

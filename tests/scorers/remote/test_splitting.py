@@ -1,6 +1,7 @@
 """Large inputs: split and merged exactly, and nothing dropped."""
 
 import json
+import re
 import threading
 import time
 
@@ -286,3 +287,53 @@ def test_a_concurrency_limit_that_stays_is_told(server: FaultServer, connect) ->
     with pytest.raises(RateLimitError) as caught:
         connect().rank("q", ["a"])
     assert caught.value.kind == "concurrency"
+
+
+def refuse(text: str, detail: object):
+    """Refuse the request that has this text; `detail` may depend on the text's place in it."""
+
+    def choose(request):
+        documents = request.json["documents"]
+        if text not in documents:
+            return Right()
+        place = documents.index(text)
+        return Status(422, {"detail": detail(place) if callable(detail) else detail})
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda place: [{"loc": ["body", "documents", place], "msg": "too long"}],
+        lambda place: [{"loc": ["body", "documents", place, "text"], "msg": "too long"}],
+        lambda place: [{"field": f"documents[{place}]", "message": "too long"}],
+        lambda place: [{"field": f"documents.{place}", "message": "too long"}],
+        lambda place: [{"field": f"body -> documents -> {place}", "message": "too long"}],
+    ],
+)
+def test_a_refused_document_has_its_place_among_those_of_the_caller(server, connect, where) -> None:
+    server.choose = refuse(DOCUMENTS[4], where)
+    with pytest.raises(RejectedInputError) as caught:
+        connect(max_documents=3).rank("q", DOCUMENTS[:5])
+    assert re.findall(r"\d+", caught.value.argument) == ["4"]
+    assert caught.value.argument in str(caught.value)
+    ranking = connect(max_documents=3, allow_partial=True).rank("q", DOCUMENTS[:5])
+    assert caught.value.argument in (ranking.degraded or "")
+    with pytest.raises(RejectedInputError) as caught:
+        connect().rank("q", DOCUMENTS[:5])
+    assert re.findall(r"\d+", caught.value.argument) == ["4"]
+    assert "in the request" not in str(caught.value)
+
+
+def test_a_refusal_without_a_place_tells_the_documents_of_its_request(server, connect) -> None:
+    server.choose = refuse(DOCUMENTS[4], "too long")
+    with pytest.raises(RejectedInputError, match=r"in the request of documents 3 to 4\)"):
+        connect(max_documents=3).rank("q", DOCUMENTS[:5])
+    with pytest.raises(RejectedInputError, match=r"in the request of document 4\)"):
+        connect(max_documents=4).rank("q", DOCUMENTS[:5])
+    ranking = connect(max_documents=3, allow_partial=True).rank("q", DOCUMENTS[:5])
+    assert "in the request of documents 3 to 4)" in (ranking.degraded or "")
+    with pytest.raises(RejectedInputError) as caught:
+        connect().rank("q", DOCUMENTS[:5])
+    assert "in the request" not in str(caught.value)

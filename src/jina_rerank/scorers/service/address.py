@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit, urlunsplit
 
 from ...errors import ConfigurationError
+from .wire import has_surrogates
 
 
 def endpoint(base_url: str, path: tuple[str, ...]) -> str:
@@ -28,7 +29,8 @@ def endpoint(base_url: str, path: tuple[str, ...]) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not host or parts.scheme not in {"http", "https"} or base_url != "".join(base_url.split()):
+    is_printable = base_url == "".join(base_url.split()) and not has_surrogates(base_url)
+    if not host or parts.scheme not in {"http", "https"} or not is_printable:
         raise ConfigurationError(
             'base_url must be an address such as "https://api.jina.ai" or "http://localhost:8080"'
         )

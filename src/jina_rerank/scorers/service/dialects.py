@@ -13,7 +13,7 @@ from ...errors import ConfigurationError, InputError
 from ..base import ScoreRequest, refuse_instruction
 from .parts import PartScores
 from .secrets import KEY_VARIABLES
-from .wire import Reply
+from .wire import Reply, without_surrogates
 
 DialectName = Literal["jina", "cohere", "voyage", "tei", "sagemaker"]
 """`"jina"`: Jina's hosted API and its self-hosted server, vLLM, infinity, Xinference, llama.cpp,
@@ -96,11 +96,11 @@ class Dialect(ABC):
         """
         if request.long_documents is not None:
             if request.long_documents == "chunk" or "truncation" in self.unsupported:
-                raise self._cannot_tell(request, "long_documents")
+                raise self._lacks(request, "long_documents", repr(request.long_documents))
             own = replace(own, truncation=request.long_documents == "truncate")
         if request.max_document_tokens is not None:
             if "max_doc_length" in self.unsupported:
-                raise self._cannot_tell(request, "max_document_tokens")
+                raise self._lacks(request, "max_document_tokens", "such an option")
             own = replace(own, max_doc_length=request.max_document_tokens)
         if request.instruction is not None:
             if "instruction" in self.unsupported:
@@ -108,9 +108,8 @@ class Dialect(ABC):
             own = replace(own, instruction=request.instruction)
         return own
 
-    def _cannot_tell(self, request: ScoreRequest, option: str) -> InputError:
-        value = getattr(request, option)
-        problem = f"{value!r} cannot be told to a {self.name!r} service; leave it out"
+    def _lacks(self, request: ScoreRequest, option: str, what: str) -> InputError:
+        problem = f"the dialect {self.name!r} does not have {what}; leave it out"
         return InputError(f"{request.name}{option}", problem)
 
     def is_too_large(self, reply: Reply) -> bool:
@@ -156,7 +155,9 @@ class Jina(Dialect):
         scores = _scores(answer.get("results"), "relevance_score", count)
         # Only `jina-rerank serve` has it.
         said = answer.get("degraded")
-        degraded = f"the service says: {said[:_LONGEST_REASON]}" if isinstance(said, str) else None
+        degraded = None
+        if isinstance(said, str):
+            degraded = f"the service says: {without_surrogates(said[:_LONGEST_REASON])}"
         return PartScores(scores, _count(_part(answer, "usage"), "total_tokens"), degraded)
 
 

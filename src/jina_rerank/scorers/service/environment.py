@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies
 
 from ...errors import ConfigurationError
-from .secrets import HIDDEN
+from .secrets import hide_secret
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _NAME = re.compile(r"[\w.*-]+")
@@ -107,7 +107,7 @@ class Proxy:
         user, password = found
         pair = b64encode(f"{user}:{password}".encode()).decode()
         for secret in (pair, urlsplit(self._value).password, password):
-            body = body.replace(secret.encode(), HIDDEN.encode()) if secret else body
+            body = hide_secret(body, secret) if secret else body
         return body
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -25,7 +25,8 @@ from ...errors import (
     ServerError,
     ServiceError,
 )
-from .wire import Reply
+from .parts import Part
+from .wire import Reply, without_surrogates
 
 LONGEST_MESSAGE = 500
 """Most characters of the service's message that an error quotes."""
@@ -47,6 +48,10 @@ _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray
 _REQUEST_ID_IN_TEXT = re.compile(r"\[RID: (\w+)")
 
 
+_PLACE = re.compile(r"\b(documents|texts)(\[| -> |\.)(\d{1,9})")
+"""A document's place in the request, in the names that services give to a field."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Words:
     """Parts of an error body."""
@@ -56,15 +61,21 @@ class _Words:
     request_id: str | None = None
     argument: str | None = None
 
+    @property
+    def has_place(self) -> bool:
+        """Tell whether the argument is a document, by its place."""
+        return self.argument is not None and _PLACE.search(self.argument) is not None
 
-def read_failure(reply: Reply, service: str) -> ServiceError:
+
+def read_failure(reply: Reply, service: str, part: Part | None = None) -> ServiceError:
     """Convert a reply to an error.
 
     Args:
         reply: A reply with any status but 200.
         service: The service, for the message.
+        part: The documents that were refused, if they are a part of the call; None for all of it.
     """
-    words = _read_words(reply)
+    words = _read_words(reply, 0 if part is None else part.start)
     details: dict[str, Any] = {
         "status": reply.status,
         "code": words.code,
@@ -79,7 +90,8 @@ def read_failure(reply: Reply, service: str) -> ServiceError:
         message = f"{where}, too many {limit or 'requests'}: {said}"
         return RateLimitError(message, **details, kind=limit)
     if kind is RejectedInputError:
-        return RejectedInputError(f"{where}: {said}", **details, argument=words.argument)
+        among = "" if part is None or words.has_place else f" (in the request of {part.place})"
+        return RejectedInputError(f"{where}: {said}{among}", **details, argument=words.argument)
     if kind is RejectedSettingError and 300 <= reply.status < 400:
         target = _shorten(reply.headers.get("location", "nowhere"))
         said = f"redirects are not followed, since they would carry the key along to {target}"
@@ -125,7 +137,7 @@ def read_retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     # Also excludes NaN, for which every comparison is false.
     return max(seconds, 0.0) if seconds < float("inf") else None
@@ -136,29 +148,29 @@ def find_request_id(reply: Reply) -> str | None:
     return next((reply.headers[h] for h in _REQUEST_ID_HEADERS if h in reply.headers), None)
 
 
-def _read_words(reply: Reply) -> _Words:
+def _read_words(reply: Reply, start: int) -> _Words:
     try:
         body = json.loads(reply.body)
     except (ValueError, RecursionError):
         return _Words(_first_words(reply.body.decode("utf-8", "replace")))
     if isinstance(body, str):
-        return _Words(body)
+        return _Words(without_surrogates(body))
     if not isinstance(body, Mapping):
         return _Words(_first_words(str(body)))
     # An inner layer may hold fields that the outer one lacks.
     layers = [body, *(body[k] for k in ("detail", "error") if isinstance(body.get(k), Mapping))]
-    message = _message_of(body)
+    fields = _field_errors(body, start)
+    message = without_surrogates(_message_of(body, fields))
     found = _REQUEST_ID_IN_TEXT.search(message)
     return _Words(
         message,
         code=_last_text(layers, ("code", "error_type", "type")),
         request_id=_last_text(layers, ("request_id",)) or (found.group(1) if found else None),
-        argument=_argument_of(body),
+        argument=_argument_of(fields),
     )
 
 
-def _message_of(body: Mapping[str, Any]) -> str:
-    fields = _field_errors(body)
+def _message_of(body: Mapping[str, Any], fields: Sequence[tuple[str, str]]) -> str:
     if fields:
         # The hosted service's summary of these is garbled; the list is not.
         return "; ".join(f"{where}: {what}" for where, what in fields)
@@ -172,8 +184,13 @@ def _message_of(body: Mapping[str, Any]) -> str:
     return _first_words(str(dict(body)))
 
 
-def _field_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """List the errors of a 422, under `errors` (hosted, now) or `detail` (FastAPI's, before)."""
+def _field_errors(body: Mapping[str, Any], start: int) -> list[tuple[str, str]]:
+    """List the errors of a 422, under `errors` (hosted, now) or `detail` (FastAPI's, before).
+
+    Args:
+        body: The error's body.
+        start: The first document's place in the call; that of the service begins at 0.
+    """
     listed = body.get("errors") or body.get("detail")
     if not isinstance(listed, list):
         return []
@@ -183,18 +200,26 @@ def _field_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
             where = item.get("field") or item.get("loc") or "request"
             if isinstance(where, list):
                 where = " -> ".join(map(str, where))
-            fields.append((str(where), str(item.get("message") or item.get("msg") or "invalid")))
+            where = _PLACE.sub(lambda place: _moved(place, start), str(where))
+            fields.append((where, str(item.get("message") or item.get("msg") or "invalid")))
     return fields
 
 
-def _argument_of(body: Mapping[str, Any]) -> str | None:
-    fields = _field_errors(body)
-    return re.sub(r"^body\s*->\s*", "", fields[0][0]) if fields else None
+def _moved(place: re.Match[str], start: int) -> str:
+    name, mark, number = place.groups()
+    return f"{name}{mark}{int(number) + start}"
+
+
+def _argument_of(fields: Sequence[tuple[str, str]]) -> str | None:
+    if not fields:
+        return None
+    return without_surrogates(re.sub(r"^body\s*->\s*", "", fields[0][0]))
 
 
 def _last_text(layers: list[Mapping[str, Any]], keys: tuple[str, ...]) -> str | None:
     values = [layer.get(key) for key in keys for layer in reversed(layers)]
-    return next((str(v) for v in values if isinstance(v, str | int) and str(v)), None)
+    texts = (without_surrogates(str(v)) for v in values if isinstance(v, str | int) and str(v))
+    return next(texts, None)
 
 
 def _is_about_balance(words: _Words) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -72,6 +73,7 @@ class HttpTransport:
         self._opening = asyncio.Lock()
         self._proxy: Proxy | None = None
         self._client: httpx.AsyncClient | None = None
+        self._closed = False
 
     async def open(self) -> None:
         """Make the client; see `Transport.open`.
@@ -84,6 +86,8 @@ class HttpTransport:
 
     async def _open(self) -> httpx.AsyncClient:
         async with self._opening:
+            if self._closed:
+                raise RuntimeError("the transport is closed")
             if self._client is None:
                 self._proxy = find_proxy(self._url)
                 # Reading certificates takes some 50 ms, in which this loop serves other requests.
@@ -96,6 +100,8 @@ class HttpTransport:
             httpx.URL(self._url)
         except httpx.InvalidURL as error:
             raise ConfigurationError(f"base_url {self._url!r} cannot be used: {error}") from None
+        if self._http2:
+            _keep_headers_out_of_logs()
         try:
             return httpx.AsyncClient(
                 headers={
@@ -185,8 +191,10 @@ class HttpTransport:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        self._closed = True
+        async with self._opening:  # a client that is being made is closed too
+            if self._client is not None:
+                await self._client.aclose()
 
     def _failure(self, error: httpx.HTTPError) -> ServiceError:
         if isinstance(error, httpx.ConnectTimeout):
@@ -294,6 +302,12 @@ async def _read(response: httpx.Response, most: int) -> bytes:
     except zlib.error as error:
         raise _UnreadableError(f"cannot be decompressed: {error}", status) from None
     return bytes(content)
+
+
+def _keep_headers_out_of_logs() -> None:
+    """Turn off the debug log of hpack, HTTP/2's compression, which quotes the headers' values."""
+    logger = logging.getLogger("hpack")
+    logger.setLevel(max(logger.level, logging.INFO))
 
 
 def _new_tls_context(*, needed: bool) -> ssl.SSLContext:

@@ -16,6 +16,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from ...errors import ScoringError
+
 T = TypeVar("T")
 
 CLOSING_SECONDS = 0.5
@@ -32,16 +34,36 @@ class IoThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._posted: set[asyncio.Task[object]] = set()
+        self._is_stopping = False
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="jina-rerank-io", daemon=True)
         self._thread.start()
         atexit.register(self._stop)
+
+    @property
+    def is_the_parents(self) -> bool:
+        """Tell whether this is a forked child, in which the thread does not run."""
+        return self is not _thread
+
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether the interpreter is ending, so that nothing is run any more."""
+        return self._is_stopping
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the thread; cancelling the future cancels the coroutine.
 
         The coroutine runs in the caller's context.
+
+        Raises:
+            ScoringError: The interpreter is ending.
         """
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        # Locked, so that the loop gets every coroutine before it is stopped, and cancels it then.
+        with self._lock:
+            if not self._is_stopping:
+                return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        coroutine.close()
+        raise ScoringError.at_exit()
 
     def post(self, start: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Run a coroutine on the thread without waiting for it; not if the thread has ended."""
@@ -76,7 +98,9 @@ class IoThread:
 
     def _stop(self) -> None:
         if self._thread.is_alive():  # not in a forked child
-            self.loop.call_soon_threadsafe(self.loop.stop)
+            with self._lock:
+                self._is_stopping = True
+                self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(timeout=1.0)
 
 

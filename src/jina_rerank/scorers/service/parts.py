@@ -32,6 +32,12 @@ class Part:
     documents: Sequence[str]
 
     @property
+    def place(self) -> str:
+        """The part's documents in words, by their indices."""
+        last = self.start + len(self.documents) - 1
+        return f"documents {self.start} to {last}" if last > self.start else f"document {last}"
+
+    @property
     def tokens(self) -> float:
         """Estimated number of tokens; the query counts with each document."""
         query = _size(self.query)
@@ -54,7 +60,7 @@ class PartScores:
     Attributes:
         scores: One for each document, in the part's order.
         tokens: The service's own count, or None.
-        degraded: The service's reason why its answer is second best, or None.
+        degraded: The service's reason why its answer is partial or from a fallback, or None.
     """
 
     scores: Sequence[float]

@@ -162,8 +162,13 @@ class ServiceScorer(ABC):
 
     def _submit_close(self) -> Future[None] | None:
         self._closed = True
+        if self._opened is None or self._opened.thread.is_stopping:
+            return None  # when the interpreter ends, connections end with the process
         opened, self._opened = self._opened, None
-        return opened.close() if opened is not None else None
+        if opened.thread.is_the_parents:
+            opened.leave_to_parent()
+            return None
+        return opened.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -14,6 +15,8 @@ integration reads."""
 
 HIDDEN = "***"
 _SHORTEST_SECRET = 8  # a header such as "X-Version: 1" must not blot out every 1 in a message
+_BETWEEN_PARTS = re.compile(r"[\s=;,]+")
+"""Separators in the value of a header, such as `Bearer KEY` and `session=KEY; theme=dark`."""
 
 
 class ApiKey:
@@ -126,21 +129,24 @@ class Secrets:
 
     def hide(self, text: str) -> str:
         """Remove the key and the values of the headers from a text."""
-        for secret in self._worth_hiding():
-            text = text.replace(secret, HIDDEN)
-        return text
+        return self.hide_bytes(text.encode("utf-8", "surrogatepass")).decode(
+            "utf-8", "surrogatepass"
+        )
 
     def hide_bytes(self, body: bytes) -> bytes:
         """`hide` for bytes."""
         for secret in self._worth_hiding():
-            body = body.replace(secret.encode(), HIDDEN.encode())
+            body = hide_secret(body, secret)
         return body
 
     def _worth_hiding(self) -> list[str]:
         """List the secrets, longest first, so that a secret within another leaves no rest of it."""
-        secrets = list(self._headers.values())
+        secrets = {*self._headers.values()}
+        for value in self._headers.values():
+            # A service may send a key back without its scheme, or one cookie of several.
+            secrets.update(_BETWEEN_PARTS.split(value))
         if self._key is not None:
-            secrets.append(self._key.reveal())
+            secrets.add(self._key.reveal())
         long = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
         return sorted(long, key=len, reverse=True)
 
@@ -180,6 +186,23 @@ class Secrets:
             self._problem = AuthenticationError(f"{source} {problem}")
         else:
             self._key, self._source = key, source
+
+
+def hide_secret(body: bytes, secret: str) -> bytes:
+    """Remove a secret from a text, in each spelling that JSON has for it.
+
+    Some services put a backslash before each slash, or write `+` and `=` by their codes; a gateway
+    may quote the JSON of a service within its own.
+    """
+    spelling = "".join(map(_spelling, secret))
+    return re.sub(spelling.encode(), HIDDEN.encode(), body)
+
+
+def _spelling(character: str) -> str:
+    """Write the pattern of a character in a text, in JSON, and in JSON within JSON."""
+    escapes = r"\\{0,3}" if character in '"/\\' else ""
+    code = f"{ord(character):04x}"
+    return f"(?:{escapes}{re.escape(character)}|\\\\{{1,3}}u(?i:{code}))"
 
 
 def _problem_of(headers: object) -> RerankError | None:

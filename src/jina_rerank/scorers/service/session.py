@@ -87,7 +87,7 @@ class Session:
             self._dialect.parameters_for(request, self._parameters) for request in requests
         ]
         call = _Call(
-            partial(self._score_part, parameters),
+            partial(self._score_part, requests, parameters),
             parts,
             deadline,
             on_scored,
@@ -99,19 +99,22 @@ class Session:
         return merge(requests, call.answers, [(p, str(error)) for p, error in call.failures])
 
     async def _score_part(
-        self, parameters: Sequence[Parameters], part: Part, deadline: float
+        self,
+        requests: Sequence[ScoreRequest],
+        parameters: Sequence[Parameters],
+        part: Part,
+        deadline: float,
     ) -> PartScores:
         """Score a part; `parameters` has one entry for each request of the call."""
+        is_split = len(part.documents) < len(requests[part.request].documents)
         body = self._dialect.body(part.query, part.documents, parameters[part.request])
         encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         failed: list[ServiceError] = []
 
         async def attempt() -> PartScores:
-            if self._closed:
-                raise ConfigurationError(f"the scorer was closed while {self._service} was asked")
             try:
                 async with self._pace.slot():
-                    return self._read(await self._transport.send(encoded), part)
+                    return self._read(await self._send(encoded), part, is_split=is_split)
             except ServiceError as error:
                 failed.append(error)
                 raise
@@ -132,7 +135,16 @@ class Session:
             f"{self._service} did not answer within timeout={self._conduct.timeout:g} s{before}"
         )
 
-    def _read(self, reply: Reply, part: Part) -> PartScores:
+    async def _send(self, body: bytes) -> Reply:
+        if not self._closed:
+            try:
+                return await self._transport.send(body)
+            except RuntimeError:  # as HTTP libraries have it for a client that was closed
+                if not self._closed:
+                    raise
+        raise ConfigurationError(f"the scorer was closed while {self._service} was asked")
+
+    def _read(self, reply: Reply, part: Part, *, is_split: bool) -> PartScores:
         if 200 <= reply.status < 300:
             try:
                 return self._dialect.read(read_json(reply.body), len(part.documents))
@@ -146,7 +158,7 @@ class Session:
         # A 504 may also be an outage, in which splitting would multiply the requests.
         if too_large and (reply.status != 504 or self._budget.spend()):
             raise _TooLargeError
-        raise read_failure(reply, self._service)
+        raise read_failure(reply, self._service, part if is_split else None)
 
 
 class _Call:

@@ -55,6 +55,16 @@ class Transport(Protocol):
         ...
 
 
+def has_surrogates(text: str) -> bool:
+    """Tell whether a text has halves of characters, so that it cannot be encoded."""
+    return text != without_surrogates(text)
+
+
+def without_surrogates(text: str) -> str:
+    """Replace halves of characters, which JSON can spell and which no text can be encoded with."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def largest_answer(body: bytes) -> int:
     """Compute the size in bytes beyond which an answer to a body cannot be valid.
 
