@@ -12,3 +12,10 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     if isinstance(body, dict) and isinstance(body.get("model"), str):
         return body | {"model": "small"}
     return body
+
+
+@schemathesis.hook
+def map_path_parameters(context: schemathesis.HookContext, parameters: Any) -> Any:
+    if isinstance(parameters, dict) and "model_id" in parameters:
+        return parameters | {"model_id": "small"}
+    return parameters

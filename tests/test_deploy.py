@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,9 +16,12 @@ from typing import Any
 import pytest
 import yaml
 from gotpl import Environment, TemplateError
+from serving import LiveService, until
 
-from jina_rerank.server import Engine, Settings, create_app
+from jina_rerank import Reranker
+from jina_rerank.server import Engine, ServedModel, Settings, create_app
 from jina_rerank.server.run import GRACE
+from jina_rerank.testing import FakeScorer
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -93,6 +97,37 @@ def test_the_container_keeps_to_what_orchestrators_demand() -> None:
     assert service["build"]["args"]["ENGINE"] in ENGINES
 
 
+def instruction(name: str) -> list[str]:
+    """The command of an instruction of the container file, in its JSON form."""
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    (found,) = re.findall(rf"^{name}\b[^\n[]*(\[.*\])$", text, re.MULTILINE)
+    parts: list[str] = json.loads(found)
+    return parts
+
+
+def test_the_one_argument_of_sagemaker_serves() -> None:
+    entrypoint = instruction("ENTRYPOINT")
+    assert [*entrypoint, "serve"] == ["jina-rerank", "serve"]
+    assert instruction("CMD") == ["serve"], "the command without an argument"
+    # It is a command, with its options behind it.
+    run(BIN / entrypoint[0], "serve", "--show-settings")
+
+
+def test_the_health_check_asks_at_the_port_that_is_set() -> None:
+    python, *options = instruction("HEALTHCHECK")
+    assert python == "python"
+    with LiveService([ServedModel("fake", Reranker(FakeScorer()))]) as service:
+        until(lambda: service.engine.ready)
+        port = service.url.rpartition(":")[2]
+        environment = {**os.environ, "JINA_RERANK_PORT": port}
+        command = [sys.executable, *options]
+        healthy = subprocess.run(command, env=environment, check=False, timeout=60)
+    unhealthy = subprocess.run(
+        command, env=environment, check=False, timeout=60, stderr=subprocess.DEVNULL
+    )
+    assert (healthy.returncode, unhealthy.returncode) == (0, 1)
+
+
 CHART = DEPLOY / "helm" / "jina-rerank"
 ENGINES = {"onnx", "local"}
 
@@ -140,6 +175,16 @@ VARIANTS: list[dict[str, Any]] = [
     {"keys": {"allowAnonymous": True}, "env": {"JINA_RERANK_MAX_DOCUMENTS": 100}},
     {"keys": KEYS, "autoscaling": {"enabled": False}, "replicas": 3},
     {"keys": KEYS, "podDisruptionBudget": {"enabled": False}, "models": ["a=mini", "b=mini"]},
+    {
+        "keys": KEYS,
+        "models": ["turbo=/models/turbo"],
+        "imagePullSecrets": [{"name": "registry"}],
+        "extraEnvFrom": [{"secretRef": {"name": "jina-api-key"}}],
+        "extraVolumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}],
+        "extraVolumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        "tolerations": [{"key": "reranking", "operator": "Exists", "effect": "NoSchedule"}],
+    },
 ]
 
 
@@ -170,6 +215,14 @@ def test_the_charts_values_do_what_they_say(values: dict[str, Any]) -> None:
     mounts = {one["name"] for one in container["volumeMounts"]}
     assert mounts == {one["name"] for one in spec["template"]["spec"]["volumes"]}
     assert ("keys" in mounts) == (values["keys"] == KEYS)
+    pod = spec["template"]["spec"]
+    for name in ("imagePullSecrets", "nodeSelector", "tolerations"):
+        assert pod.get(name) == values.get(name)
+    assert container.get("envFrom") == values.get("extraEnvFrom")
+    for mount in values.get("extraVolumeMounts", []):
+        assert mount in container["volumeMounts"]
+    for volume in values.get("extraVolumes", []):
+        assert volume in pod["volumes"]
 
 
 def test_the_chart_says_the_same_as_the_manifest() -> None:

@@ -114,11 +114,21 @@ async def test_an_agent_reranks_and_reads_what_was_wrong(
                 ({"documents": ["a", "b\0"]}, "documents[1]"),
                 ({"query": " "}, "query"),
                 ({"documents": "a string"}, "documents"),
-                ({"top_n": "many"}, "top_n"),
+                ({"top_n": "many"}, "top_n: Input should be a valid integer"),
+                ({"top_n": "1"}, "top_n: Input should be a valid integer"),
+                ({"top_n": True}, "top_n: Input should be a valid integer"),
+                ({"top_n": 1.0}, "top_n: Input should be a valid integer"),
+                ({"query": ["SECRET"]}, "query: Input should be a valid string"),
+                ({"documents": ["a", {"SECRET": 1}]}, "documents[1]: Input should be a valid"),
             ):
                 refused = await client.call_tool("rerank", arguments | wrong)
                 assert refused.is_error
                 assert said in text_of(refused)
+                assert "SECRET" not in text_of(refused)
+                assert "input_value" not in text_of(refused)
+            missing = await client.call_tool("rerank", {"documents": ["SECRET"]})
+            assert missing.is_error
+            assert text_of(missing) == "query: Field required"
             # It goes on after all of them.
             assert not (await client.call_tool("rerank", arguments)).is_error
 

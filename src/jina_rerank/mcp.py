@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import uvicorn
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ToolAnnotations
-from pydantic import BaseModel, Field
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import BaseModel, Field, ValidationError
 
 from . import __version__
 from .errors import RerankError
@@ -55,6 +55,31 @@ class Ranked(BaseModel):
     results: list[RankedText]
 
 
+class _ToolServer(MCPServer[Any]):
+    """A server whose errors about arguments name them and quote no value."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool; see `MCPServer.call_tool`.
+
+        Raises:
+            ToolError: An argument is missing or of the wrong type, or the tool has failed.
+        """
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            problems = error.__cause__.errors()
+        # Raised outside of the handler, so that the error with the values is not attached.
+        raise ToolError("; ".join(f"{_name_of(one['loc'])}: {one['msg']}" for one in problems))
+
+
+def _name_of(place: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else part for part in place)
+
+
 def create_server(reranker: Reranker) -> MCPServer:
     """Create a server whose tool `rerank` calls a reranker.
 
@@ -63,7 +88,7 @@ def create_server(reranker: Reranker) -> MCPServer:
     Args:
         reranker: The reranker. Its model is loaded at the first call, unless it is loaded already.
     """
-    server: MCPServer = MCPServer("jina-rerank", version=__version__, log_level="WARNING")
+    server = _ToolServer("jina-rerank", version=__version__, log_level="WARNING")
 
     @server.tool(
         description="Put the documents that answer a query first, by a reranking model that reads "
@@ -79,7 +104,8 @@ def create_server(reranker: Reranker) -> MCPServer:
         query: Annotated[str, Field(description="The question.")],
         documents: Annotated[list[str], Field(description="The texts to rank.")],
         top_n: Annotated[
-            int | None, Field(description="Keep this many, at least 1; all if left out.")
+            int | None,
+            Field(strict=True, description="Keep this many, at least 1; all if left out."),
         ] = None,
     ) -> Ranked:
         try:

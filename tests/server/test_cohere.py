@@ -133,7 +133,7 @@ def test_what_was_cut_is_told(small_checkpoint: Path) -> None:
     [
         ({"documents": []}, 400, "documents"),
         ({"documents": "panda"}, 400, "documents"),
-        ({"documents": ["a", 1]}, 400, "documents.1"),
+        ({"documents": ["a", 1]}, 400, "documents[1]"),
         ({"documents": ["", " "]}, 400, "documents"),
         ({"documents": ["a", "b\0"]}, 400, "documents[1]"),
         ({"query": " \n"}, 400, "query"),

@@ -106,7 +106,7 @@ def leave_after_asking(service: LiveService, documents: list[str]) -> socket.soc
     address = urlsplit(service.url)
     connected = socket.create_connection((address.hostname, address.port))
     body = json.dumps({"query": "panda", "documents": documents}).encode()
-    head = f"POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    head = f"POST /v1/rerank HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
     connected.sendall(head.encode() + b"content-type: application/json\r\n\r\n" + body)
     return connected
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jina_rerank import ScoreRequest
 from jina_rerank.server.admission import Queue, estimate_tokens
 from jina_rerank.server.refusals import TooManyRequests
 
@@ -92,11 +93,32 @@ def test_the_wait_has_an_end() -> None:
 def test_an_estimate_is_bounded_by_what_the_model_reads(
     query: str, documents: list[str], max_length: int
 ) -> None:
-    tokens = estimate_tokens(query, documents, max_length)
+    tokens = estimate_tokens(ScoreRequest(query, documents), max_length)
     assert len(documents) <= tokens <= max_length * len(documents)
 
 
 def test_an_estimate_is_near_english_and_chinese() -> None:
     english = "The giant panda is a bear species that is endemic to the mountains of China. " * 10
-    assert 150 < estimate_tokens("", [english], 8192) < 250
-    assert estimate_tokens("", ["熊猫" * 100], 8192) == pytest.approx(154, abs=2)
+    assert 150 < estimate_tokens(ScoreRequest("", [english]), 8192) < 250
+    chinese = ScoreRequest("", ["熊猫" * 100])
+    assert estimate_tokens(chinese, 8192) == pytest.approx(154, abs=2)
+
+
+def test_an_estimate_counts_every_window_of_a_long_document() -> None:
+    long = ["panda bear " * 9000] * 3
+    assert estimate_tokens(ScoreRequest("panda", long), 64) == 3 * 64
+    in_windows = estimate_tokens(ScoreRequest("panda", long, long_documents="chunk"), 64)
+    # Windows overlap by a quarter, and each has the query and the special tokens.
+    assert 3 * 11 * 9000 / 4 * 4 / 3 < in_windows < 3 * 11 * 9000 / 4 * 2
+    short = ["a bear"]
+    assert estimate_tokens(
+        ScoreRequest("panda", short, long_documents="chunk"), 64
+    ) == estimate_tokens(ScoreRequest("panda", short), 64)
+
+
+def test_an_estimate_counts_no_tokens_that_the_request_leaves_out() -> None:
+    documents = ["panda bear " * 1000] * 10
+    whole = estimate_tokens(ScoreRequest("panda", documents), 8192)
+    limited = estimate_tokens(ScoreRequest("panda", documents, max_document_tokens=8), 8192)
+    assert whole > 20_000
+    assert limited == 10 * 14  # 8 of the document, 2 of the query, 4 special ones

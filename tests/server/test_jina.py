@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import GatedModel, LiveService
+from serving import GatedModel, LiveService, until
 
 from jina_rerank import LocalScorer, RemoteScorer, Reranker
 from jina_rerank.encoders import PairTokenizer
@@ -112,7 +112,7 @@ def test_the_fields_of_documents_become_text_by_one_rule(
         ({"documents": ["a", {"title": "b"}]}, "body -> documents -> 1"),
         ({"documents": ["a", {"text": 7}]}, "body -> documents -> 1 -> text"),
         ({"documents": [{"t": None}], "rank_fields": ["t", "u"]}, "body -> documents -> 0"),
-        ({"documents": [{"t": ["b"]}], "rank_fields": ["t"]}, "body -> documents -> 0 -> t"),
+        ({"documents": [{"t": ["b"]}], "rank_fields": ["t"]}, "body -> documents -> 0"),
         ({"documents": [{"t": " "}], "rank_fields": ["t"]}, "body -> documents"),
         ({"rank_fields": []}, "body -> rank_fields"),
         ({"rank_fields": "text"}, "body -> rank_fields"),
@@ -161,11 +161,14 @@ def test_unknown_fields_are_ignored(service: LiveService) -> None:
         ({"documents": []}, "body -> documents"),
         ({"documents": "one text"}, "body -> documents"),
         ({"documents": [{"image": "https://example.org"}]}, "body -> documents -> 0"),
+        ({"documents": ["a", None]}, "body -> documents -> 1"),
+        ({"query": {"image": "https://example.org"}}, "body -> query -> text"),
+        ({"query": None}, "body -> query"),
         ({"top_n": 0}, "body -> top_n"),
         ({"top_n": "many"}, "body -> top_n"),
         ({"query": "  "}, "body -> query"),
         ({"documents": ["", " "]}, "body -> documents"),
-        ({"documents": ["fine", "\0"]}, "body -> documents[1]"),
+        ({"documents": ["fine", "\0"]}, "body -> documents -> 1"),
     ],
 )
 def test_what_is_wrong_is_named(service: LiveService, body: dict, field: str) -> None:
@@ -175,8 +178,17 @@ def test_what_is_wrong_is_named(service: LiveService, body: dict, field: str) ->
     assert set(answer) == {"detail", "request_id", "errors"}
     assert answer["detail"].startswith("Validation error: ")
     assert answer["request_id"] == response.headers["x-request-id"]
-    assert answer["errors"][0]["field"].startswith(field)
+    assert [error["field"] for error in answer["errors"]] == [field]
     assert answer["errors"][0]["input"] is None
+
+
+def test_a_message_names_a_place_as_a_client_would_write_it(service: LiveService) -> None:
+    for documents, said in (
+        (["a", None], "documents[1]: "),
+        (["a", "\0"], "documents[1]: "),
+        (["a", {"text": 7}], "documents[1].text: "),
+    ):
+        assert f"Validation error: {said}" in post(service, documents=documents).json()["detail"]
 
 
 def test_an_unknown_model(service: LiveService) -> None:
@@ -210,6 +222,18 @@ def test_long_texts_are_cut_unless_that_is_forbidden(small_checkpoint: Path) -> 
             pytest.raises(RejectedInputError, match="too long"),
         ):
             remote.rank(QUERY, [long])
+
+
+@pytest.mark.parametrize("name", ["small", "org/large"])
+def test_a_model_is_described_at_its_own_address(small_checkpoint: Path, name: str) -> None:
+    with LiveService(models=(f"{name}={small_checkpoint}",)) as live:
+        until(lambda: live.engine.ready)
+        (listed,) = httpx.get(f"{live.url}/v1/models").json()["data"]
+        found = httpx.get(f"{live.url}/v1/models/{name}")
+        other = httpx.get(f"{live.url}/v1/models/other")
+    assert (found.status_code, found.json()) == (200, listed)
+    assert other.status_code == 404
+    assert other.json()["detail"]["code"] == "INPUT_MODEL_NOT_FOUND"
 
 
 def test_the_models(service: LiveService) -> None:
@@ -339,7 +363,7 @@ def test_a_gateway_passes_options_on_and_says_which_it_cannot(service: LiveServi
     assert limited.json()["usage"] == here.json()["usage"]
     assert chunked.status_code == 422
     assert chunked.json()["errors"][0]["field"] == "body -> long_documents"
-    assert "cannot be told to a 'jina' service" in chunked.json()["detail"]
+    assert "the dialect 'jina' does not have 'chunk'; leave it out" in chunked.json()["detail"]
 
 
 def test_a_model_has_one_scorer_and_a_text_is_tokenized_once(

@@ -106,6 +106,32 @@ def test_whole_characters_and_fields_that_nobody_reads_are_no_harm(
     assert reply.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+@pytest.mark.parametrize("returned", [None, True, False])
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (b'"n": "\\ud83d"', "lone surrogate"),
+        (b'"n": ["\xed\xa0\xbd"]', "lone surrogate"),
+        (b'"\\ude00": 1', "lone surrogate"),
+        (b'"n": 1e400', "beyond the range"),
+        (b'"n": {"m": [-1e400]}', "beyond the range"),
+    ],
+)
+def test_metadata_that_no_answer_can_have_is_refused_before_it_is_ranked(
+    service: LiveService, path: str, returned: bool | None, metadata: bytes, said: str
+) -> None:
+    body = b'{"query": "panda", "documents": ["a", {"text": "bear", %s}], "return_documents": %s}'
+    reply = post(service, path, body % (metadata, json.dumps(returned).encode()))
+    if returned is False:
+        assert reply.status_code == 200
+        return
+    assert reply.status_code == 422
+    (problem,) = reply.json()["errors"]
+    assert problem["field"] == "body -> documents -> 1"
+    assert said in problem["message"]
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
     ("content", "said"),

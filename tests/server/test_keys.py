@@ -10,7 +10,7 @@ from serving import LiveService
 
 from jina_rerank import RemoteScorer, Reranker
 from jina_rerank.errors import AuthenticationError, ConfigurationError
-from jina_rerank.server import Settings
+from jina_rerank.server import Engine, Settings
 from jina_rerank.server.keys import Keys
 from jina_rerank.server.refusals import Unauthorized
 
@@ -88,6 +88,23 @@ def test_what_is_no_name_and_key(line: str, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as error:
             build()
         assert "0123456789" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", [",", " , ", "  ", ",,,"])
+def test_a_line_without_keys_is_no_open_door(line: str) -> None:
+    """As of `"${A},${B}"` with both variables empty."""
+    with pytest.raises(ConfigurationError, match="keys: holds no keys"):
+        Engine(Settings(keys=line))
+
+
+def test_a_comment_begins_a_line_or_follows_a_blank(tmp_path: Path) -> None:
+    key = "abcdefghijklmnop#qrstuvwxyz"
+    file = tmp_path / "keys"
+    file.write_text(f"#all:{ADA}\n # indented\nada:{key}\t# the first\nbob:#{BOB}\n")
+    keys = Keys(file=file)
+    assert (name_of(keys, key), name_of(keys, f"#{BOB}")) == ("ada", "bob")
+    assert name_of(keys, "abcdefghijklmnop") is None
+    assert name_of(keys, ADA) is None
 
 
 def test_an_empty_or_absent_file_is_no_open_door(tmp_path: Path) -> None:

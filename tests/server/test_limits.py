@@ -112,7 +112,8 @@ def test_what_is_no_json_or_too_deep(start, body: bytes) -> None:
 
 
 def test_a_million_wrong_documents_are_one_error(start) -> None:
-    response = post(start(), json.dumps(RIGHT | {"documents": [1] * 1_000_000}))
+    service = start(max_documents=1_000_000)
+    response = post(service, json.dumps(RIGHT | {"documents": [1] * 1_000_000}))
     assert response.status_code == 422
     assert len(response.content) < 2000
 
@@ -122,6 +123,51 @@ def test_what_was_sent_is_not_sent_back(start) -> None:
     response = post(start(), json.dumps(body))
     assert response.status_code == 422
     assert "secret" not in response.text
+
+
+def test_a_name_of_a_field_is_not_sent_back(start) -> None:
+    service = start()
+    for documents in ([{"a": "b"}], [{"SECRET": 1}]):
+        body = RIGHT | {"documents": documents, "rank_fields": ["SECRET"]}
+        response = post(service, json.dumps(body))
+        assert response.status_code == 422
+        assert "rank_fields" in response.text
+        assert "SECRET" not in response.text
+
+
+OBJECTS: dict[str, tuple[str, dict[str, object]]] = {
+    "jina": ("/v1/rerank", RIGHT | {"documents": [{"text": 1}] * 6}),
+    "jina, by another name": ("/rerank", RIGHT | {"documents": [{"text": 1}] * 6}),
+    "sagemaker": ("/invocations", {"data": RIGHT | {"documents": [{"text": 1}] * 6}}),
+    "sagemaker, queries": ("/invocations", {"data": [{"query": 1}] * 6}),
+    "sagemaker, a query": ("/invocations", {"data": [RIGHT | {"documents": [1] * 6}]}),
+}
+
+
+@pytest.mark.parametrize("dialect", OBJECTS)
+def test_documents_are_counted_before_they_are_validated(small, dialect: str) -> None:
+    """Hundreds of thousands of objects would block the event loop for seconds."""
+    path, body = OBJECTS[dialect]
+    response = httpx.post(f"{small.url}{path}", json=body, timeout=30)
+    assert response.status_code == 413
+    assert response.json()["code"] == "INPUT_TOO_LARGE"
+
+
+def test_windows_of_long_documents_are_counted(start) -> None:
+    service = start(max_request_tokens=2000)  # the model reads 512 of a pair
+    long = RIGHT | {"documents": ["panda bear " * 1000]}
+    assert post(service, json.dumps(long)).status_code == 200
+    chunked = long | {"long_documents": "chunk"}
+    refused(service, 413, "INPUT_TOO_LARGE", json.dumps(chunked))
+    assert post(service, json.dumps(chunked | {"max_doc_length": 10})).status_code == 200
+
+
+def test_a_model_that_reads_less_than_the_service_allows_is_asked_for_less(start) -> None:
+    # Its maximum is 512, and 5 documents of some 3,000 tokens are cut to that.
+    service = start(max_length=8192, max_request_tokens=4000)
+    assert (
+        post(service, json.dumps(RIGHT | {"documents": ["panda " * 2000] * 5})).status_code == 200
+    )
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
@@ -158,12 +204,13 @@ def raw(service: LiveService, data: bytes) -> bytes:
 )
 def test_abused_headers(start, head: bytes) -> None:
     service = start()
-    answer = raw(service, b"POST /v1/rerank HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n")
+    answer = raw(service, b"POST /v1/rerank HTTP/1.1\r\nhost: localhost\r\n" + head + b"\r\n\r\n")
     assert not answer or answer.startswith(b"HTTP/1.1 400 ")
     assert post(service, json.dumps(RIGHT)).status_code == 200
 
 
 def test_a_body_that_never_comes(start) -> None:
     service = start(deadline=0.2)
-    head = b"POST /v1/rerank HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n\r\n"
+    head = b"POST /v1/rerank HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+    head += b"content-length: 9\r\n\r\n"
     assert raw(service, head).startswith(b"HTTP/1.1 408 ")

@@ -96,16 +96,24 @@ def test_documents_may_be_strings(service: LiveService) -> None:
 @pytest.mark.parametrize(
     ("data", "status", "code", "named"),
     [
-        ({}, 422, "INPUT_INVALID", "data.object.query"),
-        ([], 422, "INPUT_INVALID", "data.list"),
-        ([query(), {"query": QUERY}], 422, "INPUT_INVALID", "data.list.1.documents"),
-        (query([]), 422, "INPUT_INVALID", "data.object.documents"),
-        (query(top_n=0), 422, "INPUT_INVALID", "top_n"),
-        (query() | {"documents": [{"image": "aGVsbG8="}]}, 422, "INPUT_INVALID", "documents.0"),
-        (query(query=" "), 422, "INPUT_INVALID", "query"),
-        (query(["a", "b\0"]), 422, "INPUT_INVALID", "documents[1]"),
+        ({}, 422, "INPUT_INVALID", "data.query: "),
+        ([], 422, "INPUT_INVALID", "data: "),
+        ([query(), {"query": QUERY}], 422, "INPUT_INVALID", "data[1].documents: "),
+        (query([]), 422, "INPUT_INVALID", "data.documents: "),
+        (query(top_n=0), 422, "INPUT_INVALID", "data.top_n: "),
+        (
+            query() | {"documents": [{"image": "aGVsbG8="}]},
+            422,
+            "INPUT_INVALID",
+            "data.documents[0].text: ",
+        ),
+        (query(query=" "), 422, "INPUT_INVALID", "data.query: "),
+        (query(["a", "b\0"]), 422, "INPUT_INVALID", "data.documents[1]: "),
+        ([query(), query(["a", "b\0"])], 422, "INPUT_INVALID", "data[1].documents[1]: "),
+        (query() | {"documents": [None]}, 422, "INPUT_INVALID", "data.documents[0]: "),
         ("panda", 422, "INPUT_INVALID", "data"),
         (query(["a"] * 1001), 413, "INPUT_TOO_LARGE", "1,001"),
+        ([query(["a"])] * 1001, 413, "INPUT_TOO_LARGE", "1,001"),
     ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(
@@ -152,7 +160,7 @@ async def test_an_invocation_ends_before_sagemaker_gives_up() -> None:
         engine = Engine(Settings(deadline=3600), [ServedModel("held", Reranker(held))])
         app = create_app(engine, [SageMaker(longest=0.1)])
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://container") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             reply = await client.post("/invocations", json={"data": [query(), query()]})
     assert reply.status_code == 504
     assert reply.json()["code"] == "SERVICE_TIMEOUT"

@@ -77,7 +77,7 @@ def test_long_texts_are_refused_where_that_is_asked_for(small_checkpoint: Path) 
     [
         ({"texts": []}, 400, "Empty", "texts"),
         ({"texts": "panda"}, 422, "Validation", "texts"),
-        ({"texts": ["a", None]}, 422, "Validation", "texts.1"),
+        ({"texts": ["a", None]}, 422, "Validation", "texts[1]"),
         ({"texts": ["", " "]}, 422, "Validation", "texts"),
         ({"texts": ["a", "b\0"]}, 422, "Validation", "texts[1]"),
         ({"query": ""}, 422, "Validation", "query"),
@@ -179,6 +179,12 @@ def test_the_info_has_the_limits(small_checkpoint: Path) -> None:
     assert found["auto_truncate"] is True
     assert found["version"] == jina_rerank.__version__
     assert found["max_concurrent_requests"] * 128 <= 500_000
+
+
+def test_the_info_has_the_models_own_maximum(start) -> None:
+    found = httpx.get(f"{start().url}/info").json()
+    assert found["max_input_length"] == 512
+    assert found["max_concurrent_requests"] == 500_000 // 512
 
 
 def test_the_info_asks_for_a_key(small_checkpoint: Path) -> None:

@@ -135,7 +135,7 @@ def test_some_documents_may_be_blank(service: LiveService) -> None:
         ({"text_1": 7}, 400, "BadRequestError", "text_1", "text_1: "),
         ({"text_1": {"content": []}}, 400, "BadRequestError", "text_1", "text_1: "),
         ({"text_2": []}, 400, "BadRequestError", "text_2", "text_2: "),
-        ({"text_2": ["a", None]}, 400, "BadRequestError", "text_2", "text_2.1: "),
+        ({"text_2": ["a", None]}, 400, "BadRequestError", "text_2", "text_2[1]: "),
         ({"text_1": " "}, 400, "BadRequestError", "text_1", "text_1: "),
         (
             {"text_1": ["a", ""], "text_2": ["a", "b"]},

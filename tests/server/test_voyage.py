@@ -75,7 +75,7 @@ def test_the_hosted_service_wants_voyages_own_key(monkeypatch: pytest.MonkeyPatc
     ("body", "status", "named"),
     [
         ({"documents": []}, 400, "documents"),
-        ({"documents": ["a", 1]}, 400, "documents.1"),
+        ({"documents": ["a", 1]}, 400, "documents[1]"),
         ({"documents": ["", " "]}, 400, "documents"),
         ({"query": " "}, 400, "query"),
         ({"top_k": 0}, 400, "top_k"),

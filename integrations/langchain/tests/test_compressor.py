@@ -180,7 +180,7 @@ async def test_nan_is_refused_instead_of_sorted(compress, by_number):
         await compress(by_number(), numbered(0.2, "nan", 0.9))
 
 
-async def test_an_answer_second_best_says_so_on_every_document(compress, documents):
+async def test_a_degraded_answer_says_so_on_every_document(compress, documents):
     scorer = FakeScorer(degraded="service down, retrieval order kept")
     found = await compress(JinaRerank(reranker=Reranker(scorer)), documents)
     assert {d.metadata["relevance_degraded"] for d in found} == {

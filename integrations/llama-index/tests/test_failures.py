@@ -1,4 +1,4 @@
-"""A service that fails: typed errors in time, nothing left open, and second best answers."""
+"""A service that fails: typed errors in time, nothing left open, and degraded answers."""
 
 from __future__ import annotations
 

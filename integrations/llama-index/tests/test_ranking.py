@@ -299,7 +299,7 @@ def test_the_query_itself_is_read_and_not_what_was_embedded_for_it(backend, numb
     assert texts(reranked) == backend.best_first("what was asked", texts(numbers))
 
 
-def test_why_an_answer_is_second_best_stands_on_every_node(numbers):
+def test_why_an_answer_is_degraded_stands_on_every_node(numbers):
     scorer = FakeScorer(lambda _, text: float(text), degraded="the service is down")
     reranked = JinaRerank(reranker=Reranker(scorer)).postprocess_nodes(numbers, query_str="q")
     assert [n.degraded for n in reranked] == ["the service is down"] * 4

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..scorers.base import ScoreRequest
 from .refusals import TooManyRequests
 
 BYTES_PER_TOKEN = 4.0
@@ -22,16 +23,32 @@ LONGEST_WAIT = 60.0
 """Maximum of Retry-After in seconds, since the measured throughput may be wrong."""
 
 
-def estimate_tokens(query: str, documents: Sequence[str], max_length: int) -> int:
-    """Estimate the tokens that the model will read in all pairs, without tokenizing them."""
-    beside = _bytes(query) / BYTES_PER_TOKEN + SPECIAL_TOKENS
-    return sum(
-        min(max_length, math.ceil(beside + _bytes(text) / BYTES_PER_TOKEN)) for text in documents
-    )
+def estimate_tokens(request: ScoreRequest, max_length: int) -> int:
+    """Estimate the tokens that the model will read in all pairs, without tokenizing them.
+
+    Args:
+        request: The query, its documents, and how long documents are read.
+        max_length: Maximum tokens of a pair.
+    """
+    # As in scorers/_pairs.py: a query has at most half of a pair, and windows overlap by a quarter.
+    beside = min(_tokens(request.query), max_length / 2) + SPECIAL_TOKENS
+    if request.instruction is not None:
+        beside += _tokens(request.instruction)
+    room = max(1.0, max_length - beside)
+    most = math.inf if request.max_document_tokens is None else request.max_document_tokens
+    total = 0
+    for text in request.documents:
+        tokens = min(most, _tokens(text))
+        windows = 1
+        if tokens > room and request.long_documents == "chunk":
+            windows += math.ceil((tokens - room) / max(1.0, room * 3 / 4))
+        total += windows * min(max_length, math.ceil(beside + min(tokens, room)))
+    return total
 
 
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+def _tokens(text: str) -> float:
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    return size / BYTES_PER_TOKEN
 
 
 class Queue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import InputError, RateLimitError, RequestTimeoutError, RerankError
+from ..errors import (
+    InputError,
+    RateLimitError,
+    RequestTimeoutError,
+    RerankError,
+    ServiceError,
+)
 from ..scorers.base import LongDocuments, ScoreRequest
 from .limits import read_json
 from .refusals import (
@@ -35,6 +42,16 @@ logger = logging.getLogger(__name__)
 
 AnswerRefusal = Callable[[Refused, Request], Response]
 """Function that builds a dialect's response for a refusal."""
+
+CountDocuments = Callable[[object], int]
+"""Function that counts the documents of a body, before anything in it has been validated."""
+
+FORM = "as "
+"""Prefix of the tags of pydantic's unions, which distinguish the forms of a value. Paths of fields
+do not contain them, since clients do not know them."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+"""A code or an id of another service; a longer or another text may quote a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,9 @@ class Dialect(Protocol):
         ...
 
 
-def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
+def guarded_router(
+    engine: Engine, answer: AnswerRefusal, count: CountDocuments | None = None
+) -> APIRouter:
     """Create a router for a dialect's routes.
 
     Each route checks the key, reads the body within the limits, and answers errors by `answer`: a
@@ -102,6 +121,9 @@ def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
     Args:
         engine: The engine, with its keys and limits.
         answer: Function that builds the dialect's error responses.
+        count: Function that counts the documents of a body, for a dialect whose documents may be
+            objects: their validation would block the event loop for seconds if there were hundreds
+            of thousands. None to leave the check to `Engine.rank`.
     """
 
     class Guarded(APIRoute):
@@ -114,6 +136,8 @@ def guarded_router(engine: Engine, answer: AnswerRefusal) -> APIRouter:
                     engine.authorize(request)
                     if request.method == "POST":
                         request = ReadRequest(request, await read_json(request, engine.settings))
+                        if count is not None:
+                            engine.check_count(count(request.value))
                     return await handle(request)
                 except Exception as error:  # noqa: BLE001 - every kind has an answer
                     refused = as_refusal(error)
@@ -164,11 +188,10 @@ def as_refusal(error: Exception) -> Refused:
         return error
     if isinstance(error, RequestValidationError):
         return InvalidRequest(
-            [WrongField(tuple(e["loc"]), e["msg"], e["type"]) for e in error.errors()]
+            [WrongField(_without_forms(e["loc"]), e["msg"], e["type"]) for e in error.errors()]
         )
     if isinstance(error, InputError):
-        problem = str(error).removeprefix(f"{error.argument}: ")
-        return UnusableInput([WrongField(("body", error.argument), problem, "value_error")])
+        return UnusableInput([_wrong_input(error)])
     if isinstance(error, RateLimitError):
         # Both the key and the limit are this service's, not the client's.
         return TooManyRequests(
@@ -181,8 +204,12 @@ def as_refusal(error: Exception) -> Refused:
             "or later",
             retry_after=1.0,
         )
+    said = ""
+    if isinstance(error, ServiceError):
+        said = summary(error)
+    elif isinstance(error, RerankError):
+        said = str(error)
     # Only type and place of errors that are not ours: their texts may quote the client's.
-    said = str(error) if isinstance(error, RerankError) else ""
     logger.error(
         "failed",
         extra={
@@ -192,3 +219,28 @@ def as_refusal(error: Exception) -> Refused:
         },
     )
     return InternalFailure("the service failed; its log says why, under this request id")
+
+
+def summary(error: ServiceError) -> str:
+    """Describe another service's error without its texts, which may quote a client's request."""
+    facts = {"status": error.status, "code": error.code, "request id": error.request_id}
+    known = {name: str(fact) for name, fact in facts.items() if fact is not None}
+    said = [f"{name} {fact}" for name, fact in known.items() if _IDENTIFIER.fullmatch(fact)]
+    return ", ".join(said) or "no answer"
+
+
+def _wrong_input(error: InputError) -> WrongField:
+    if isinstance(error, ServiceError):
+        problem = f"the service behind this one refused it: {summary(error)}"
+        return WrongField(("body",), problem, "value_error")
+    return WrongField(("body", *_path_of(error.argument)), error.problem, "value_error")
+
+
+def _without_forms(place: Sequence[str | int]) -> tuple[str | int, ...]:
+    return tuple(part for part in place if isinstance(part, int) or not part.startswith(FORM))
+
+
+def _path_of(argument: str) -> tuple[str | int, ...]:
+    """Convert the name of an argument to the path of a field: `documents[3].text`."""
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", argument)
+    return tuple(int(index) if index else name for index, name in parts)

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from .._inputs import check_request, check_threshold, check_top_n
 from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
+from ..reranker import Reranker
 from ..scorers.base import NoInstructionError, ScoreRequest
-from ..scorers.in_process import InProcessScorer
 from .admission import Queue, estimate_tokens
 from .dialect import RankJob, ScoreJob
+from .hosts import check_host
 from .idle import Idle
 from .keys import Keys
 from .metrics import Metrics
@@ -75,12 +76,12 @@ class Engine:
         self._keys = Keys(settings.keys, settings.key_file)
         self.queue = Queue(settings.max_queued_tokens)
         self.metrics = Metrics(self.queue)
-        self._pulse = Pulse(
-            [model.reranker for model in served if model.runs_here], settings.deadline
-        )
-        scorers = {model.name: model.reranker.scorer for model in served}
+        computing = [model.reranker for model in served if model.runs_here]
+        computing += [Reranker(model.fallback_scorer) for model in served if model.fallback_scorer]
+        self._pulse = Pulse(computing, settings.deadline)
+        in_process = {model.name: model.in_process for model in served}
         self.idle = Idle(
-            {name: own for name, own in scorers.items() if isinstance(own, InProcessScorer)},
+            {name: own for name, own in in_process.items() if own is not None},
             settings.idle_unload,
         )
         self._warm = False
@@ -153,11 +154,13 @@ class Engine:
             await model.reranker.aclose()
 
     def authorize(self, request: Request) -> None:
-        """Check a request's key, and set its name in the request's state.
+        """Check a request's key and host, and set the key's name in the request's state.
 
         Raises:
             Unauthorized: The key is missing or unknown.
+            WrongHost: There are no keys, and a web page may have sent the request.
         """
+        check_host(request, self.settings)
         request.state.key_name = self._keys.name_of(request.headers.get("authorization"))
 
     async def rank(self, job: RankJob, request: Request) -> Ranking:
@@ -176,9 +179,9 @@ class Engine:
             Refused: UnknownModel, TooLarge, TooLong, TooManyRequests, DeadlineExceeded,
                 ClientGone or Draining.
         """
-        model = self._find(job.model)
+        model = self.find(job.model)
         top_n, threshold = check_top_n(job.top_n), check_threshold(job.threshold)
-        self._check_count(len(job.documents))
+        self.check_count(len(job.documents))
         # In a thread: checking ten megabytes would block the event loop.
         checked = await asyncio.to_thread(
             check_request,
@@ -206,8 +209,8 @@ class Engine:
             RerankError: As for `rank`.
             Refused: As for `rank`; the limits are those of one request.
         """
-        model = self._find(job.model)
-        self._check_count(sum(len(checked.documents) for checked in job.requests))
+        model = self.find(job.model)
+        self.check_count(sum(len(checked.documents) for checked in job.requests))
         return await self._answer(model, job.requests, request)
 
     async def _answer(
@@ -219,7 +222,7 @@ class Engine:
         threshold: float | None = None,
     ) -> list[Ranking]:
         """Rank within the limits of queue and deadline, and update the metrics."""
-        tokens = await asyncio.to_thread(self._measure, checked)
+        tokens = await asyncio.to_thread(self._measure, model, checked)
         documents = sum(len(one.documents) for one in checked)
         note = request.state
         note.model, note.documents, note.estimated_tokens = model.name, documents, tokens
@@ -267,7 +270,13 @@ class Engine:
         bare = [dataclasses.replace(one, instruction=None) for one in checked]
         return await _rank(model, bare, top_n, threshold)
 
-    def _find(self, name: str | None) -> ServedModel:
+    def find(self, name: str | None) -> ServedModel:
+        """Find the model that answers requests for a name; None is the default.
+
+        Raises:
+            Draining: The process is about to end.
+            UnknownModel: No model answers them.
+        """
         if self._closing:
             raise Draining("this process is about to end; send it again", retry_after=1.0)
         default = self._models[self.models[0]]
@@ -279,17 +288,27 @@ class Engine:
             raise UnknownModel(f"no such model here; there are: {', '.join(self.models)}")
         return found
 
-    def _check_count(self, documents: int) -> None:
+    def max_tokens(self, model: ServedModel) -> int:
+        """Return the maximum tokens of a pair: the model's, or the setting if it is not known."""
+        facts = model.facts
+        return self.settings.max_length if facts is None else facts.max_tokens
+
+    def check_count(self, documents: int) -> None:
+        """Check the number of a request's documents.
+
+        Raises:
+            TooLarge: There are too many.
+        """
         if documents > self.settings.max_documents:
             raise TooLarge(
                 f"documents: {documents:,} are more than {self.settings.max_documents:,}; "
                 "send fewer at a time"
             )
 
-    def _measure(self, checked: Sequence[ScoreRequest]) -> int:
+    def _measure(self, model: ServedModel, checked: Sequence[ScoreRequest]) -> int:
         """Estimate the tokens of a request, and check their limit."""
-        longest = self.settings.max_length
-        tokens = sum(estimate_tokens(one.query, one.documents, longest) for one in checked)
+        longest = self.max_tokens(model)
+        tokens = sum(estimate_tokens(one, longest) for one in checked)
         if tokens > self.settings.max_request_tokens:
             raise TooLarge(
                 f"the request has some {tokens:,} tokens, more than "
@@ -308,7 +327,9 @@ async def _rank(
         return await model.reranker.arank_requests(checked, top_n=top_n, threshold=threshold)
     except InputError as error:
         if _is_too_long(error):
-            message = f"{error.argument} is too long; split it, or allow truncation"
+            # Another service's name of the field may quote the request.
+            which = "a text" if isinstance(error, ServiceError) else error.argument
+            message = f"{which} is too long; split it, or allow truncation"
             raise TooLong(message) from None
         raise
 

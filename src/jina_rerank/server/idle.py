@@ -19,7 +19,8 @@ class Idle:
     The next request loads such a model again, within its deadline.
 
     Args:
-        scorers: The models of this process, by their served names.
+        scorers: The models of this process, by the served names whose requests use them; a
+            fallback has the name of the model in whose place it answers.
         seconds: Seconds without a request after which a model is unloaded; 0 for never.
         clock: Function that returns seconds, from any starting point.
     """

@@ -20,21 +20,29 @@ SHORTEST_KEY = 16
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+"""A comment in a file; a `#` within a key begins none."""
+
 
 class Keys:
     """The keys of clients; without any, every request is allowed.
 
     Args:
         line: `name:key` pairs separated by commas.
-        file: File with one pair per line, where `#` begins a comment. It is read again when it has
-            changed; if that fails, the keys do not change, and a warning is logged.
+        file: File with one pair per line. `#` begins a comment at the start of a line or after a
+            blank. The file is read again when it has changed; if that fails, the keys do not
+            change, and a warning is logged.
 
     Raises:
-        ConfigurationError: A pair cannot be read, a name occurs twice, or a key is too short.
+        ConfigurationError: A pair cannot be read, a name occurs twice, a key is too short, or
+            `line` or the file holds no pair.
     """
 
     def __init__(self, line: str = "", file: Path | None = None) -> None:
         self._fixed = _parse(line.split(","), "keys")
+        if line and not self._fixed:
+            # Not as if there were no line: the service would be open to everyone.
+            raise ConfigurationError("keys: holds no keys; write NAME:KEY, or leave it out")
         self._file = file
         self._state: object = None
         self._from_file: dict[str, bytes] = {}
@@ -114,7 +122,7 @@ def _read(file: Path) -> dict[str, bytes]:
         text = read_text(file)
     except InputError as error:
         raise ConfigurationError(str(error)) from None
-    found = _parse([line.partition("#")[0] for line in text.splitlines()], str(file))
+    found = _parse([_COMMENT.sub("", line) for line in text.splitlines()], str(file))
     if not found:
         raise ConfigurationError(f"{file}: holds no keys")
     return found

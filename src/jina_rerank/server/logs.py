@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .dialect import stack_of
+from ..errors import ServiceError
+from .dialect import stack_of, summary
 from .engine import Engine
 from .paths import path_within
 from .tracing import answering, not_traced
@@ -52,7 +53,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message_of(record),
         }
         line |= {
             name: getattr(record, name)
@@ -64,6 +65,19 @@ class JsonFormatter(logging.Formatter):
             line["error"] = type(record.exc_info[1]).__name__
             line["stack"] = stack_of(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    """Return the message, with another service's errors by type and status only.
+
+    Their texts may quote a client's request, and scorers log them.
+    """
+    if not record.args or not isinstance(record.args, tuple):
+        return record.getMessage()
+    return str(record.msg) % tuple(
+        f"{type(arg).__name__} ({summary(arg)})" if isinstance(arg, ServiceError) else arg
+        for arg in record.args
+    )
 
 
 def log_json(level: str) -> None:

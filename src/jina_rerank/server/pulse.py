@@ -26,7 +26,7 @@ class Pulse:
     failure as long as any batch is computed meanwhile.
 
     Args:
-        models: Models that compute in this process.
+        models: Models that compute in this process, fallbacks included.
         limit: Seconds without a single batch after which a waiting pair means a hang.
         clock: Function that returns seconds, from any starting point.
     """

@@ -9,6 +9,7 @@
     ├── TooLarge              413  too many bytes, documents or tokens in one request
     ├── UnsupportedEncoding   415  a compressed body
     ├── SlowRequest           408  the body did not arrive in time
+    ├── WrongHost             421  the Host header has a name that a web page may have chosen
     ├── TooManyRequests       429  the queue is full
     ├── ClientGone            499  the client closed its connection
     ├── InternalFailure       500
@@ -82,6 +83,12 @@ class WrongField:
     message: str
     kind: str
 
+    @property
+    def name(self) -> str:
+        """The field as messages name it, `documents[3]`; `body` for the body itself."""
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path[1:])
+        return "".join(parts).removeprefix(".") or "body"
+
 
 class InvalidRequest(Refused):
     """Fields are missing or of the wrong type.
@@ -97,8 +104,7 @@ class InvalidRequest(Refused):
     code = "INPUT_INVALID"
 
     def __init__(self, fields: Sequence[WrongField]) -> None:
-        said = (f"{'.'.join(map(str, f.path[1:])) or 'body'}: {f.message}" for f in fields)
-        super().__init__("; ".join(said))
+        super().__init__("; ".join(f"{field.name}: {field.message}" for field in fields))
         self.fields = tuple(fields)
 
 
@@ -139,6 +145,13 @@ class SlowRequest(Refused):
 
     status = 408
     code = "REQUEST_TIMEOUT"
+
+
+class WrongHost(Refused):
+    """The Host header has a name that a web page may have chosen; see `hosts.check_host`."""
+
+    status = 421
+    code = "HOST_NOT_ALLOWED"
 
 
 class TooManyRequests(Refused):

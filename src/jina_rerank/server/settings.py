@@ -73,7 +73,8 @@ class Settings:
             `*` for every page. Without any, no page of another origin may.
         key_file: File with names and keys, one pair per line; read again when it changes.
         keys: Names and keys in one line, separated by commas, in addition to those of the file.
-        allow_anonymous: True to allow a service without keys to listen on more than the loopback.
+        allow_anonymous: True to allow a service without keys to listen on more than the loopback,
+            and to be asked under any host name; see `hosts.check_host`.
         dtype: Data type of models in torch: `"auto"`, `"float32"`, `"bfloat16"` or `"int8"`; see
             `LocalScorer`. Other models ignore it.
         max_length: Maximum tokens of a pair for models on this machine, at least 16.
@@ -82,7 +83,8 @@ class Settings:
         max_request_tokens: Maximum number of tokens in a request, estimated.
         max_queued_tokens: Maximum number of tokens of all requests that wait or are being answered,
             estimated; a single request may have more.
-        deadline: Maximum time for one request, in seconds. Amazon SageMaker waits for 60.
+        deadline: Maximum time for one request, in seconds, and for its call to another service,
+            which has half of it if there is a `fallback`. Amazon SageMaker waits for 60.
         drain: Seconds to continue accepting after SIGTERM, until load balancers have noticed.
         idle_unload: Seconds without a request after which a model of this process is unloaded,
             until the next request loads it again; 0 for never.

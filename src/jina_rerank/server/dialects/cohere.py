@@ -165,7 +165,7 @@ def _warnings(ranking: Ranking, model: str) -> list[str]:
     }
     warnings = [f"{what}: {count:,}" for what, count in found.items() if count]
     if ranking.degraded is not None:
-        warnings.append(f"the answer is second best: {ranking.degraded}")
+        warnings.append(f"the answer is degraded: {ranking.degraded}")
     elif ranking.model != model:  # see Settings.any_model; the answer has no field for it
         warnings.append(
             f"the model that was asked for is not served here: {ranking.model} answered"

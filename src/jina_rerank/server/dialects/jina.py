@@ -9,6 +9,7 @@ requested are left out and not null; usage has `total_tokens` only.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from ..._inputs import renamed_errors, text_of_fields
+from ..._inputs import renamed_errors
 from ...errors import InputError
 from ...ranking import Ranking
 from ...scorers.base import LongDocuments
@@ -29,9 +30,9 @@ from ..refusals import (
     Refused,
     TooLong,
     UnknownModel,
-    WrongField,
 )
 from ..served import ServedModel
+from ._documents import AnyDocument, AnyText, Document, count_items, texts_of
 
 PATHS = {
     "/v1/rerank": "jina_rerank",
@@ -71,29 +72,15 @@ EXAMPLES: list[JsonValue] = [
 """Examples of requests for OpenAPI."""
 
 
-class Text(BaseModel):
-    """An object that holds a text."""
-
-    model_config = ConfigDict(strict=True)
-
-    text: str
-
-
-class Document(BaseModel):
-    """An object that holds a document, in `text` or in the fields that `rank_fields` names."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
 class RerankRequest(BaseModel):
     """A query and its candidate documents. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": EXAMPLES})
 
     model: str | None = Field(None, description="Name of a served model; default: the first one.")
-    query: Annotated[str | Text, Field(description="The question, also as an object with `text`.")]
+    query: Annotated[AnyText, Field(description="The question, also as an object with `text`.")]
     documents: Annotated[
-        list[str | Document],
+        list[AnyDocument],
         Field(
             min_length=1,
             fail_fast=True,
@@ -228,7 +215,7 @@ class Jina:
 
     def router(self, engine: Engine) -> APIRouter:
         """Return the routes; see `Dialect.router`."""
-        router = guarded_router(engine, refusal)
+        router = guarded_router(engine, refusal, lambda body: count_items(body, "documents"))
         started = int(time.time())
 
         async def rerank(body: RerankRequest, request: Request) -> JSONResponse:
@@ -240,7 +227,7 @@ class Jina:
                 response_model=RerankResponse,
                 responses={
                     status: {"model": JinaError}
-                    for status in (400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
+                    for status in (400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504)
                 },
                 summary="Rank documents by their relevance to a query",
                 operation_id=operation,
@@ -249,14 +236,34 @@ class Jina:
         @router.get(
             "/v1/models",
             response_model=Models,
-            responses={401: {"model": JinaError}},
+            responses={status: {"model": JinaError} for status in (401, 421)},
             summary="List the served models",
             operation_id="jina_models",
         )
         async def models() -> Models:
             return Models(data=[_describe(engine, model, started) for model in engine.served])
 
+        @router.get(
+            "/v1/models/{model_id:path}",
+            response_model=Model,
+            responses={status: {"model": JinaError} for status in (401, 404, 421, 422)},
+            summary="Describe a served model",
+            operation_id="jina_model",
+        )
+        async def model(model_id: str) -> Model:
+            try:
+                found = engine.find(model_id)
+            except UnknownModel as unknown:
+                raise _ModelNotFound(unknown.message) from None
+            return _describe(engine, found, started)
+
         return router
+
+
+class _ModelNotFound(UnknownModel):
+    """A path whose model is not served, with the status that OpenAI's clients expect."""
+
+    status = 404
 
 
 def _describe(engine: Engine, model: ServedModel, started: int) -> Model:
@@ -265,7 +272,7 @@ def _describe(engine: Engine, model: ServedModel, started: int) -> Model:
         id=model.name,
         created=started,
         owned_by="jina-rerank",
-        context_length=engine.settings.max_length if facts is None else facts.max_tokens,
+        context_length=engine.max_tokens(model),
         max_tokens=None if facts is None else facts.max_tokens,
         family=None if facts is None else facts.family,
         dtype=None if facts is None else facts.dtype,
@@ -287,10 +294,14 @@ async def rank_as_jina(engine: Engine, body: RerankRequest, request: Request) ->
         RerankError: As `Engine.rank`.
         Refused: As `Engine.rank`.
     """
+    # In a thread, since fields and metadata may have megabytes.
+    texts = await asyncio.to_thread(
+        texts_of, body.documents, body.rank_fields, returned=body.return_documents is not False
+    )
     job = RankJob(
         body.model,
-        _text(body.query),
-        _texts(body),
+        body.query if isinstance(body.query, str) else body.query.text,
+        texts,
         body.top_n,
         _long_documents(body),
         body.max_doc_length,
@@ -356,7 +367,7 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
         }
         if body.return_documents is not False:
             sent = body.documents[hit.index]
-            result["document"] = sent if isinstance(sent, str) else sent.model_extra
+            result["document"] = sent if isinstance(sent, str) else sent.root
         results.append(result)
     answer: dict[str, Any] = {
         "model": ranking.model,
@@ -365,26 +376,3 @@ def _answer(ranking: Ranking, body: RerankRequest) -> dict[str, Any]:
         "results": results,
     }
     return answer if ranking.degraded is None else {**answer, "degraded": ranking.degraded}
-
-
-def _texts(body: RerankRequest) -> list[str]:
-    """Return the text to rank of each document."""
-    fields = body.rank_fields or ["text"]
-    texts = []
-    for i, document in enumerate(body.documents):
-        if isinstance(document, str):
-            texts.append(document)
-            continue
-        try:
-            texts.append(text_of_fields(document.model_extra or {}, fields, f"documents[{i}]"))
-        except InputError as error:
-            field = error.argument.removeprefix(f"documents[{i}]").removeprefix(".")
-            place: tuple[str | int, ...] = ("body", "documents", i)
-            if field:
-                place = (*place, field)
-            raise InvalidRequest([WrongField(place, error.problem, "value_error")]) from None
-    return texts
-
-
-def _text(value: str | Text) -> str:
-    return value if isinstance(value, str) else value.text

@@ -16,23 +16,17 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..._inputs import renamed_errors
 from ...ranking import Ranking
-from ..dialect import RankJob, guarded_router
+from ..dialect import FORM, RankJob, guarded_router
 from ..engine import Engine
 from ..refusals import DeadlineExceeded, Refused
+from ._documents import AnyText, count_items
 from ._errors import documented, error_response
 
 LONGEST = 58.0
 """Maximum seconds for one invocation, if the engine's deadline is longer. SageMaker times out after
 60 seconds, with a less helpful error for the client."""
-
-
-class SageMakerText(BaseModel):
-    """A document as an object."""
-
-    model_config = ConfigDict(strict=True)
-
-    text: str
 
 
 class SageMakerQuery(BaseModel):
@@ -47,13 +41,16 @@ class SageMakerQuery(BaseModel):
     model_config = ConfigDict(strict=True)
 
     query: str
-    documents: list[SageMakerText | str] = Field(min_length=1, fail_fast=True)
+    documents: list[AnyText] = Field(min_length=1, fail_fast=True)
     top_n: int | None = Field(None, ge=1)
+
+
+ONE, LIST = f"{FORM}one query", f"{FORM}a list"
 
 
 def _form_of(data: object) -> str:
     """Return the tag of a value's form, so that errors are about this form only."""
-    return "list" if isinstance(data, list) else "object"
+    return LIST if isinstance(data, list) else ONE
 
 
 class SageMakerRequest(BaseModel):
@@ -62,8 +59,8 @@ class SageMakerRequest(BaseModel):
     model_config = ConfigDict(strict=True)
 
     data: Annotated[
-        Annotated[SageMakerQuery, Tag("object")]
-        | Annotated[list[SageMakerQuery], Field(min_length=1, fail_fast=True), Tag("list")],
+        Annotated[SageMakerQuery, Tag(ONE)]
+        | Annotated[list[SageMakerQuery], Field(min_length=1, fail_fast=True), Tag(LIST)],
         Discriminator(_form_of),
     ]
 
@@ -135,7 +132,13 @@ class SageMaker:
 
     def router(self, engine: Engine) -> APIRouter:
         """Return the routes; see `Dialect.router`."""
-        guarded = guarded_router(engine, _answer)
+        guarded = guarded_router(engine, _answer, _count)
+
+        async def rank(name: str, query: SageMakerQuery, request: Request) -> Ranking:
+            texts = [d if isinstance(d, str) else d.text for d in query.documents]
+            with renamed_errors(lambda argument: f"{name}.{argument}"):
+                # Without top_n, since the usage is that of all documents.
+                return await engine.rank(RankJob(None, query.query, texts), request)
 
         @guarded.post(
             "/invocations",
@@ -147,16 +150,17 @@ class SageMaker:
         )
         async def invocations(asked: SageMakerRequest, request: Request) -> SageMakerResponse:
             if isinstance(asked.data, list):
-                queries, request_id = asked.data, None
+                named = {f"data[{i}]": query for i, query in enumerate(asked.data)}
+                request_id = None
             else:
-                queries, request_id = [asked.data], request.state.request_id
+                named, request_id = {"data": asked.data}, request.state.request_id
             try:
                 # One after the other, so that a long list takes one turn at a time among other
                 # requests.
                 async with asyncio.timeout(self._longest):
                     answers = [
-                        _ranking(await engine.rank(_job(query), request), query.top_n, request_id)
-                        for query in queries
+                        _ranking(await rank(name, query, request), query.top_n, request_id)
+                        for name, query in named.items()
                     ]
             except TimeoutError:
                 raise DeadlineExceeded(
@@ -185,10 +189,11 @@ class SageMaker:
         return router
 
 
-def _job(query: SageMakerQuery) -> RankJob:
-    texts = [d.text if isinstance(d, SageMakerText) else d for d in query.documents]
-    # Without top_n, since the usage is that of all documents.
-    return RankJob(None, query.query, texts)
+def _count(body: object) -> int:
+    """Count the documents of the longest query, or the queries if there are more of them."""
+    data = body.get("data") if isinstance(body, dict) else None
+    queries = data if isinstance(data, list) else [data]
+    return max(len(queries), *(count_items(query, "documents") for query in queries), 0)
 
 
 def _ranking(ranking: Ranking, top_n: int | None, request_id: str | None) -> SageMakerRanking:

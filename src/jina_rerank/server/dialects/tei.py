@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from ... import __version__
 from ..._inputs import renamed_errors
 from ...ranking import RankedDocument
-from ..dialect import RankJob, ReadRequest, guarded_router, long_documents_of
+from ..dialect import FORM, RankJob, ReadRequest, guarded_router, long_documents_of
 from ..engine import Engine
 from ..refusals import (
     DeadlineExceeded,
@@ -34,7 +34,8 @@ from ..refusals import (
     UnusableInput,
     WrongField,
 )
-from ._errors import FORM, documented, error_response, without_forms
+from ._documents import count_items
+from ._errors import documented, error_response
 from .jina import JinaError, RerankRequest, RerankResponse, rank_as_jina
 from .jina import refusal as refusal_as_jina
 
@@ -74,6 +75,10 @@ def _dialect_of(body: object) -> str:
     """Return the tag of a body's dialect; TEI itself ignores unknown fields."""
     known = isinstance(body, dict) and "documents" in body and "texts" not in body
     return JINA if known else TEI
+
+
+def _count(body: object) -> int:
+    return count_items(body, "documents" if _dialect_of(body) == JINA else "texts")
 
 
 TeiOrJinaRequest = Annotated[
@@ -158,7 +163,7 @@ class Tei:
 
     def router(self, engine: Engine) -> APIRouter:
         """Return the routes; see `Dialect.router`."""
-        router = guarded_router(engine, _answer)
+        router = guarded_router(engine, _answer, _count)
 
         @router.post(
             "/rerank",
@@ -184,14 +189,15 @@ class Tei:
             tags=["text-embeddings-inference"],
             summary="Show the first model and the limits, as text-embeddings-inference does",
             operation_id="tei_info",
-            responses={401: {"model": TeiError}},
+            responses={status: {"model": TeiError} for status in (401, 421)},
         )
         async def info() -> TeiInfo:
             settings = engine.settings
+            longest = engine.max_tokens(engine.served[0])
             return TeiInfo(
                 model_id=engine.models[0],
-                max_concurrent_requests=max(1, settings.max_queued_tokens // settings.max_length),
-                max_input_length=settings.max_length,
+                max_concurrent_requests=max(1, settings.max_queued_tokens // longest),
+                max_input_length=longest,
                 max_batch_tokens=settings.max_request_tokens,
                 max_client_batch_size=settings.max_documents,
             )
@@ -248,7 +254,6 @@ def _wrong(field: str, message: str) -> InvalidRequest:
 
 
 def _answer(refused: Refused, request: Request) -> Response:
-    refused = without_forms(refused)
     # Before a body has been read its dialect is unknown, and TEI's is used.
     if isinstance(request, ReadRequest) and _dialect_of(request.value) == JINA:
         return refusal_as_jina(refused, request)

@@ -22,10 +22,10 @@ from ..._inputs import check_instruction, check_query, check_text
 from ...errors import InputError
 from ...ranking import RankedDocument
 from ...scorers.base import ScoreRequest
-from ..dialect import ScoreJob, guarded_router
+from ..dialect import FORM, ScoreJob, guarded_router
 from ..engine import Engine
 from ..refusals import InvalidRequest, Refused, TooLarge, UnknownModel, WrongField
-from ._errors import FORM, documented, error_response, without_forms
+from ._errors import documented, error_response
 
 PATHS = {"/score": "vllm_score", "/v1/score": "vllm_v1_score"}
 """Paths of scores, with the operation's id in OpenAPI."""
@@ -230,12 +230,11 @@ def _logit(hit: RankedDocument) -> float:
 
 
 def _answer(refused: Refused, request: Request) -> Response:
-    refused = without_forms(refused)
     status, param, message = refused.status, None, refused.message
     if isinstance(refused, InvalidRequest):
         status = 400
         # The first field only, without a position: "text_2" for "text_2[3]".
-        param = next((str(f.path[1]).partition("[")[0] for f in refused.fields if f.path[1:]), None)
+        param = next((str(field.path[1]) for field in refused.fields if field.path[1:]), None)
     elif isinstance(refused, UnknownModel):
         status, param = 404, "model"
     elif isinstance(refused, TooLarge):
