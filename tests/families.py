@@ -12,6 +12,7 @@ from checkpoints import bpe_tokenizer, wordpiece_tokenizer
 from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -74,6 +75,18 @@ def write_reranker(folder: Path, kind: str, **changes: object) -> PreTrainedMode
     tokenizer = wordpiece_tokenizer() if wordpiece else bpe_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
     return model.double().requires_grad_(False)
+
+
+def write_bert(folder: Path) -> Path:
+    """Save a random BERT reranker with its tokenizer, as transformers saves one."""
+    write_reranker(folder, "bert")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    return folder
 
 
 def write_module_list(
