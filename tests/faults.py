@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import itertools
 import json
 import ssl
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -116,13 +115,13 @@ class RateLimited(Whole):
     retry_after: str | None = None
     for_requests: int | None = None
     then: Whole = Right()
-    _given: Iterator[int] = field(
-        default_factory=itertools.count, init=False, repr=False, compare=False
-    )
+    _given: list[SeenRequest] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def whole(self, request: SeenRequest) -> Answer:
-        if self.for_requests is not None and next(self._given) >= self.for_requests:
-            return self.then.whole(request)
+        if self.for_requests is not None:
+            self._given.append(request)
+            if len(self._given) > self.for_requests:
+                return self.then.whole(request)
         headers = dict(JSON)
         if self.kind in {"requests", "tokens"}:
             headers[f"x-ratelimit-remaining-{self.kind}"] = "0"
