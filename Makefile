@@ -50,7 +50,8 @@ test-lowest:  ## Run them with the lowest versions that the core, its extra onnx
 	$(PYTHON) scripts/light_tests.py --lowest
 
 test-interpreters:  ## Run them on each newer Python that pyenv has here
-	$(PYTHON) scripts/light_tests.py --constraint $(CONSTRAINTS) $(foreach one,$(INTERPRETERS),--python $(one))
+	$(if $(INTERPRETERS),$(PYTHON) scripts/light_tests.py --constraint $(CONSTRAINTS) \
+	$(addprefix --python ,$(INTERPRETERS)),@echo "pyenv has no newer Python here")
 
 coverage: $(VENV)/dev.done  ## Run all tests and measure what they run; Python 3.12 makes it cheap
 	$(BIN)/python -m coverage run -m pytest
