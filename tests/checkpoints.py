@@ -182,14 +182,22 @@ def bpe_tokenizer() -> Tokenizer:
 
 def wordpiece_tokenizer() -> Tokenizer:
     """A tokenizer of base's kind: WordPiece, `[CLS] a [SEP] b [SEP]`, types 0 and 1."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(
-        TEXTS,
-        trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False),
-    )
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    # Not trained: the trainer breaks ties in another way in each process.
+    words = {
+        word
+        for text in TEXTS
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    }
+    letters = sorted({letter for word in words for letter in word})
+    pieces = [f"##{letter}" for letter in letters]
+    vocabulary = dict.fromkeys([*special, *letters, *pieces, *sorted(words)])
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
