@@ -92,7 +92,7 @@ def main() -> list[Ranking]:
     first_stage = BM25(collection.documents)
     rankings += [show_search(reranker, collection, first_stage, q) for q in QUESTIONS]
     console.print(
-        "[green]\u2713[/] was written for this very question, the others for other ones. The "
+        "[green]\u2713[/] marks an answer to this question; the others answer other questions. The "
         "model learned\nno text of this site, only the scale of its scores; docs/models.md has "
         "figures.\n"
     )
