@@ -238,29 +238,7 @@ def test_models_without_a_cache_shows_the_embedded_one(tmp_path: Path) -> None:
 def test_a_terminal_gets_a_table_and_a_pipe_does_not(tmp_path: Path) -> None:
     """In a real pseudo-terminal, with a progress bar for long input."""
     (tmp_path / "a.txt").write_text(LINES * 60)
-    terminal, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (40, 100))
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "jina_rerank.cli",
-            "rank",
-            QUERY,
-            str(tmp_path / "a.txt"),
-            "-n",
-            "2",
-        ],
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm"},
-    )
-    os.close(theirs)
-    shown = b""
-    while chunk := read(terminal):
-        shown += chunk
-    assert process.wait(60) == 0
-    text = shown.decode()
+    text = on_terminal("rank", QUERY, str(tmp_path / "a.txt"), "-n", "2", kind="xterm")
     assert re.search(r"100%\|█+\| (\d\S*)/\1 \[", text), "the progress bar, in tokens"
     assert "2 of 180 documents, jina-rerank-mini" in text
     assert "Paris is the capital of France." in text
@@ -273,25 +251,30 @@ def test_a_terminal_shows_texts_as_they_are_and_obeys_none(tmp_path: Path) -> No
         "text": "see :key: [red]here[/red] \x1b[2J\x1b]0;owned\x07 \x9b1m",
     }
     (tmp_path / "a.jsonl").write_text(json.dumps(found) + "\n")
+    # Of a dumb one, so that the table itself has no control characters.
+    text = on_terminal("rank", "a :8: question", str(tmp_path / "a.jsonl"), kind="dumb")
+    assert "chunk:100:2" in text
+    assert "see :key: [red]here[/red] \ufffd[2J\ufffd]0;owned\ufffd \ufffd1m" in text
+    assert "a :8: question" in text
+    assert "\x1b" not in text
+
+
+def on_terminal(*arguments: str, kind: str) -> str:
+    """Run the command in a pseudo-terminal of 120 columns; gives all that it has shown."""
     terminal, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (40, 200))
-    arguments = ["rank", "a :8: question", str(tmp_path / "a.jsonl")]
+    termios.tcsetwinsize(theirs, (40, 120))
     process = subprocess.Popen(
         [sys.executable, "-m", "jina_rerank.cli", *arguments],
         stdout=theirs,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TERM": "dumb"},
+        stderr=theirs,
+        env={**os.environ, "TERM": kind},
     )
     os.close(theirs)
     shown = b""
     while chunk := read(terminal):
         shown += chunk
     assert process.wait(60) == 0
-    text = shown.decode()
-    assert "chunk:100:2" in text
-    assert "see :key: [red]here[/red] \ufffd[2J\ufffd]0;owned\ufffd \ufffd1m" in text
-    assert "a :8: question" in text
-    assert "\x1b" not in text
+    return shown.decode()
 
 
 def read(descriptor: int) -> bytes:

@@ -146,11 +146,6 @@ def blanks(folder: Path) -> None:
         (write("file", ""), ["--json", "{folder}/file/x"], "file: cannot be written"),
         (write("file", ""), ["--json", "{folder}"], "is a folder; name a file"),
         (write("file", ""), ["--json", "/proc/x.json"], "/proc/x.json: cannot be written"),
-        (
-            lambda folder: (folder / "out" / "report.html").mkdir(parents=True),
-            ["--output", "{folder}/out"],
-            "report.html is a folder; name another",
-        ),
     ],
 )
 def test_an_output_that_cannot_be_written(
@@ -163,13 +158,24 @@ def test_an_output_that_cannot_be_written(
     assert said in err
 
 
-def test_a_report_that_cannot_be_written_does_not_cost_the_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_a_report_that_cannot_be_written_does_not_cost_the_table(tmp_path: Path, name: str) -> None:
     folder = write_beir(tmp_path / "places")
-    (folder / "out" / "report.md").mkdir(parents=True)
+    (folder / "out" / name).mkdir(parents=True)
     status, out, err = run(folder, "--output", folder / "out")
     assert status == 2
-    assert "report.md: cannot be written: Is a directory" in err
+    assert f"{name}: cannot be written: Is a directory" in err
     assert "| bm25 |" in out
+
+
+def test_an_evaluation_that_fails_leaves_no_empty_file_and_no_shorter_one(tmp_path: Path) -> None:
+    folder, new, old = write_beir(tmp_path / "places"), tmp_path / "new", tmp_path / "old"
+    old.write_text("kept")
+    for path in (new, old):
+        status, _, _ = run(folder, "--measure", "Accuracy", "--json", path)
+        assert status == 2
+    assert not new.exists()
+    assert old.read_text() == "kept"
 
 
 def test_an_output_of_a_suite_that_cannot_be_written_is_told_before_it_is_run(

@@ -245,11 +245,11 @@ def _check_outputs(judged: Collection, output: Path | None, json_file: Path | No
             raise InputError("--json", f"{json_file} is a folder; name a file")
         with writing(json_file):
             json_file.parent.mkdir(parents=True, exist_ok=True)
-            with json_file.open("a"):
-                pass
+            is_new = not json_file.exists()
+            json_file.open("a").close()
+            if is_new:  # or an evaluation that fails would leave an empty file
+                json_file.unlink()
     if output is not None:
-        if (output / REPORT).is_dir():
-            raise InputError("--output", f"{output / REPORT} is a folder; name another")
         check_identifiers([*judged.queries, *judged.documents], output / RUNS)
 
 
