@@ -18,6 +18,8 @@ SAFETENSORS = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 MODULES = "modules.json"
+PROMPTS = "config_sentence_transformers.json"
+INPUTS = "sentence_bert_config.json"
 
 
 Get = Callable[[str], Path | None]
@@ -51,6 +53,8 @@ class CheckpointFiles:
         tokenizer: tokenizer.json, or None where it was not requested.
         tokenizer_config: tokenizer_config.json, or None where there is none.
         modules: The entries of modules.json; empty where there is none.
+        prompts: config_sentence_transformers.json, or None where it or modules.json is missing.
+        inputs: sentence_bert_config.json, in the same way.
     """
 
     config: Path
@@ -58,6 +62,8 @@ class CheckpointFiles:
     tokenizer: Path | None
     tokenizer_config: Path | None = None
     modules: tuple[ModuleFiles, ...] = ()
+    prompts: Path | None = None
+    inputs: Path | None = None
 
     def tensor_files(self) -> list[tuple[str, Path]]:
         """List all files of weights, each after the prefix of its tensors' names in `Source`."""
@@ -144,7 +150,10 @@ def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
     tokenizer_file = get(TOKENIZER) if tokenizer else None
     if tokenizer and tokenizer_file is None:
         raise ModelLoadError(f"{name}: has no {TOKENIZER}")
-    return CheckpointFiles(config, weights, tokenizer_file, get(TOKENIZER_CONFIG), _modules(get))
+    options, modules = get(TOKENIZER_CONFIG), _modules(get)
+    # Without modules.json, sentence-transformers reads neither.
+    prompts, inputs = (get(PROMPTS), get(INPUTS)) if modules else (None, None)
+    return CheckpointFiles(config, weights, tokenizer_file, options, modules, prompts, inputs)
 
 
 def _modules(get: Get) -> tuple[ModuleFiles, ...]:

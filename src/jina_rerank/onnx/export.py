@@ -72,11 +72,14 @@ def export_onnx(
     config.pop("quantization", None)  # it describes the storage of model.safetensors
     if config.get("model_type") == MODEL_TYPE:
         config["model_type"] = "bert"  # as in Jina's own; transformers.js refuses unknown ones
+    given = source.tokenizer_config
+    options = {} if given is None else json.loads(given.read_text(encoding="utf-8-sig"))
+    # Other files of the original may have lowered it.
+    options["model_max_length"] = architecture.max_length
     try:
         target.config.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         shutil.copyfile(source.tokenizer, target.tokenizer)
-        if source.tokenizer_config is not None:
-            shutil.copyfile(source.tokenizer_config, target.tokenizer_config)
+        target.tokenizer_config.write_text(json.dumps(options, indent=1) + "\n", encoding="utf-8")
         external = sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > LARGEST_FILE
         onnx.save_model(proto, target.model, save_as_external_data=external, location=EXTERNAL_DATA)
     except OSError as error:

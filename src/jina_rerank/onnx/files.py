@@ -31,7 +31,7 @@ EXTERNAL_DATA = "model.onnx_data"
 class OnnxFiles:
     """The files of one exported model: model.onnx, config.json, tokenizer.json.
 
-    tokenizer_config.json stands beside them where the original has one.
+    tokenizer_config.json beside them states the longest pair; a folder may lack it.
     """
 
     model: Path

@@ -56,7 +56,8 @@ class CheckpointStudent(StudentSettings):
     def _files(self) -> list[Path]:
         files = self._checkpoint().files
         modules = (module.config for module in files.modules)
-        others = (files.config, files.tokenizer, files.tokenizer_config, *modules)
+        beside = (files.tokenizer_config, files.prompts, files.inputs)
+        others = (files.config, files.tokenizer, *beside, *modules)
         weights = [path for _, path in files.tensor_files()]
         return [*weights, *(path for path in others if path is not None)]
 

@@ -15,6 +15,7 @@ from ..files import CheckpointFiles
 from ..tokenizer import PairTokenizer
 from . import bert, jinabert, modernbert, module_list, xlm_roberta
 from .family import Description, Extras, Family, Source
+from .settings import check_text_settings, stated_length
 
 __all__ = [
     "FAMILIES",
@@ -37,9 +38,6 @@ FAMILIES: tuple[Family, ...] = (
 )
 """Families in the order in which they are tried: JinaBERT's checkpoints have BERT's model type too,
 and an encoder with a module list has ModernBERT's."""
-
-MOST_TOKENS = 2**20
-"""Bound for plausible limits: a tokenizer without a limit states a larger number, such as 10^30."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,8 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
             names the field, and what would run it.
     """
     config = ConfigFile(files.config)
-    extras = Extras(_tokenizer_length(files), files.modules)
+    check_text_settings(files)
+    extras = Extras(stated_length(files), files.modules)
     for family in FAMILIES:
         if family.reads(config, extras):
             found = family.describe(config, extras)
@@ -118,11 +117,3 @@ def read_tokenizer(checkpoint: Checkpoint) -> PairTokenizer:
     except ValueError as error:
         raise ModelLoadError(f"{files.config}: {error}") from None
     return tokenizer
-
-
-def _tokenizer_length(files: CheckpointFiles) -> int | None:
-    if files.tokenizer_config is None:
-        return None
-    length = ConfigFile(files.tokenizer_config).values.get("model_max_length")
-    is_number = isinstance(length, int | float) and not isinstance(length, bool)
-    return int(length) if is_number and 0 < length < MOST_TOKENS else None  # type: ignore[operator,call-overload]

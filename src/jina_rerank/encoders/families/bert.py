@@ -27,7 +27,7 @@ def _describe(config: ConfigFile, extras: Extras) -> Description:
         num_hidden_layers=layers,
         num_attention_heads=config.heads(hidden),
         intermediate_size=config.integer("intermediate_size"),
-        max_length=shortest(positions, extras.tokenizer_length),
+        max_length=shortest(positions, extras.stated_length),
         layer_norm_eps=config.number("layer_norm_eps", 1e-12),
         positions=PositionTable(positions),
         windows=(None,) * layers,

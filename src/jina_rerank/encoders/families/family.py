@@ -30,11 +30,11 @@ class Extras:
     """Data from the files beside config.json that describe a model.
 
     Attributes:
-        tokenizer_length: Longest pair in tokens, as the tokenizer states it, or None.
+        stated_length: Longest pair in tokens that these files allow, or None.
         modules: The entries of modules.json.
     """
 
-    tokenizer_length: int | None = None
+    stated_length: int | None = None
     modules: tuple[ModuleFiles, ...] = ()
 
 

@@ -95,7 +95,7 @@ def encoder(config: ConfigFile, extras: Extras, head: Head) -> Architecture:
         num_hidden_layers=layers,
         num_attention_heads=heads,
         intermediate_size=config.integer("intermediate_size"),
-        max_length=shortest(positions, extras.tokenizer_length),
+        max_length=shortest(positions, extras.stated_length),
         layer_norm_eps=config.number("norm_eps", 1e-5),
         positions=Rotary(_thetas(config, kinds)),
         windows=tuple(reach if kind == "sliding_attention" else None for kind in kinds),

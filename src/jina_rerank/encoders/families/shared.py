@@ -53,6 +53,6 @@ def check_both_directions(config: ConfigFile) -> None:
         config.choice(name, default=False, allowed=[False])
 
 
-def shortest(positions: int, tokenizer_length: int | None) -> int:
-    """Compute the longest pair that both positions and tokenizer allow, in tokens."""
-    return positions if tokenizer_length is None else min(positions, tokenizer_length)
+def shortest(positions: int, stated_length: int | None) -> int:
+    """Compute the longest pair in tokens that both the positions and the files allow."""
+    return positions if stated_length is None else min(positions, stated_length)

@@ -38,7 +38,7 @@ def _describe(config: ConfigFile, extras: Extras) -> Description:
         num_attention_heads=config.heads(hidden),
         intermediate_size=config.integer("intermediate_size"),
         # The rows up to that of the padding id belong to no position.
-        max_length=shortest(rows - padding - 1, extras.tokenizer_length),
+        max_length=shortest(rows - padding - 1, extras.stated_length),
         layer_norm_eps=config.number("layer_norm_eps", 1e-12),
         positions=PositionTable(rows, padding),
         windows=(None,) * layers,

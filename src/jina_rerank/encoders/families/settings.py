@@ -1,0 +1,58 @@
+"""Settings that tokenizers and sentence-transformers keep in files beside config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..config_file import ConfigFile
+from ..files import CheckpointFiles
+
+MOST_TOKENS = 2**20
+"""Bound for plausible limits: a tokenizer without a limit states a larger number, such as 10^30."""
+
+
+def check_text_settings(files: CheckpointFiles) -> None:
+    """Check that sentence-transformers would pass the texts to the tokenizer as they are.
+
+    Its modules.json marks a model whose settings it reads: a default prompt in
+    config_sentence_transformers.json, and `do_lower_case` in sentence_bert_config.json.
+
+    Raises:
+        ModelLoadError: It would change them; the message names what may run the model.
+    """
+    if files.prompts is not None:
+        config = ConfigFile(files.prompts)
+        prompts, default = config.values.get("prompts"), config.values.get("default_prompt_name")
+        if isinstance(prompts, Mapping) and prompts.get(default):
+            raise config.not_native(f"default_prompt_name is {default!r}, and no prompt is added")
+    if files.inputs is not None:
+        config = ConfigFile(files.inputs)
+        config.choice("do_lower_case", default=False, allowed=[False])
+
+
+def stated_length(files: CheckpointFiles) -> int | None:
+    """Read the longest pair in tokens, special tokens included; None if no file states one.
+
+    As in sentence-transformers, a `max_length` in its `processing_kwargs` goes before its
+    `max_seq_length`, and that before the tokenizer's `model_max_length`.
+    """
+    inputs, tokenizer = _values(files.inputs), _values(files.tokenizer_config)
+    limits = [inputs.get("max_seq_length"), tokenizer.get("model_max_length")]
+    groups = inputs.get("processing_kwargs")
+    if isinstance(groups, Mapping):
+        found = [groups.get(name) for name in ("common", "text")]
+        own = [group.get("max_length") for group in found if isinstance(group, Mapping)]
+        limits = [*own, *limits]
+    return next((length for length in map(_tokens, limits) if length is not None), None)
+
+
+def _values(path: Path | None) -> Mapping[str, object]:
+    return {} if path is None else ConfigFile(path).values
+
+
+def _tokens(value: object) -> int | None:
+    """Convert a plausible limit; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 < value < MOST_TOKENS else None
