@@ -1,8 +1,5 @@
 """Each call gets its turn and its own logits; small batches of several are computed together."""
 
-import subprocess
-import sys
-import textwrap
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
@@ -11,6 +8,7 @@ from concurrent.futures import Future
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from other_process import run_python
 
 from jina_rerank.encoders import TokenPair
 from jina_rerank.scorers._pair_model import Wanted
@@ -219,12 +217,6 @@ def test_a_call_while_the_interpreter_ends_is_an_error_and_does_not_hang() -> No
         atexit.register(late)
         reranker.rank("q", ["a"])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(program)
     assert (done.returncode, done.stderr) == (0, "")
     assert "the interpreter is ending" in done.stdout

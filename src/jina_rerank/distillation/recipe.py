@@ -172,7 +172,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         given = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise InputError("recipe", f"{path} cannot be read: {error}") from error
+        raise InputError("recipe", f"{path} is not TOML: {error}") from error
     except RecursionError:
         raise InputError("recipe", f"{path} cannot be read: it is nested too deeply") from None
     return read_settings(Recipe, given, TAGS)

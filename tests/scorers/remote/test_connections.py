@@ -6,9 +6,6 @@ import logging
 import multiprocessing
 import os
 import random
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +15,7 @@ from multiprocessing.connection import Connection
 import pytest
 from dialect_answers import score
 from faults import CloseIdle, CloseOnReuse, Drip, FaultServer, Hang, Slow, Status
+from other_process import run_python
 
 from jina_rerank import (
     ConfigurationError,
@@ -243,13 +241,7 @@ def test_the_interpreter_ends_in_the_middle_of_a_call(server: FaultServer) -> No
         threading.Thread(target=reranker.rank, args=("q", ["a"]), daemon=True).start()
         time.sleep(0.5)
     """
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_python(program, "-X", "dev", "-W", "error")
     assert done.returncode == 0
     # The call itself may say that it was cancelled.
     for complaint in ("never awaited", "destroyed", "unclosed", "Fatal"):
@@ -270,13 +262,7 @@ def test_the_interpreter_ends_without_a_warning_about_an_open_connection(
             return reranker
         {kept}use(Reranker(RemoteScorer(base_url={server.url!r})))
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(program, "-W", "error")
     assert (done.returncode, done.stderr) == (0, "")
     assert server.received == calls
 
@@ -287,7 +273,8 @@ def test_importing_and_building_loads_no_http_library() -> None:
         "jina_rerank.RemoteScorer(base_url='http://localhost')\n"
         "assert not {'httpx', 'tenacity', 'anyio'} & set(sys.modules), sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    done = run_python(program)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_building_starts_no_thread_and_sends_nothing(server: FaultServer) -> None:
@@ -379,13 +366,7 @@ def test_a_call_while_the_interpreter_ends_is_an_error_and_does_not_hang(server)
         atexit.register(late)
         reranker.rank('q', ['a'])
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(program, "-W", "error")
     assert (done.returncode, done.stderr) == (0, "")
     assert "the interpreter is ending" in done.stdout
     assert server.received == 1

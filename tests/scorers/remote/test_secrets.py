@@ -5,9 +5,6 @@ import io
 import json
 import logging
 import pickle
-import subprocess
-import sys
-import textwrap
 import traceback
 
 import dialect_answers as bodies
@@ -24,6 +21,7 @@ from faults import (
     ResetMidBody,
     Status,
 )
+from other_process import run_python
 
 from jina_rerank import (
     AuthenticationError,
@@ -251,13 +249,8 @@ def test_the_key_is_not_in_what_is_logged_about_http2(connect) -> None:
         Encoder().encode([("authorization", "Bearer {KEY}"), ("x-gate", "{HEADER}")])
         print(stream.getvalue())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run_python(program)
+    assert done.returncode == 0, done.stderr
     assert "selector" in done.stdout  # asyncio's word at its start: the level is in force
     assert_hidden(done.stdout)
 
