@@ -170,6 +170,7 @@ def test_the_folder_has_all_that_is_needed(tmp_path: Path) -> None:
         "config.json",
         "model.onnx",
         "tokenizer.json",
+        "tokenizer_config.json",
     }
     assert JinaBertConfig.from_file(path.with_name("config.json")).alibi_slopes == "paper"
     tokenizers = [folder / "tokenizer.json" for folder in (source, path.parent)]

@@ -16,8 +16,8 @@ from .listening import Listener, listening, url_of
 logger = logging.getLogger(__name__)
 
 GRACE = 5.0
-"""Seconds for the last bytes of responses, after the deadline of requests."""
-
+"""Seconds for the last bytes of responses, after the deadline of requests, and for a client's
+answer to the end of an encrypted connection."""
 
 KEEP_ALIVE = 75
 """Seconds after which an idle connection is closed. Longer than the usual minute of clients and
@@ -76,7 +76,27 @@ class Server(uvicorn.Server):
         # Here, since after a second signal no later code runs.
         if self._listener is not None:
             self._listener.remove_file()
-        await super().shutdown(sockets)
+        aborting = asyncio.create_task(self._abort_silent_connections())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            aborting.cancel()
+
+    async def _abort_silent_connections(self) -> None:
+        """Abort connections that were closed and do not end.
+
+        The end of an encrypted connection is complete when the client answers, for which asyncio
+        waits 30 s; a client with an idle connection in its pool does not read it.
+        """
+        closed: dict[object, float] = {}
+        while True:
+            for connection in list(self.server_state.connections):
+                transport = connection.transport
+                if transport.is_closing():
+                    since = closed.setdefault(connection, self._loop.time())
+                    if self._loop.time() - since >= GRACE:
+                        transport.abort()
+            await asyncio.sleep(0.1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal; end at once at the second."""
