@@ -24,6 +24,13 @@ _TOKENIZERS = (
 """Files of a tokenizer's vocabulary. Without any of them, the libraries would silently make a
 tokenizer with an empty vocabulary."""
 
+_SETTINGS = (
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "chat_template.jinja",
+)
+"""Files beside modules.json, without any of which the libraries would silently go on."""
+
 
 def load_model(
     load: Callable[[str, bool], T], model: str | PathLike[str], revision: str | None = None
@@ -58,8 +65,9 @@ def load_model(
     hub = HubModel(name, revision)
     with _said_of(name), hub.explained_errors():  # for names that the hub does not allow
         usable = hub.cached("config.json") is not None and any(map(hub.cached, _TOKENIZERS))
+        own = _SETTINGS if hub.cached("modules.json") else ()
     # Where modules.json is unknown, the model may have one that names another pooling.
-    if usable and _is_known(name, "modules.json", revision):
+    if usable and all(_is_known(name, file, revision) for file in ("modules.json", *own)):
         try:
             return _load(load, name, True)
         except ModelLoadError as error:

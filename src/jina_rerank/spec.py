@@ -91,7 +91,12 @@ _SCORERS: Mapping[str, Callable[..., Scorer]] = {
 _HOSTED = re.compile(r"jina-(?:reranker|colbert)-[\w.-]+")
 """Names of Jina's hosted rerankers: jina-reranker-v2-base-multilingual, jina-colbert-v2, …"""
 
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 """Names of the weight files that `encoders.files` looks for. They are repeated here, because that
 package needs libraries that may be missing where a name is read."""
 

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from jina_rerank import ModelLoadError
-from jina_rerank.encoders import JinaBert, JinaBertConfig, quantize_state
+from jina_rerank import LocalScorer, ModelLoadError
+from jina_rerank.encoders import EncoderModel, JinaBert, JinaBertConfig, quantize_state
 from jina_rerank.encoders.checkpoint import read_tensors
 
 TINY = {**TURBO, "num_hidden_layers": 4}
@@ -320,3 +321,33 @@ def test_a_shard_outside_the_folder_is_refused(tmp_path: Path) -> None:
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no such folder"):
         JinaBert.from_pretrained(tmp_path / "absent")
+
+
+def test_shards_of_pickled_weights_are_read(small_checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_checkpoint, tmp_path / "model")
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    shards = [dict(list(state.items())[i::2]) for i in range(2)]
+    files = [f"pytorch_model-0000{i + 1}-of-00002.bin" for i in range(2)]
+    for own, file in zip(shards, files, strict=True):
+        torch.save(own, folder / file)
+    places = {name: file for own, file in zip(shards, files, strict=True) for name in own}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    expected, found = (EncoderModel.from_pretrained(own) for own in (small_checkpoint, folder))
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_an_adapter_without_its_model_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match=r"is an adapter of peft .* merge_and_unload"):
+        EncoderModel.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_of_another_kind_is_told_what_may_run_it(
+    small_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_checkpoint, tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelLoadError, match=f"has no tokenizer.json.* cross-encoder:{folder}$"):
+        LocalScorer(folder).warm_up()

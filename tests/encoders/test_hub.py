@@ -59,6 +59,15 @@ def test_downloaded_once_then_no_request_at_all(hub: LoopbackHub, home: Path) ->
     assert hub.requests == []
 
 
+def test_no_weights_are_fetched_of_a_model_that_cannot_run(hub: LoopbackHub, home: Path) -> None:
+    """Some have gigabytes. The error names the hub id, since the cache lacks other files."""
+    config = hub.root / "org" / "small" / "config.json"
+    config.write_text('{"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}')
+    said = load(hub, home, "org/small")
+    assert said.endswith("sentence-transformers may run it: cross-encoder:org/small")
+    assert not [path for path in hub.requests if "safetensors" in path]
+
+
 def test_a_revision_is_asked_for_by_name(hub: LoopbackHub, home: Path) -> None:
     float(load(hub, home, "org/small", "v1"))
     assert any("/resolve/v1/" in path for path in hub.requests)

@@ -9,7 +9,7 @@ from cross_encoders import bert
 from sentence_transformers import CrossEncoder
 from torch.nn import Identity
 
-from jina_rerank import LocalScorer, ModelLoadError, OnnxScorer, Reranker
+from jina_rerank import CrossEncoderScorer, LocalScorer, ModelLoadError, OnnxScorer, Reranker
 from jina_rerank.onnx import export_onnx
 
 QUERY = "what is panda?"
@@ -17,6 +17,7 @@ DOCUMENTS = ["coffee", "paris coffee " * 20, "the giant panda is a bear"]
 PROMPTS = "config_sentence_transformers.json"
 INPUTS = "sentence_bert_config.json"
 TOLERANCE = 1e-4
+UNUSUAL = {"add_special_tokens": False, "max_length": 30}
 
 
 @pytest.fixture
@@ -85,6 +86,7 @@ def test_prompts_that_nobody_asks_for_change_nothing(folder: Path) -> None:
     [
         (PROMPTS, {"prompts": {"web": "panda"}, "default_prompt_name": "web"}, "is 'web', and no"),
         (INPUTS, {"do_lower_case": True}, "do_lower_case must be one of False, not True"),
+        (INPUTS, {"processing_kwargs": {"text": UNUSUAL}}, "add_special_tokens of processing_kw"),
     ],
 )
 def test_what_would_change_the_texts_is_refused(folder: Path, file, fields, told) -> None:
@@ -98,6 +100,31 @@ def test_a_default_prompt_does_change_their_scores(folder: Path) -> None:
     plain = theirs(folder)
     change(folder / PROMPTS, prompts={"web": "panda"}, default_prompt_name="web")
     assert theirs(folder) != pytest.approx(plain, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"text": UNUSUAL},
+        {"text": {"return_token_type_ids": False}},
+        {"common": {"max_length": 30}, "text": {"max_length": 15}},
+    ],
+)
+def test_cross_encoder_reads_them_all(folder: Path, given) -> None:
+    change(folder / INPUTS, processing_kwargs=given, max_seq_length=20)
+    reranker = Reranker(CrossEncoderScorer(folder, dtype="float32"))
+    found = sorted(reranker.rank(QUERY, DOCUMENTS), key=lambda hit: hit.index)
+    assert [hit.logit for hit in found] == pytest.approx(theirs(folder), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("names", [["input_ids", "attention_mask"], None])
+def test_types_are_given_where_the_tokenizer_names_them(folder: Path, names) -> None:
+    plain = native(folder)
+    if names is not None:
+        change(folder / "tokenizer_config.json", model_input_names=names)
+    found = native(folder)
+    assert found == pytest.approx(theirs(folder), abs=TOLERANCE)
+    assert (found == plain) == (names is None)
 
 
 def test_without_a_module_list_they_are_not_read(folder: Path) -> None:

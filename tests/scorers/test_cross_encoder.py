@@ -18,7 +18,12 @@ from cross_encoders import (
     xlm_roberta,
 )
 from families import write_reranker
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from torch.nn import Identity
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
 from jina_rerank import (
     BiEncoderScorer,
@@ -98,6 +103,42 @@ def test_a_model_without_a_head_is_refused_and_gets_no_random_one(tmp_path: Path
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelLoadError, match="is BertModel, not a reranker"):
         CrossEncoderScorer(tmp_path).warm_up()
+
+
+def test_an_encoder_that_is_not_in_the_weights_is_refused(tmp_path: Path) -> None:
+    """As of models with code of their own, whose layers have other names: it would be random."""
+    bert(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    renamed = {name.replace("attention.self", "mixer"): own for name, own in state.items()}
+    save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ModelLoadError, match=r"layer\.0\.attention\.self\.query\.weight and 11 more"
+    ):
+        CrossEncoderScorer(tmp_path).warm_up()
+
+
+def test_a_pooler_that_is_not_read_may_be_missing(tmp_path: Path) -> None:
+    """Encoders before a module list often lack it."""
+    write_module_list_of_bert(tmp_path / "model")
+    state = load_file(tmp_path / "model" / "model.safetensors")
+    assert "pooler.dense.weight" in state
+    without = {name: own for name, own in state.items() if not name.startswith("pooler.")}
+    reranker = Reranker(CrossEncoderScorer(tmp_path / "model", dtype="float32"))
+    expected = reranker.score(QUERY, TEXTS)
+    save_file(without, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    again = Reranker(CrossEncoderScorer(tmp_path / "model", dtype="float32"))
+    assert again.score(QUERY, TEXTS) == pytest.approx(expected, abs=1e-6)
+
+
+def write_module_list_of_bert(folder: Path) -> None:
+    encoder = folder.with_name("encoder")
+    bert(encoder)
+    model = BertModel.from_pretrained(encoder)
+    model.save_pretrained(encoder)
+    hidden = model.config.hidden_size
+    head = Dense(hidden, 1, activation_function=Identity(), module_output_name="scores")
+    modules = [Transformer(str(encoder)), Pooling(hidden, "cls"), head]
+    CrossEncoder(modules=modules, device="cpu").save(str(folder))
 
 
 def test_positions_that_this_transformers_ignores_are_refused(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """The local scorer against the bare model, and its invariants."""
 
+import gc
 import json
 import math
 import pickle
+import shutil
+import weakref
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -14,7 +17,8 @@ from checkpoints import write_checkpoint
 from families import write_reranker
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import GatedModel
+from safetensors.torch import load_file, save_file
+from serving import GatedModel, until
 from tokenizers import Tokenizer
 
 from jina_rerank import ConfigurationError, LocalScorer, ModelLoadError, Reranker
@@ -285,3 +289,27 @@ def test_what_a_model_is_can_be_told_once_it_is_loaded(
     assert 24 < whole.facts.max_tokens <= config["max_position_embeddings"]
     scorer.close()
     assert scorer.facts is None
+
+
+def test_a_dropped_reranker_leaves_no_model_behind(small_checkpoint: Path) -> None:
+    scorer = LocalScorer(small_checkpoint)
+    Reranker(scorer).score("panda", ["bear"])
+    assert scorer._slot is not None
+    loaded = weakref.ref(scorer._slot)
+    del scorer
+    gc.collect()
+    until(lambda: loaded() is None)
+
+
+def test_a_model_that_was_trained_again_in_its_folder_is_read_again(
+    small_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_checkpoint, tmp_path / "model")
+    old = Reranker(LocalScorer(folder, dtype="float32"))
+    before = old.rank("panda", ["bear"])[0].logit
+    state = load_file(folder / "model.safetensors")
+    state["classifier.bias"] += 5
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    new = Reranker(LocalScorer(folder, dtype="float32"))
+    assert new.rank("panda", ["bear"])[0].logit == pytest.approx(before + 5, abs=1e-4)
+    assert old.rank("panda", ["bear"])[0].logit == pytest.approx(before, abs=1e-4)

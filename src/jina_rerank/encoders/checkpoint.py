@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ModelLoadError
 from .families import Checkpoint, Source
-from .files import CONFIG, SAFETENSORS, SHARD_INDEX, TOKENIZER, TOKENIZER_CONFIG
+from .files import CONFIG, PICKLE_INDEX, SAFETENSORS, SHARD_INDEX, TOKENIZER, TOKENIZER_CONFIG
 from .model import EncoderModel
 from .quantization import SCALE_SUFFIX, dequantize_rows
 
@@ -149,7 +149,7 @@ def save_like(checkpoint: Checkpoint, model: EncoderModel, folder: Path) -> None
 def _copy_json(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.json"):
-        if path.name != SHARD_INDEX:
+        if path.name not in {SHARD_INDEX, PICKLE_INDEX}:
             shutil.copyfile(path, target / path.name)
 
 

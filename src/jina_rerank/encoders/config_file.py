@@ -20,6 +20,17 @@ def positive(value: object) -> float | None:
     return float(value) if 0 < value <= sys.float_info.max else None
 
 
+def _named(folder: Path) -> str:
+    """Name a checkpoint as a user does: the hub id for a folder in the hub's cache.
+
+    The folder has the files that a native model needs; by the hub id, the others are fetched.
+    """
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/")
+    return str(folder)
+
+
 class ConfigFile:
     """A configuration file; errors name the file and the field.
 
@@ -54,7 +65,7 @@ class ConfigFile:
     def not_native(self, problem: str) -> ModelLoadError:
         """Build the error for a valid model that is not computed natively, with a way to run it."""
         return self.refuse(
-            f"{problem}. sentence-transformers may run it: cross-encoder:{self.checkpoint}"
+            f"{problem}. sentence-transformers may run it: cross-encoder:{_named(self.checkpoint)}"
         )
 
     def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:

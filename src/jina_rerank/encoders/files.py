@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -17,9 +17,11 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 SAFETENSORS = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
 MODULES = "modules.json"
 PROMPTS = "config_sentence_transformers.json"
 INPUTS = "sentence_bert_config.json"
+ADAPTER = "adapter_config.json"
 
 
 Get = Callable[[str], Path | None]
@@ -94,12 +96,17 @@ class CheckpointFiles:
         return names
 
 
+Check = Callable[[CheckpointFiles], object]
+"""Function that raises for a checkpoint that cannot be used."""
+
+
 def find_checkpoint(
     folder_or_hub_id: str | PathLike[str],
     *,
     revision: str | None = None,
     tokenizer: bool = True,
     local_files_only: bool = False,
+    check: Check | None = None,
 ) -> CheckpointFiles:
     """Find the files of a checkpoint, and download them if necessary.
 
@@ -112,11 +119,13 @@ def find_checkpoint(
         revision: A branch, tag or commit of the hub's repository.
         tokenizer: Whether tokenizer.json is needed too.
         local_files_only: Whether to use only files in the folder or the cache, without the hub.
+        check: Called with all other files before weights are downloaded from the hub.
 
     Raises:
         ModelLoadError: A file is missing, or cannot be downloaded; the message says what to do.
         ModelNotFoundError: No model has this name.
         ConfigurationError: The library for the hub is not installed.
+        Exception: As raised by `check`.
     """
     name = fspath(folder_or_hub_id)
     # Path("") would be the current folder.
@@ -129,31 +138,42 @@ def find_checkpoint(
         return collect(lambda file: _in_folder(folder, file), name, tokenizer)
     if not isinstance(folder_or_hub_id, str):
         raise ModelNotFoundError.no_folder(name)
-    return _on_hub(name, revision, tokenizer, local_files_only)
+    return _on_hub(name, revision, tokenizer, local_files_only, check)
 
 
-def collect(get: Get, name: str, tokenizer: bool) -> CheckpointFiles:
+def collect(get: Get, name: str, tokenizer: bool, check: Check | None = None) -> CheckpointFiles:
     """Collect the files of a checkpoint with a function that finds each of them.
 
     Args:
         get: Returns the path of a file of the checkpoint, or None.
         name: The checkpoint's name in messages.
         tokenizer: Whether tokenizer.json is needed too.
+        check: As for `find_checkpoint`.
 
     Raises:
         ModelLoadError: A file is missing.
     """
     config = get(CONFIG)
     if config is None:
+        if get(ADAPTER) is not None:
+            raise ModelLoadError(
+                f"{name}: is an adapter of peft without its model; merge the two with peft's "
+                "merge_and_unload, and save the result"
+            )
         raise ModelLoadError(f"{name}: has no {CONFIG}")
-    weights = _weights(get, name)
     tokenizer_file = get(TOKENIZER) if tokenizer else None
     if tokenizer and tokenizer_file is None:
-        raise ModelLoadError(f"{name}: has no {TOKENIZER}")
+        raise ModelLoadError(
+            f"{name}: has no {TOKENIZER}. If it has a tokenizer of another kind, "
+            f"sentence-transformers may run it: cross-encoder:{name}"
+        )
     options, modules = get(TOKENIZER_CONFIG), _modules(get)
     # Without modules.json, sentence-transformers reads neither.
     prompts, inputs = (get(PROMPTS), get(INPUTS)) if modules else (None, None)
-    return CheckpointFiles(config, weights, tokenizer_file, options, modules, prompts, inputs)
+    found = CheckpointFiles(config, (), tokenizer_file, options, modules, prompts, inputs)
+    if check is not None:
+        check(found)
+    return replace(found, weights=_weights(get, name))
 
 
 def _modules(get: Get) -> tuple[ModuleFiles, ...]:
@@ -178,26 +198,28 @@ def _modules(get: Get) -> tuple[ModuleFiles, ...]:
 
 
 def _weights(get: Get, name: str) -> tuple[Path, ...]:
-    if whole := get(SAFETENSORS):
-        return (whole,)
-    if index := get(SHARD_INDEX):
-        try:
-            shards = sorted(
-                set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise ModelLoadError(f"{index}: not an index of shards: {error!r}") from error
-        # A name such as ../../x would reach outside the checkpoint.
-        if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shards):
-            raise ModelLoadError(f"{index}: shards must be plain file names")
-        found = [(shard, get(shard)) for shard in shards]
-        for shard, path in found:
-            if path is None:
-                raise ModelLoadError(f"{name}: has no {shard}, which {SHARD_INDEX} names")
-        return tuple(path for _, path in found if path is not None)
-    if pickle := get(PICKLE):
-        return (pickle,)
-    raise ModelLoadError(f"{name}: has no weights: neither {SAFETENSORS}, shards, nor {PICKLE}")
+    for file in (SAFETENSORS, SHARD_INDEX, PICKLE, PICKLE_INDEX):
+        if (found := get(file)) is not None:
+            return _shards(get, name, found) if found.suffix == ".json" else (found,)
+    raise ModelLoadError(f"{name}: has no weights: neither {SAFETENSORS}, {PICKLE}, nor shards")
+
+
+def _shards(get: Get, name: str, index: Path) -> tuple[Path, ...]:
+    """Find the files that an index of shards names."""
+    try:
+        shards = sorted(
+            set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
+        )
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise ModelLoadError(f"{index}: not an index of shards: {error!r}") from error
+    # A name such as ../../x would reach outside the checkpoint.
+    if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shards):
+        raise ModelLoadError(f"{index}: shards must be plain file names")
+    found = [(shard, get(shard)) for shard in shards]
+    for shard, path in found:
+        if path is None:
+            raise ModelLoadError(f"{name}: has no {shard}, which {index.name} names")
+    return tuple(path for _, path in found if path is not None)
 
 
 def _in_folder(folder: Path, file: str) -> Path | None:
@@ -206,7 +228,11 @@ def _in_folder(folder: Path, file: str) -> Path | None:
 
 
 def _on_hub(
-    name: str, revision: str | None, tokenizer: bool, local_files_only: bool
+    name: str,
+    revision: str | None,
+    tokenizer: bool,
+    local_files_only: bool,
+    check: Check | None,
 ) -> CheckpointFiles:
     try:
         from .hub import HubModel
@@ -220,4 +246,4 @@ def _on_hub(
             if local_files_only:
                 raise
             model.check_online()
-        return collect(model.downloaded, name, tokenizer)
+        return collect(model.downloaded, name, tokenizer, check)

@@ -80,6 +80,11 @@ class _Template:
     query_type: int
     document_type: int
 
+    def without_types(self) -> _Template:
+        """Make the same template with zeros as types."""
+        before, between, after = (array("i", [0]) * len(ids) for ids in self.special)
+        return _Template(self.special, (before, between, after), query_type=0, document_type=0)
+
 
 class TextTokenizer:
     """A `tokenizers` tokenizer for single texts, without special tokens.
@@ -148,14 +153,19 @@ class PairTokenizer(TextTokenizer):
 
     has_instruction = False
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, types: bool = True) -> None:
         super().__init__(tokenizer)
-        self._template = _find_template(tokenizer)
+        template = _find_template(tokenizer)
+        self._template = template if types else template.without_types()
         self.special_tokens = sum(len(ids) for ids in self._template.special)
 
     @classmethod
-    def from_file(cls, path: Path) -> Self:
+    def from_file(cls, path: Path, *, types: bool = True) -> Self:
         """Read a `tokenizer.json` as it is, without rebuilding or dropping a part.
+
+        Args:
+            path: The file.
+            types: Whether the model is given the template's token types.
 
         Raises:
             ModelLoadError: It cannot be read, or has no template for pairs.
@@ -165,7 +175,7 @@ class PairTokenizer(TextTokenizer):
         except Exception as error:  # the Rust side raises nothing narrower
             raise ModelLoadError(f"{path}: cannot be read as a tokenizer: {error}") from error
         try:
-            return cls(tokenizer)
+            return cls(tokenizer, types=types)
         except ModelLoadError as error:
             raise ModelLoadError(f"{path}: {error}") from None
 

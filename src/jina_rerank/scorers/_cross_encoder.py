@@ -11,11 +11,13 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.cross_encoder.modules import LogitScore
 from tokenizers import Tokenizer
 
+from ..encoders.families.settings import HARMLESS
 from ..encoders.tokenizer import PairTokenizer
 from ..errors import ModelLoadError, ScoringError
 from ._float32 import score_in_float32
 from ._pair_model import TOKENS_PER_BATCH, PairReader
 from ._rendered import RenderedPairs, preprocess
+from ._trained import check_all_loaded
 from .base import ModelFacts
 from .weights import Weights
 
@@ -61,7 +63,7 @@ class CrossEncoderPairs:
             features = preprocess(encoder, [("a", "b")])
         except Exception as error:  # a template may raise anything
             raise ModelLoadError(f"{name}: {error}") from error
-        self.max_length = min(int(tokenizer.model_max_length), *_limits(transformer))
+        self.max_length = min(_limits(transformer, int(tokenizer.model_max_length)))
         self.device = device
         self.weights = weights
         dtype = str(transformer.model.dtype).removeprefix("torch.")
@@ -110,14 +112,22 @@ class CrossEncoderPairs:
 
 
 def _renders(encoder: CrossEncoder) -> bool:
-    """Tell whether pairs have a chat template or a prompt, beyond the tokenizer's template."""
-    return "message" in encoder.modalities or bool(
-        encoder.prompts.get(encoder.default_prompt_name or "")
+    """Tell whether a pair is more than its texts in the tokenizer's template.
+
+    It has a chat template, a prompt, or settings for the tokenizer that change its tokens.
+    """
+    transformer = encoder[0]
+    assert isinstance(transformer, Transformer)
+    groups = (transformer.processing_kwargs.get(name, {}) for name in ("common", "text"))
+    return (
+        "message" in encoder.modalities
+        or bool(encoder.prompts.get(encoder.default_prompt_name or ""))
+        or any({*group} - HARMLESS for group in groups)
     )
 
 
 def check_head(encoder: CrossEncoder, name: str, stored: Set[str] | None) -> None:
-    """Check that the scoring head was trained and has one output.
+    """Check that the scoring head and its encoder were trained, and that there is one output.
 
     For a checkpoint without a head, transformers makes a random one and only warns.
 
@@ -127,7 +137,7 @@ def check_head(encoder: CrossEncoder, name: str, stored: Set[str] | None) -> Non
         stored: The names of the checkpoint's tensors, or None where they are not known.
 
     Raises:
-        ModelLoadError: The head was not trained, or has several outputs.
+        ModelLoadError: A part was not trained, or the head has several outputs.
     """
     transformer, scoring = encoder[0], encoder[-1]
     if not isinstance(transformer, Transformer):
@@ -155,6 +165,7 @@ def check_head(encoder: CrossEncoder, name: str, stored: Set[str] | None) -> Non
     head = _head_of(transformer.model)
     if stored is not None and head and not head & stored:
         raise ModelLoadError(f"{name}: its weights lack {', '.join(sorted(head))}; not a reranker")
+    check_all_loaded(transformer.model, name)
 
 
 def _head_of(model: PreTrainedModel) -> set[str]:
@@ -174,8 +185,10 @@ def _padding_id(model: PreTrainedModel) -> int | None:
     return int(pad) if pad is not None and 0 <= pad < config.vocab_size else None
 
 
-def _limits(transformer: Transformer) -> list[int]:
+def _limits(transformer: Transformer, stated: int) -> list[int]:
     """List the limits on a pair's length, in tokens: of positions, of sentence-transformers.
+
+    Its `processing_kwargs` go before the tokenizer's limit, which is `stated`.
 
     The RoBERTa family counts positions from behind the padding id, so two of its 514 are unused.
     """
@@ -183,6 +196,7 @@ def _limits(transformer: Transformer) -> list[int]:
     config = model.config.get_text_config()
     positions = int(getattr(config, "max_position_embeddings", 0)) or 2**31
     offset = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", None)
-    settings = [given.get("text", {}), given.get("common", {}), given.get("chat_template", {})]
-    own = [int(found["max_length"]) for found in settings if found.get("max_length") is not None]
-    return [positions if offset is None else positions - int(offset) - 1, *own]
+    common, text = given.get("common", {}), given.get("text", {})
+    own = common.get("max_length") or text.get("max_length") or stated
+    chat = given.get("chat_template", {}).get("max_length") or own
+    return [positions if offset is None else positions - int(offset) - 1, int(own), int(chat)]

@@ -169,6 +169,13 @@ class EmbeddingScorer(SharedModelScorer[Encoder[VectorT]]):
         # Identified before they are read, since they may be overwritten meanwhile.
         weights = self._find_weights()
         library, device = load_model(self._load_library, self._source, self._revision)
+        # Imported only now: `_load_library` reports the packages that this import needs.
+        from sentence_transformers.base.modules import Transformer
+
+        from ._trained import check_all_loaded
+
+        if isinstance(library[0], Transformer):
+            check_all_loaded(library[0].model, self.model)
         if self._max_length is not None:
             limit = library.max_seq_length
             library.max_seq_length = min(self._max_length, limit or self._max_length)

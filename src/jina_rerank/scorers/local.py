@@ -203,6 +203,7 @@ def find_model(
         ModelLoadError: A file is missing, or cannot be downloaded.
         ConfigurationError: The name is blank, or a distribution is not installed.
     """
+    from ..encoders.families import read_checkpoint
     from ..encoders.files import find_checkpoint
 
     source = find_source(model)
@@ -210,4 +211,5 @@ def find_model(
         embedded_model_folder() if source is None else source,
         revision=revision,
         local_files_only=local_files_only,
+        check=read_checkpoint,
     )

@@ -145,13 +145,15 @@ class SharedModelScorer(ABC, Generic[ModelT]):
     def _source_key(self) -> Hashable:
         """Make the key that distinguishes this scorer's source from others, whatever name is shown.
 
-        A string is a hub id where there is no such folder; a path is always a folder.
+        A string is a hub id where there is no such folder; a path is always a folder. A folder
+        whose files have changed holds another model.
         """
         if self._source is None:
             return None
         folder = folder_of(self._source)
         if folder.is_dir() or not isinstance(self._source, str):
-            return ("folder", os.path.realpath(folder), self._revision)
+            files = json.dumps(find_weights(folder, None))
+            return ("folder", os.path.realpath(folder), files, self._revision)
         return ("hub", fspath(self._source), self._revision)
 
     def check_installed(self) -> None:

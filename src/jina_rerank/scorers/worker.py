@@ -133,21 +133,28 @@ class Worker:
                     self._wake.wait()
                 if self._stopping:
                     break
-                arrived = list(self._arrived)
-                self._arrived.clear()
-            for job in arrived:
-                job.step()
-            jobs = [job for job in [*jobs, *arrived] if not job.drop_if_cancelled()]
-            served = _next_batch(jobs)
-            _compute(served)
-            self.batches += len(served) > 0
-            # Served jobs go to the end, so that five documents need not wait for 10,000.
-            jobs = [job for job in jobs if job not in served] + served
-            jobs = [job for job in jobs if not job.ended]
+                arrived = len(self._arrived)
+            jobs = self._turn(jobs, [self._arrived.popleft() for _ in range(arrived)])
         # They may have threads of their own. Their futures are not cancelled: only daemon threads
         # can wait for them now, and each would print a traceback.
         for job in jobs:
             job.close()
+
+    def _turn(self, jobs: Sequence[_Job], arrived: Sequence[_Job]) -> list[_Job]:
+        """Compute one batch, and return the jobs that go on.
+
+        A method of its own: a thread that waits must not have the last job among its locals, whose
+        model would stay in memory until the next one comes.
+        """
+        for job in arrived:
+            job.step()
+        jobs = [job for job in [*jobs, *arrived] if not job.drop_if_cancelled()]
+        served = _next_batch(jobs)
+        _compute(served)
+        self.batches += len(served) > 0
+        # Served jobs go to the end, so that five documents need not wait for 10,000.
+        jobs = [job for job in jobs if job not in served] + served
+        return [job for job in jobs if not job.ended]
 
     def _stop(self) -> None:
         with self._wake:

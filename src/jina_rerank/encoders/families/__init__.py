@@ -15,7 +15,7 @@ from ..files import CheckpointFiles
 from ..tokenizer import PairTokenizer
 from . import bert, jinabert, modernbert, module_list, xlm_roberta
 from .family import Description, Extras, Family, Source
-from .settings import check_text_settings, stated_length
+from .settings import check_text_settings, has_token_types, stated_length
 
 __all__ = [
     "FAMILIES",
@@ -111,7 +111,7 @@ def read_tokenizer(checkpoint: Checkpoint) -> PairTokenizer:
     """
     files = checkpoint.files
     assert files.tokenizer is not None
-    tokenizer = PairTokenizer.from_file(files.tokenizer)
+    tokenizer = PairTokenizer.from_file(files.tokenizer, types=has_token_types(files))
     try:
         tokenizer.check_rows(checkpoint.architecture, files.tokenizer)
     except ValueError as error:

@@ -11,12 +11,16 @@ from ..files import CheckpointFiles
 MOST_TOKENS = 2**20
 """Bound for plausible limits: a tokenizer without a limit states a larger number, such as 10^30."""
 
+HARMLESS = frozenset({"max_length", "padding", "truncation", "return_tensors"})
+"""Settings in `processing_kwargs` that are read, or change no score here."""
+
 
 def check_text_settings(files: CheckpointFiles) -> None:
     """Check that sentence-transformers would pass the texts to the tokenizer as they are.
 
     Its modules.json marks a model whose settings it reads: a default prompt in
-    config_sentence_transformers.json, and `do_lower_case` in sentence_bert_config.json.
+    config_sentence_transformers.json, `do_lower_case` and `processing_kwargs` in
+    sentence_bert_config.json.
 
     Raises:
         ModelLoadError: It would change them; the message names what may run the model.
@@ -29,6 +33,15 @@ def check_text_settings(files: CheckpointFiles) -> None:
     if files.inputs is not None:
         config = ConfigFile(files.inputs)
         config.choice("do_lower_case", default=False, allowed=[False])
+        for group in _groups(config.values):
+            for name in sorted({*group} - HARMLESS):
+                raise config.not_native(f"{name} of processing_kwargs is not read")
+
+
+def has_token_types(files: CheckpointFiles) -> bool:
+    """Tell whether the model is given token types: where its tokenizer names its inputs, if so."""
+    names = _values(files.tokenizer_config).get("model_input_names")
+    return not isinstance(names, list) or "token_type_ids" in names
 
 
 def stated_length(files: CheckpointFiles) -> int | None:
@@ -38,13 +51,18 @@ def stated_length(files: CheckpointFiles) -> int | None:
     `max_seq_length`, and that before the tokenizer's `model_max_length`.
     """
     inputs, tokenizer = _values(files.inputs), _values(files.tokenizer_config)
-    limits = [inputs.get("max_seq_length"), tokenizer.get("model_max_length")]
-    groups = inputs.get("processing_kwargs")
-    if isinstance(groups, Mapping):
-        found = [groups.get(name) for name in ("common", "text")]
-        own = [group.get("max_length") for group in found if isinstance(group, Mapping)]
-        limits = [*own, *limits]
+    limits = [group.get("max_length") for group in _groups(inputs)]
+    limits += [inputs.get("max_seq_length"), tokenizer.get("model_max_length")]
     return next((length for length in map(_tokens, limits) if length is not None), None)
+
+
+def _groups(inputs: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """List the settings that sentence-transformers passes to the tokenizer, the stronger first."""
+    groups = inputs.get("processing_kwargs")
+    if not isinstance(groups, Mapping):
+        return []
+    found = [groups.get(name) for name in ("common", "text")]
+    return [group for group in found if isinstance(group, Mapping)]
 
 
 def _values(path: Path | None) -> Mapping[str, object]:
