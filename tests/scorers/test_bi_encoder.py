@@ -281,3 +281,13 @@ def test_a_vector_without_numbers_is_an_error_and_no_score(bert: Path, tmp_path:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ScoringError, match="nan has no number for a document"):
         BiEncoderScorer(folder).score([ScoreRequest(QUERY, TEXTS)])
+
+
+def test_an_encoder_that_is_not_in_the_weights_is_refused(bert: Path, tmp_path: Path) -> None:
+    """As of embedding models with code of their own: transformers would make it at random."""
+    folder = shutil.copytree(bert, tmp_path / "model")
+    state = load_file(folder / "model.safetensors")
+    renamed = {name.replace("attention.self", "mixer"): own for name, own in state.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match=r"0\.attention\.self\.query\.weight and 11 more"):
+        BiEncoderScorer(folder).warm_up()
