@@ -176,7 +176,7 @@ def test_the_command(tmp_path):
         ({"student": "shape = { hidden_size = 8 }"}, "student.tokenizer"),
         ({"student": 'shape = { feed_forward_type = "swiglu" }'}, "feed_forward_type: must be"),
         ({"data": 'pairs = "x"'}, "data.pairs: must be a list, not 'x'"),
-        ({"data": "= 3"}, "cannot be read"),
+        ({"data": "= 3"}, "is not TOML"),
     ],
 )
 def test_a_bad_recipe_is_an_error_that_names_the_field(tmp_path, parts, said):

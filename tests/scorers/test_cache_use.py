@@ -270,17 +270,16 @@ def test_scores_of_an_older_model_in_memory_do_not_pass_for_the_newer_one_on_dis
     tmp_path: Path,
 ) -> None:
     folder = write_checkpoint(tmp_path / "model", seed=1)
-    first = LocalScorer(folder, dtype="float32")
+    first = CachedScorer(LocalScorer(folder, dtype="float32"), path=tmp_path / "scores")
     first.warm_up()
     write_checkpoint(folder, seed=2)
-    # It shares the model that the first one holds, and finds that out only by using it.
-    second = CachedScorer(LocalScorer(folder, dtype="float32"), path=tmp_path / "scores")
-    assert ask(second, *DOCUMENTS).usage.cached_documents == 0
-    second.close()
+    old = ask(first, *DOCUMENTS)
     first.close()
-    third = CachedScorer(LocalScorer(folder, dtype="float32"), path=tmp_path / "scores")
-    assert ask(third, *DOCUMENTS).usage.cached_documents == 0
-    third.close()
+    second = CachedScorer(LocalScorer(folder, dtype="float32"), path=tmp_path / "scores")
+    new = ask(second, *DOCUMENTS)
+    assert new.usage.cached_documents == 0
+    assert list(new.scores) != list(old.scores)
+    second.close()
 
 
 def test_hits_of_one_model_are_not_mixed_with_scores_of_another() -> None:

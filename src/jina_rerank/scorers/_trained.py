@@ -1,4 +1,4 @@
-"""Whether all weights of a model that transformers loaded are the checkpoint's own."""
+"""Check that a model which transformers loaded has no weights but the checkpoint's own."""
 
 from __future__ import annotations
 
