@@ -88,14 +88,20 @@ class Server(uvicorn.Server):
         The end of an encrypted connection is complete when the client answers, for which asyncio
         waits 30 s; a client with an idle connection in its pool does not read it.
         """
-        closed: dict[object, float] = {}
+        unchanged: dict[object, tuple[int, float]] = {}
         while True:
+            now = self._loop.time()
             for connection in list(self.server_state.connections):
                 transport = connection.transport
-                if transport.is_closing():
-                    since = closed.setdefault(connection, self._loop.time())
-                    if self._loop.time() - since >= GRACE:
-                        transport.abort()
+                if not transport.is_closing():
+                    continue
+                # A client that still reads its answer is not silent.
+                unread = transport.get_write_buffer_size()
+                before, since = unchanged.get(connection, (None, now))
+                if unread != before:
+                    unchanged[connection] = (unread, now)
+                elif now - since >= GRACE:
+                    transport.abort()
             await asyncio.sleep(0.1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
