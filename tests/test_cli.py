@@ -251,7 +251,7 @@ def test_a_terminal_shows_texts_as_they_are_and_obeys_none(tmp_path: Path) -> No
         "text": "see :key: [red]here[/red] \x1b[2J\x1b]0;owned\x07 \x9b1m",
     }
     (tmp_path / "a.jsonl").write_text(json.dumps(found) + "\n")
-    # Of a dumb one, so that the table itself has no control characters.
+    # On a dumb terminal the table itself has no control characters.
     text = on_terminal("rank", "a :8: question", str(tmp_path / "a.jsonl"), kind="dumb")
     assert "chunk:100:2" in text
     assert "see :key: [red]here[/red] \ufffd[2J\ufffd]0;owned\ufffd \ufffd1m" in text

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import http.client
+import json
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -83,6 +87,38 @@ def test_the_service_speaks_https_and_no_http(
         process.send_signal(signal.SIGTERM)
         # The client keeps its connection, and does not read that it is closed.
         assert process.wait(20) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_at_its_end_a_slow_reader_gets_the_whole_answer(
+    small_checkpoint: Path, certificate: tuple[Path, Path], encrypted: bool
+) -> None:
+    cert, key = map(str, certificate)
+    options = ["--ssl-certfile", cert, "--ssl-keyfile", key] if encrypted else []
+    document = {"query": "q", "documents": ["a" * 9000] * 950, "max_doc_length": 4}
+    body = json.dumps(document).encode()
+    with serving("--model", str(small_checkpoint), *options) as (process, url):
+        address = urlsplit(url)
+        assert address.hostname is not None
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+        connection.sock = socket.socket()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        connection.sock.connect((address.hostname, address.port))
+        if encrypted:
+            context = ssl.create_default_context(cafile=cert)
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=address.hostname)
+        connection.request("POST", "/v1/rerank", body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        read = b""
+        while piece := answer.read(50_000):
+            read += piece
+            time.sleep(0.05)  # a megabyte in a second: longer than a silent client is waited for
+        assert len(json.loads(read)["results"]) == 950
+        connection.close()
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

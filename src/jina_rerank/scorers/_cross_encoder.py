@@ -11,7 +11,7 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.cross_encoder.modules import LogitScore
 from tokenizers import Tokenizer
 
-from ..encoders.families.settings import HARMLESS
+from ..encoders.families.settings import length_setting, unusual_settings
 from ..encoders.tokenizer import PairTokenizer
 from ..errors import ModelLoadError, ScoringError
 from ._float32 import score_in_float32
@@ -118,11 +118,10 @@ def _renders(encoder: CrossEncoder) -> bool:
     """
     transformer = encoder[0]
     assert isinstance(transformer, Transformer)
-    groups = (transformer.processing_kwargs.get(name, {}) for name in ("common", "text"))
     return (
         "message" in encoder.modalities
         or bool(encoder.prompts.get(encoder.default_prompt_name or ""))
-        or any({*group} - HARMLESS for group in groups)
+        or bool(unusual_settings(transformer.processing_kwargs))
     )
 
 
@@ -196,7 +195,6 @@ def _limits(transformer: Transformer, stated: int) -> list[int]:
     config = model.config.get_text_config()
     positions = int(getattr(config, "max_position_embeddings", 0)) or 2**31
     offset = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", None)
-    common, text = given.get("common", {}), given.get("text", {})
-    own = common.get("max_length") or text.get("max_length") or stated
-    chat = given.get("chat_template", {}).get("max_length") or own
-    return [positions if offset is None else positions - int(offset) - 1, int(own), int(chat)]
+    own = length_setting(given) or stated
+    chat = int(given.get("chat_template", {}).get("max_length") or own)
+    return [positions if offset is None else positions - int(offset) - 1, own, chat]

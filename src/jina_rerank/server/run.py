@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from array import array
 from types import FrameType
 
 import uvicorn
@@ -12,6 +13,12 @@ import uvicorn
 from .app import create_app
 from .engine import Engine
 from .listening import Listener, listening, url_of
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # on Windows
+    termios = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +93,8 @@ class Server(uvicorn.Server):
         """Abort connections that were closed and do not end.
 
         The end of an encrypted connection is complete when the client answers, for which asyncio
-        waits 30 s; a client with an idle connection in its pool does not read it.
+        waits 30 s; a client with an idle connection in its pool does not read it. A client that
+        still reads its response, however slowly, is not silent.
         """
         unchanged: dict[object, tuple[int, float]] = {}
         while True:
@@ -95,8 +103,7 @@ class Server(uvicorn.Server):
                 transport = connection.transport
                 if not transport.is_closing():
                     continue
-                # A client that still reads its answer is not silent.
-                unread = transport.get_write_buffer_size()
+                unread = _unread(transport)
                 before, since = unchanged.get(connection, (None, now))
                 if unread != before:
                     unchanged[connection] = (unread, now)
@@ -125,6 +132,23 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Return True to end, which is also the case if a model cannot be loaded."""
         return await super().on_tick(counter) or self._engine.failure is not None
+
+
+def _unread(transport: asyncio.Transport) -> int:
+    """Count the bytes that wait for the client; a different count later means that it reads.
+
+    An encrypted transport does not count those which it has passed on, so the operating system's
+    are added where it tells them (tty_ioctl(2), TIOCOUTQ).
+    """
+    waiting = transport.get_write_buffer_size()
+    if termios is None:
+        return waiting
+    number = array("i", [0])
+    try:
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, number)
+    except OSError:  # closed just now, or not told for this kind of socket
+        return waiting
+    return waiting + number[0]
 
 
 def run(engine: Engine) -> None:

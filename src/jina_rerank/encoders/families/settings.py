@@ -33,9 +33,8 @@ def check_text_settings(files: CheckpointFiles) -> None:
     if files.inputs is not None:
         config = ConfigFile(files.inputs)
         config.choice("do_lower_case", default=False, allowed=[False])
-        for group in _groups(config.values):
-            for name in sorted({*group} - HARMLESS):
-                raise config.not_native(f"{name} of processing_kwargs is not read")
+        if names := unusual_settings(config.values.get("processing_kwargs")):
+            raise config.not_native(f"{', '.join(names)} of processing_kwargs is not read")
 
 
 def has_token_types(files: CheckpointFiles) -> bool:
@@ -51,14 +50,24 @@ def stated_length(files: CheckpointFiles) -> int | None:
     `max_seq_length`, and that before the tokenizer's `model_max_length`.
     """
     inputs, tokenizer = _values(files.inputs), _values(files.tokenizer_config)
-    limits = [group.get("max_length") for group in _groups(inputs)]
-    limits += [inputs.get("max_seq_length"), tokenizer.get("model_max_length")]
-    return next((length for length in map(_tokens, limits) if length is not None), None)
+    own = length_setting(inputs.get("processing_kwargs"))
+    others = _tokens(inputs.get("max_seq_length")), _tokens(tokenizer.get("model_max_length"))
+    return next((length for length in (own, *others) if length is not None), None)
 
 
-def _groups(inputs: Mapping[str, object]) -> list[Mapping[str, object]]:
+def length_setting(processing_kwargs: object) -> int | None:
+    """Read `max_length` from sentence-transformers' `processing_kwargs`; None if it has none."""
+    lengths = (_tokens(group.get("max_length")) for group in _groups(processing_kwargs))
+    return next((length for length in lengths if length is not None), None)
+
+
+def unusual_settings(processing_kwargs: object) -> list[str]:
+    """List the names in sentence-transformers' `processing_kwargs` that change a pair's tokens."""
+    return sorted({name for group in _groups(processing_kwargs) for name in group} - HARMLESS)
+
+
+def _groups(groups: object) -> list[Mapping[str, object]]:
     """List the settings that sentence-transformers passes to the tokenizer, the stronger first."""
-    groups = inputs.get("processing_kwargs")
     if not isinstance(groups, Mapping):
         return []
     found = [groups.get(name) for name in ("common", "text")]
