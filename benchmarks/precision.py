@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -29,28 +28,29 @@ LEAST_TAU = {"bfloat16": 0.98, "int8": 0.97, "ONNX int8": 0.97}
 MAX_LENGTH = 512
 
 
-def measure(rounds: int, *, quick: bool, collections: Sequence[Path] = ()) -> Result:
+def measure(rounds: int, *, quick: bool, folder: Path | None = None) -> Result:
     """The embedded model on BM25's best for real questions.
 
     Args:
         rounds: Not used.
         quick: Every tenth question.
-        collections: Folders of more collections than coffee.
+        folder: A collection, which gets a result of its own; None for coffee.
     """
-    folders = [COFFEE, *collections]
-    names = ", ".join(folder.name for folder in folders)
-    result = Result("precision", f"{names}: BM25's best {DEPTH}, pairs of {MAX_LENGTH} tokens")
+    workload = "precision" if folder is None else f"precision-{folder.name}"
+    folder = folder or COFFEE
+    title = f"{folder.name}: BM25's best {DEPTH}, pairs of {MAX_LENGTH} tokens"
+    result = Result(workload, title)
     with tempfile.TemporaryDirectory() as temporary:
         export_onnx(None, Path(temporary) / "int8", int8=True)
         scorers: dict[str, ScorerOfLogits] = {
             dtype: LocalScorer(dtype=dtype, max_length=MAX_LENGTH) for dtype in DTYPES
         }
         scorers["ONNX int8"] = OnnxScorer(Path(temporary) / "int8", max_length=MAX_LENGTH)
-        for folder in folders:
-            _add(result, folder, scorers, quick=quick)
-    fused = fused_difference()
-    result.figures["engine to plain layers, float32: largest difference of a logit"] = fused
-    result.targets.append(Target("float32 engine to plain layers", 1e-5, fused, at_least=False))
+        _add(result, folder, scorers, quick=quick)
+    if folder is COFFEE:
+        fused = fused_difference()
+        result.figures["engine to plain layers, float32: largest difference of a logit"] = fused
+        result.targets.append(Target("float32 engine to plain layers", 1e-5, fused, at_least=False))
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -75,7 +76,9 @@ def all_blocks(saved: dict[str, Saved]) -> dict[str, str]:
     blocks["readme"] = readme_table(saved["chunks"])
     for name in ("families", "without_bfloat16"):
         blocks[name] = shapes_table(saved[name])
-    blocks["precision"] = precision_table(saved["precision"])
+    precision = [saved[name] for name in sorted(saved) if name.startswith("precision")]
+    blocks["precision"] = precision_table(precision)
+    blocks["precision-targets"] = targets(*precision)
     blocks["announcement"] = announcement_table(saved["announcement"])
     blocks["quality"] = quality_table()
     return blocks
@@ -112,10 +115,10 @@ def table(result: Saved) -> str:
     return "\n".join([*rows, "", _measured_on(result)]).strip()
 
 
-def targets(result: Saved) -> str:
+def targets(*results: Saved) -> str:
     """Targets, and the figures that were reached."""
     rows = ["| target | wanted | measured | |", "|---|---|---|---|"]
-    for target in result["targets"]:
+    for target in (target for result in results for target in result["targets"]):
         bound = "at least" if target["at_least"] else "at most"
         verdict = "met" if target["met"] else "**not met**"
         rows.append(
@@ -167,17 +170,19 @@ def shapes_table(result: Saved) -> str:
     return "\n".join([*lines, "", _measured_on(result)])
 
 
-def precision_table(result: Saved) -> str:
+def precision_table(results: Sequence[Saved]) -> str:
     """A row for each collection and arithmetic."""
     columns = ("nDCG@10", "Kendall's tau", "largest difference of a logit")
     rows: dict[str, dict[str, str]] = {}
-    for name, figure in result["figures"].items():
+    for name, figure in (pair for result in results for pair in result["figures"].items()):
         label, _, column = name.partition(": ")
         rows.setdefault(label, {})[column] = f"{figure:.2g}" if figure < 1e-3 else f"{figure:.4f}"
-    lines = [f"| {result['title']} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    _, _, title = results[0]["title"].partition(": ")
+    lines = [f"| {title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for label, own in rows.items():
         lines.append(f"| {label} | {' | '.join(own.get(column, '') for column in columns)} |")
-    return "\n".join([*lines, "", _measured_on(result)])
+    measured = list(dict.fromkeys(map(_measured_on, results)))
+    return "\n\n".join(["\n".join(lines), *measured])
 
 
 def announcement_table(result: Saved) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,12 +23,16 @@ def serving(
     """The process, and where it listens; `python` may be another environment's."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1"} | variables
     alone = [] if python == sys.executable else ["-I"]
-    with subprocess.Popen(
-        [python, *alone, *COMMAND, "--port", "0", *options],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
+    with listening([python, *alone, *COMMAND, "--port", "0", *options], environment) as both:
+        yield both
+
+
+@contextmanager
+def listening(
+    command: Sequence[str | Path], environment: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process of a command that serves, and where it listens."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stderr is not None
             for line in process.stderr:

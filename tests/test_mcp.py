@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -150,6 +151,20 @@ def run(*options: str, without: str | None = None) -> subprocess.CompletedProces
 def test_it_ends_when_its_input_does() -> None:
     done = run("--model", GATEWAY)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_although_a_thread_waits_for_input(number: signal.Signals) -> None:
+    command = [sys.executable, *COMMAND, "--model", GATEWAY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        process.stdin.write(json.dumps(ping).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == 1
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,21 @@ def test_a_certificate_that_cannot_be_used_is_said_before_anything_is_loaded(
     assert said in done.stderr
 
 
+def test_a_connection_without_a_handshake_does_not_delay_the_end(
+    small_checkpoint: Path, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = map(str, certificate)
+    options = ("--ssl-certfile", cert, "--ssl-keyfile", key, "--model", str(small_checkpoint))
+    with serving(*options) as (process, url), trusting(certificate[0]) as client:
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port)):
+            # It is accepted after the other one, which has thus been accepted, too.
+            client.get(f"{url}/live")
+            process.send_signal(signal.SIGTERM)
+            # asyncio waits 60 s for a handshake.
+            assert process.wait(30) == 0
+
+
 @contextmanager
 def proxied(service: str, certificate: tuple[Path, Path], folder: Path) -> Iterator[str]:
     """The address of a Caddy with the file of deploy/, for this service and on a free port."""

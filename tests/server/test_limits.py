@@ -96,8 +96,8 @@ def test_a_compressed_body_is_not_unpacked(start, encoding: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"[" * 1_000_000,
-        b'{"query":' * 500_000,
+        b"[" * 50_000,
+        b'{"query":' * 50_000,
         b'{"query": "a", "documents": ' + b"[" * 5000 + b"]" * 5000 + b"}",
         b"",
         b"nonsense",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from contextlib import nullcontext
 from typing import Annotated
@@ -15,7 +16,7 @@ from ..embedded import EMBEDDED_MODEL
 from ..errors import ConfigurationError
 from ..reranker import Reranker
 from ..spec import parse, scorer_of
-from .exits import exit_on_error
+from .exits import ending_at_once, exit_on_error
 from .naming import MODEL_NAMES
 
 HOST = "127.0.0.1"
@@ -55,7 +56,9 @@ def mcp(
                 reranker.warm_up()
             server = create_server(reranker)
             if listening is None:
-                server.run("stdio")
+                # A thread that waits for input cannot be interrupted.
+                with ending_at_once(signal.SIGINT, signal.SIGTERM):
+                    server.run("stdio")
                 return
             url = f"http://{HOST}:{listening.getsockname()[1]}{PATH}"
             typer.echo(f"jina-rerank: listening on {url}", err=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .._installed import is_installed, missing
-from .exits import exit_on_error
+from .exits import ending_at_once, exit_on_error
 from .naming import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "idle_unload": idle_unload,
         "log_level": log_level,
     }
-    with exit_on_error():
+    # During the imports, which take a second; later the server has handlers of its own.
+    with exit_on_error(), ending_at_once(signal.SIGTERM, status=0):
         try:
             from ..server import Settings
         except ImportError as error:

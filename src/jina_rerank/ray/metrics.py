@@ -6,6 +6,7 @@ from ray.serve.metrics import Counter, Histogram
 
 from ..ranking import Ranking
 from ..server.admission import Queue
+from ..server.limits import Bodies
 from ..server.metrics import SECONDS, SIZES, TOKENS, Metrics
 
 MODEL = ("model",)
@@ -19,10 +20,11 @@ class ReplicaMetrics(Metrics):
 
     Args:
         queue: Queue whose length is reported.
+        bodies: Bodies whose size is reported.
     """
 
-    def __init__(self, queue: Queue) -> None:
-        super().__init__(queue)
+    def __init__(self, queue: Queue, bodies: Bodies) -> None:
+        super().__init__(queue, bodies)
         self._ray_seconds = _histogram(
             "rank_seconds", "From a place in the queue to a ranking.", SECONDS
         )

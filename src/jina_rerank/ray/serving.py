@@ -138,7 +138,7 @@ class Replica:
         )
         log_json(settings.log_level)
         self._engine = Engine(settings, self.find_models(settings))
-        self._engine.metrics = ReplicaMetrics(self._engine.queue)
+        self._engine.metrics = ReplicaMetrics(self._engine.queue, self._engine.bodies)
 
     def find_models(self, settings: Settings) -> list[ServedModel]:
         """Create the models to be served, which are not loaded yet."""

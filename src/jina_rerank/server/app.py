@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -25,8 +24,6 @@ from .engine import Engine
 from .logs import Observed
 from .paths import HeadAsGet, Located, check_root_path, cors
 from .playground import playground_router
-
-logger = logging.getLogger(__name__)
 
 LOADING = 60.0
 """Seconds that a shutdown waits for models that are still being loaded."""
@@ -116,12 +113,8 @@ def _add_probes(app: FastAPI, engine: Engine) -> None:
         responses={503: {"description": "A model hangs, or its computation fails."}},
     )
     async def live() -> Response:
-        try:
-            hangs = await engine.hangs()
-        except Exception:
-            logger.exception("a model does not compute")
-            return PlainTextResponse("failing", 503)
-        return PlainTextResponse("hanging", 503) if hangs else PlainTextResponse("live")
+        pulse = await engine.pulse()
+        return PlainTextResponse(pulse, 200 if pulse == "live" else 503)
 
     @app.get(
         "/ready",

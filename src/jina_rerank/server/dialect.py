@@ -134,11 +134,15 @@ def guarded_router(
                 try:
                     # Before the body is read, so that requests without a key cost little.
                     engine.authorize(request)
-                    if request.method == "POST":
-                        request = ReadRequest(request, await read_json(request, engine.settings))
+                    if request.method != "POST":
+                        return await handle(request)
+                    with engine.bodies.body() as add:
+                        value = await read_json(request, engine.settings, add)
+                        # Under the same name, since an error's answer may depend on the body.
+                        request = ReadRequest(request, value)
                         if count is not None:
-                            engine.check_count(count(request.value))
-                    return await handle(request)
+                            engine.check_count(count(value))
+                        return await handle(request)
                 except Exception as error:  # noqa: BLE001 - every kind has an answer
                     refused = as_refusal(error)
                     response = answer(refused, request)

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
 
@@ -21,6 +21,7 @@ from .dialect import RankJob, ScoreJob
 from .hosts import check_host
 from .idle import Idle
 from .keys import Keys
+from .limits import BODIES_AT_ONCE, Bodies
 from .metrics import Metrics
 from .pulse import Pulse
 from .refusals import (
@@ -58,6 +59,7 @@ class Engine:
         models: Names of the served models; the first is the default.
         served: The served models, in the same order.
         queue: All requests that wait or are being answered.
+        bodies: The bodies of all requests that are being read or answered.
         metrics: Metrics of the engine.
         idle: Unloader of idle models.
         failure: Error that prevented a model from being loaded, or None.
@@ -75,7 +77,8 @@ class Engine:
         self.models = tuple(self._models)
         self._keys = Keys(settings.keys, settings.key_file)
         self.queue = Queue(settings.max_queued_tokens)
-        self.metrics = Metrics(self.queue)
+        self.bodies = Bodies(BODIES_AT_ONCE * settings.max_body_bytes)
+        self.metrics = Metrics(self.queue, self.bodies)
         computing = [model.reranker for model in served if model.runs_here]
         computing += [Reranker(model.fallback_scorer) for model in served if model.fallback_scorer]
         self._pulse = Pulse(computing, settings.deadline)
@@ -92,6 +95,11 @@ class Engine:
     def ready(self) -> bool:
         """True if the service accepts requests: the models are loaded, and it is not draining."""
         return self._warm and not self._draining
+
+    @property
+    def loading(self) -> bool:
+        """True while the models are loaded for the first time."""
+        return not self._warm and self.failure is None
 
     @property
     def draining(self) -> bool:
@@ -139,6 +147,14 @@ class Engine:
             RerankError: A model does not compute at all.
         """
         return self._warm and await self._pulse.hangs()
+
+    async def pulse(self) -> Literal["live", "hanging", "failing"]:
+        """Return the result of `hangs` as a word; an error, `"failing"`, is logged."""
+        try:
+            return "hanging" if await self.hangs() else "live"
+        except Exception:
+            logger.exception("a model does not compute")
+            return "failing"
 
     def drain(self) -> None:
         """Stop being ready, but continue to answer."""

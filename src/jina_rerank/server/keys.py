@@ -114,7 +114,8 @@ def _state_of(file: Path) -> object:
         state = os.stat(file)  # noqa: PTH116 - a third of the time of Path.stat, at every request
     except OSError:
         return None
-    return state.st_mtime_ns, state.st_ino, state.st_size
+    # The time of the last change of the permissions, too: it may be readable now.
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_size
 
 
 def _read(file: Path) -> dict[str, bytes]:

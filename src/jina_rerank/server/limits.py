@@ -1,4 +1,4 @@
-"""Reading a request's body within limits of size, time and depth."""
+"""Reading a request's body within limits of size, time, depth and number of values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import codecs
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pydantic_core import from_json
 from starlette.datastructures import Headers
@@ -16,6 +18,7 @@ from .refusals import (
     InvalidRequest,
     SlowRequest,
     TooLarge,
+    TooManyRequests,
     Unreadable,
     UnsupportedEncoding,
     WrongField,
@@ -41,18 +44,79 @@ UNTYPED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 _JSON_SUFFIX = re.compile(r"application/[^/\s]+\+json")
 
+SMALL_BODY = 128 * 1024
+"""Bytes of a body that is always read, since it costs little more than its connection."""
 
-async def read_json(request: Request, settings: Settings) -> object:
-    """Read the JSON value of a body within the limits of bytes, time and depth.
+BODIES_AT_ONCE = 4
+"""Number of bodies of the maximum size that may be in memory at the same time."""
+
+LEAST_MAX_VALUES = 100_000
+VALUES_PER_DOCUMENT = 100
+"""The maximum number of JSON values in a body: so many for each document that a request may have,
+and at least `LEAST_MAX_VALUES`. A value of three bytes takes 72 bytes of memory when parsed."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+AddBytes = Callable[[int], None]
+"""Function that counts more bytes of a body."""
+
+
+class Bodies:
+    """The bodies of all requests that are being read or answered, counted by their bytes.
+
+    The queue of the model counts a request only when its body has been read and checked.
+
+    Args:
+        limit: Maximum number of bytes.
+
+    Attributes:
+        bytes: Present number of bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.bytes = 0
+
+    @contextmanager
+    def body(self) -> Iterator[AddBytes]:
+        """Count the bytes of a body until the end of the block.
+
+        Yields:
+            Function that counts more bytes. It raises `TooManyRequests` if the other bodies leave
+            no memory for this one and it is larger than `SMALL_BODY`.
+        """
+        size = 0
+
+        def add(count: int) -> None:
+            nonlocal size
+            if size + count > SMALL_BODY and self.bytes + count > self._limit:
+                raise TooManyRequests(
+                    "the service holds too many large requests; send it again later",
+                    retry_after=1.0,
+                )
+            size += count
+            self.bytes += count
+
+        try:
+            yield add
+        finally:
+            self.bytes -= size
+
+
+async def read_json(request: Request, settings: Settings, add: AddBytes) -> object:
+    """Read the JSON value of a body within the limits.
 
     Args:
         request: The request, whose body has not been read yet.
-        settings: Settings, of which `max_body_bytes` and `deadline` apply.
+        settings: Settings, of which `max_body_bytes`, `max_documents` and `deadline` apply.
+        add: Function of `Bodies.body`.
 
     Raises:
         InvalidRequest: The Content-Type is not JSON.
         UnsupportedEncoding: The body is compressed: a few kilobytes could become gigabytes.
-        TooLarge: The body has too many bytes, by its Content-Length or when read.
+        TooLarge: The body has too many bytes, by its Content-Length or when read, or too many
+            values.
+        TooManyRequests: The bodies of other requests leave no memory for this one.
         SlowRequest: The body did not arrive in time.
         ClientGone: The client closed its connection before the body was complete.
         Unreadable: The body is not JSON, or is nested too deeply; the message names the place.
@@ -61,7 +125,12 @@ async def read_json(request: Request, settings: Settings) -> object:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         raise UnsupportedEncoding("the body is compressed; send it as it is")
-    return parse_json(await _read(request, settings))
+    body = await _read(request, settings, add)
+    most = max(LEAST_MAX_VALUES, VALUES_PER_DOCUMENT * settings.max_documents)
+    # Each value has two bytes or more, with the comma.
+    if len(body) > 2 * most:
+        await asyncio.to_thread(_check_values, body, most)
+    return parse_json(body)
 
 
 def _check_media_type(headers: Headers) -> None:
@@ -114,7 +183,26 @@ def _mask(escape: re.Match[bytes]) -> bytes:
     return b"x" * len(escape[0]) if escape["surrogate"] else escape[0]
 
 
-async def _read(request: Request, settings: Settings) -> bytes:
+def _check_values(body: bytes, most: int) -> None:
+    """Check the number of values in a body before they are parsed.
+
+    Raises:
+        TooLarge: There are too many.
+    """
+    # Of a body with many commas in its texts, those outside of texts are counted.
+    if _count_values(body) > most and _count_values(_STRING.sub(b"", body)) > most:
+        raise TooLarge(
+            f"the body has more than {most:,} JSON values; send fewer documents at a time, or "
+            "leave out fields that are not ranked"
+        )
+
+
+def _count_values(body: bytes) -> int:
+    """Count the places where a value may begin: after a comma, or first in a list or an object."""
+    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+async def _read(request: Request, settings: Settings, add: AddBytes) -> bytes:
     limit = settings.max_body_bytes
     announced = request.headers.get("content-length", "")
     # Checked before and while the body is read, since a chunked body has no Content-Length.
@@ -124,9 +212,10 @@ async def _read(request: Request, settings: Settings) -> bytes:
     try:
         async with asyncio.timeout(settings.deadline):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
+                if len(body) + len(chunk) > limit:
                     raise _too_large(limit)
+                add(len(chunk))
+                body += chunk
     except TimeoutError:
         raise SlowRequest("the body did not arrive in time") from None
     except ClientDisconnect:

@@ -7,6 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ..ranking import Ranking
 from .admission import Queue
+from .limits import Bodies
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
 SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000)
@@ -20,11 +21,12 @@ class Metrics:
 
     Args:
         queue: Queue whose length is reported.
+        bodies: Bodies whose size is reported.
     """
 
     media_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, bodies: Bodies) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "jina_rerank_requests",
@@ -93,6 +95,12 @@ class Metrics:
             registry=self._registry,
         )
         waiting.set_function(lambda: queue.requests)
+        held = Gauge(
+            "jina_rerank_body_bytes",
+            "Bytes of the bodies of requests that are being read or answered.",
+            registry=self._registry,
+        )
+        held.set_function(lambda: bodies.bytes)
         speed = Gauge(
             "jina_rerank_tokens_per_second",
             "Estimated tokens done a second while there were any, lately.",

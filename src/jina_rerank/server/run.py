@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import sys
 from array import array
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 
@@ -29,6 +32,13 @@ answer to the end of an encrypted connection."""
 KEEP_ALIVE = 75
 """Seconds after which an idle connection is closed. Longer than the usual minute of clients and
 load balancers, since a request that is sent while the server closes is lost."""
+
+CHECK_EVERY = 10.0
+"""Seconds between two checks that the models compute."""
+
+MAX_FAILED_CHECKS = 3
+"""Number of failed checks in a row after which the process ends; also Kubernetes' default for
+liveness probes."""
 
 
 class Server(uvicorn.Server):
@@ -66,9 +76,14 @@ class Server(uvicorn.Server):
         self._engine = engine
         self._listener = listener
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the end."""
+        # Here, since a signal may arrive before `startup`.
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Listen, and log the URL."""
-        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             logger.info("listening", extra={"url": self.url})
@@ -80,14 +95,35 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and answer the remaining requests."""
-        # Here, since after a second signal no later code runs.
+        # Here, before requests are answered: another process may be about to listen on the file.
         if self._listener is not None:
             self._listener.remove_file()
-        aborting = asyncio.create_task(self._abort_silent_connections())
+        tasks = [
+            asyncio.create_task(self._abort_silent_connections()),
+            asyncio.create_task(self._abort_handshakes()),
+        ]
         try:
             await super().shutdown(sockets)
         finally:
-            aborting.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def answered(self) -> None:
+        """Wait until all connections are closed and all requests are answered."""
+        # ASYNC110: uvicorn has no event for it.
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+    async def _abort_handshakes(self) -> None:
+        """Abort the connections that remain at the end: those whose TLS handshake has not ended.
+
+        asyncio waits 60 s for a handshake, and since Python 3.12 for its connection. Python 3.12
+        itself cannot abort it.
+        """
+        await self.answered()
+        for server in self.servers:
+            if isinstance(server, asyncio.Server) and sys.version_info >= (3, 13):
+                server.abort_clients()
 
     async def _abort_silent_connections(self) -> None:
         """Abort connections that were closed and do not end.
@@ -134,6 +170,55 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or self._engine.failure is not None
 
 
+class _Process(Server):
+    """A server that may end its process, where an orderly end would take too long.
+
+    A thread that loads a model, computes or hangs cannot be interrupted, and Python waits for it.
+    """
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the end; end the process if the models no longer compute."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await super().serve(sockets)
+        finally:
+            watching.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Shut down; end the process with the last response if a model is still being loaded."""
+        leaving = asyncio.create_task(self._leave_loading())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            leaving.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal; end the process at the second."""
+        if self._engine.draining:
+            self._end_process(128 + sig)
+        super().handle_exit(sig, frame)
+
+    async def _watch(self) -> None:
+        failed = 0
+        while failed < MAX_FAILED_CHECKS:
+            await asyncio.sleep(CHECK_EVERY)
+            if self._engine.draining:
+                return
+            failed = 0 if await self._engine.pulse() == "live" else failed + 1
+        logger.error("the process ends because the models do not compute")
+        self._end_process(1)
+
+    async def _leave_loading(self) -> None:
+        await self.answered()
+        if self._engine.loading:
+            self._end_process(0)
+
+    def _end_process(self, status: int) -> NoReturn:
+        if self._listener is not None:
+            self._listener.remove_file()
+        os._exit(status)
+
+
 def _unread(transport: asyncio.Transport) -> int:
     """Count the bytes that wait for the client; a different count later means that it reads.
 
@@ -154,12 +239,15 @@ def _unread(transport: asyncio.Transport) -> int:
 def run(engine: Engine) -> None:
     """Serve until SIGTERM or SIGINT.
 
+    The process ends with status 1 after some failed checks of its models, so that its supervisor
+    starts it again, also one that does not request `/live`.
+
     Raises:
         ConfigurationError: The address cannot be listened on.
         Exception: The error that prevented a model from being loaded.
     """
     # Before a thread begins to load a model: after that the process could not end cleanly.
     with listening(engine.settings) as listener:
-        Server(engine, listener).run(sockets=[listener.socket])
+        _Process(engine, listener).run(sockets=[listener.socket])
     if engine.failure is not None:
         raise engine.failure
