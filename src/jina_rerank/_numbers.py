@@ -1,8 +1,9 @@
-"""Conversion of callers' numbers, numpy's included; checks that settings are within range."""
+"""Numbers: conversion of callers', numpy's included; checks of settings' ranges; sums."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import TypeVar, cast
@@ -17,6 +18,16 @@ MOST = 2**63 - 1
 """Largest number that can be set: the largest signed 64-bit integer."""
 
 T = TypeVar("T")
+
+
+def sum_if_known(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum, or None if any number is None."""
+    total = 0
+    for number in numbers:
+        if number is None:
+            return None
+        total += number
+    return total
 
 
 def check_seconds(value: object, name: str, *, allow_zero: bool = False) -> float:

@@ -11,7 +11,7 @@ Needs the extra `eval`. The command is `jina-rerank eval`.
 """
 
 from .collection import Collection, load_collection, read_beir
-from .evaluate import Cost, Evaluation, SystemResult, evaluate
+from .evaluate import evaluate
 from .first_stage import Run, bm25, read_candidates, read_first_stage, read_run, write_run
 from .measures import (
     DEFAULT_MEASURES,
@@ -23,6 +23,7 @@ from .measures import (
     ratio_interval,
 )
 from .qrels import Qrels
+from .results import Cost, Evaluation, SystemResult
 from .systems import (
     Candidates,
     FirstStageSystem,

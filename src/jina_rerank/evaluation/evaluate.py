@@ -9,16 +9,17 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from .._inputs import check_positive, check_request
+from .._numbers import sum_if_known
 from .._output import held
 from ..errors import ConfigurationError, InputError, ScoringError
 from .collection import Collection
 from .first_stage import Run, best_first
-from .measures import DEFAULT_MEASURES, Measured, PairedTest, measure, paired_test
+from .measures import DEFAULT_MEASURES, measure
+from .results import Cost, Evaluation, SystemResult
 from .state import Finished, StateFile, fingerprint_candidates
 from .systems import (
     FIRST_STAGE,
@@ -28,138 +29,11 @@ from .systems import (
     System,
     SystemScores,
 )
-from .thresholds import WANTED_PRECISION, ThresholdChoice, choose_threshold
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 16
 """Number of queries that are scored together, so that batches are full, and saved together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Cost of scoring.
-
-    Attributes:
-        pairs: Number of pairs of query and document that were scored.
-        seconds: Time of scoring, without loading; the sum over all runs if it was interrupted.
-        tokens: Number of tokens computed, or None if unknown.
-        truncated_documents: Number of pairs whose document was truncated, or None if unknown.
-    """
-
-    pairs: int
-    seconds: float
-    tokens: int | None = None
-    truncated_documents: int | None = None
-
-    @property
-    def pairs_per_second(self) -> float | None:
-        """Throughput, or None if nothing was scored."""
-        return self.pairs / self.seconds if self.pairs and self.seconds else None
-
-    @property
-    def truncated_share(self) -> float | None:
-        """The share of pairs whose document was truncated, or None if unknown."""
-        if self.truncated_documents is None or not self.pairs:
-            return None
-        return self.truncated_documents / self.pairs
-
-
-@dataclass(frozen=True)
-class SystemResult:
-    """Result of one system.
-
-    Attributes:
-        name: The system's name.
-        run: Its scores of all candidates, each query's documents best first.
-        measured: Its measures, per query and mean.
-        cost: Cost of scoring; None for the first stage, whose scores are part of the input.
-        scores: The system's scores as in `Ranking`, with which a threshold is compared; `run` may
-            hold logits. None for the first stage and for mixes, whose scores only order the
-            documents of one query.
-    """
-
-    name: str
-    run: Run
-    measured: Measured
-    cost: Cost | None
-    scores: Run | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Results of several systems on one collection.
-
-    Attributes:
-        collection: The collection.
-        depth: Maximum number of the first stage's documents that each system ordered.
-        measures: Names of the measures.
-        ignore_identical_ids: True if a document with the query's id was left out.
-        results: One result for each system; the first is that of the first stage.
-    """
-
-    collection: Collection
-    depth: int
-    measures: tuple[str, ...]
-    ignore_identical_ids: bool
-    results: tuple[SystemResult, ...]
-
-    @property
-    def first_stage(self) -> SystemResult:
-        """The result of the first stage's order."""
-        return self.results[0]
-
-    @property
-    def pairs(self) -> int:
-        """The number of candidates over all queries."""
-        return sum(map(len, self.first_stage.run.values()))
-
-    def result(self, name: str) -> SystemResult:
-        """Return the result of the system with this name.
-
-        Raises:
-            InputError: There is no such system.
-        """
-        for result in self.results:
-            if result.name == name:
-                return result
-        names = ", ".join(result.name for result in self.results)
-        raise InputError("name", f"{name!r} was not evaluated, but {names}")
-
-    def compare(self, first: str, second: str, measure: str | None = None) -> PairedTest:
-        """Test the difference of the second system from the first; see `paired_test`.
-
-        Args:
-            first: Name of a system.
-            second: Name of another system.
-            measure: Name of the measure; the first of `measures` by default.
-
-        Raises:
-            InputError: A system or a measure was not evaluated.
-        """
-        name = measure or self.measures[0]
-        if name not in self.measures:
-            raise InputError("measure", f"{name!r} was not measured, but {self.measures}")
-        one, other = (self.result(system).measured.per_query[name] for system in (first, second))
-        return paired_test(list(one.values()), [other[query] for query in one])
-
-    def choose_threshold(self, name: str, precision: float = WANTED_PRECISION) -> ThresholdChoice:
-        """Choose a threshold for `rank(threshold=...)` by precision; see `choose_threshold`.
-
-        Args:
-            name: Name of a system.
-            precision: The precision to reach.
-
-        Raises:
-            InputError: The system was not evaluated, its scores only order the documents of one
-                query, or `precision` is out of range.
-        """
-        scores = self.result(name).scores
-        if scores is None:
-            raise InputError(
-                "name", f"{name!r} has no threshold: its scores only order documents of one query"
-            )
-        return choose_threshold(scores, self.collection.qrels, precision)
 
 
 def evaluate(
@@ -353,8 +227,10 @@ class _Scoring:
         return scores, Cost(
             pairs=sum(len(one.documents) for one in self._candidates),
             seconds=seconds,
-            tokens=_sum(answer.tokens for answer in scores.values()),
-            truncated_documents=_sum(answer.truncated_documents for answer in scores.values()),
+            tokens=sum_if_known(answer.tokens for answer in scores.values()),
+            truncated_documents=sum_if_known(
+                answer.truncated_documents for answer in scores.values()
+            ),
         )
 
     def _open_state(self, system: System) -> tuple[StateFile | None, Finished]:
@@ -404,19 +280,9 @@ def _add(first: Cost | None, second: Cost | None) -> Cost | None:
     return Cost(
         pairs=costs[0].pairs,
         seconds=sum(cost.seconds for cost in costs),
-        tokens=_sum(cost.tokens for cost in costs),
-        truncated_documents=_sum(cost.truncated_documents for cost in costs),
+        tokens=sum_if_known(cost.tokens for cost in costs),
+        truncated_documents=sum_if_known(cost.truncated_documents for cost in costs),
     )
-
-
-def _sum(numbers: Iterable[int | None]) -> int | None:
-    """Return the sum, or None if any number is None."""
-    total = 0
-    for number in numbers:
-        if number is None:
-            return None
-        total += number
-    return total
 
 
 def file_name(name: str) -> str:

@@ -6,12 +6,13 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
 
 from .._inputs import check_request, check_threshold, check_top_n
+from .._numbers import sum_if_known
 from ..errors import ConfigurationError, InputError, ServiceError
 from ..ranking import Ranking, Usage
 from ..reranker import Reranker
@@ -365,20 +366,10 @@ def _joined(rankings: Sequence[Ranking]) -> Ranking:
     usages = [ranking.usage for ranking in rankings]
     usage = Usage(
         documents=sum(usage.documents for usage in usages),
-        tokens=_sum(usage.tokens for usage in usages),
-        truncated_documents=_sum(usage.truncated_documents for usage in usages),
+        tokens=sum_if_known(usage.tokens for usage in usages),
+        truncated_documents=sum_if_known(usage.truncated_documents for usage in usages),
     )
     return dataclasses.replace(first, hits=(), usage=usage)
-
-
-def _sum(numbers: Iterable[int | None]) -> int | None:
-    """Return the sum, or None if any number is None."""
-    total = 0
-    for number in numbers:
-        if number is None:
-            return None
-        total += number
-    return total
 
 
 async def _unless_gone(work: Coroutine[Any, Any, T], request: Request) -> T:

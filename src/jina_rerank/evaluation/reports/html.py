@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from ..evaluate import Evaluation, SystemResult
 from ..first_stage import best_first
+from ..results import Evaluation, SystemResult
 from .charts import difference_chart, threshold_chart, throughput_chart
 from .elements import h, page
 from .summary import Row, Summary

@@ -12,9 +12,9 @@ from typing import Any, Self
 from ..._lines import read_text
 from ..._output import write_text
 from ...errors import InputError
-from ..evaluate import Cost, Evaluation, SystemResult
 from ..machine import processor
 from ..measures import PairedTest, confidence_interval
+from ..results import Cost, Evaluation, SystemResult
 from ..thresholds import ThresholdChoice, ThresholdPoint
 
 THRESHOLDS = 100

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..evaluate import Cost
 from ..measures import PairedTest
+from ..results import Cost
 from ..thresholds import ThresholdPoint
 from .summary import Figure, Row, Summary, spread
 
