@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from faults import FaultServer, Status
 from serving import LiveService
 
 from jina_rerank import LocalScorer, Reranker
@@ -76,6 +77,8 @@ def test_rankings_have_what_no_dialect_tells(service: LiveService, small_checkpo
     assert found.pop("seconds") > 0
     assert found == {
         "model": "small",
+        "family": "JinaBERT",
+        "degraded": None,
         "tokens": expected.usage.tokens,
         "truncated_query_tokens": 0,
         "results": [
@@ -88,6 +91,17 @@ def test_rankings_have_what_no_dialect_tells(service: LiveService, small_checkpo
             for hit in expected
         ],
     }
+
+
+def test_a_ranking_of_the_fallback_says_so(small_checkpoint: Path) -> None:
+    with FaultServer() as broken:
+        broken.default = Status(503)
+        models = (f"far=remote:far@{broken.url}", f"small={small_checkpoint}")
+        with LiveService(models=models, fallback="small") as service:
+            body = {"model": "far", "query": QUERY, "documents": DOCUMENTS}
+            found = httpx.post(f"{service.url}/playground/rank", json=body, timeout=60).json()
+    assert found["degraded"] == "far could not answer; small did"
+    assert (found["model"], found["family"]) == ("small", None)
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,15 @@ def playground_router(engine: Engine) -> APIRouter:
 
     @guarded.post("/playground/rank", include_in_schema=False)
     async def rank(body: PlaygroundRequest, request: Request) -> JSONResponse:
+        model = engine.find(body.model)
         started = time.perf_counter()
         ranking = await engine.rank(RankJob(body.model, body.query, body.documents), request)
+        facts = model.facts
         answer: dict[str, Any] = {
             "model": ranking.model,
+            # In the page's list of models it is null if the model was not loaded at that time.
+            "family": None if facts is None else facts.family,
+            "degraded": ranking.degraded,
             "seconds": round(time.perf_counter() - started, 6),
             "tokens": ranking.usage.tokens,
             "truncated_query_tokens": ranking.usage.truncated_query_tokens,
