@@ -18,7 +18,9 @@ function show({ index, score, tokens, cut }) {
   const fill = make("i", "");
   fill.style.width = `${score * 100}%`;
   const facts = `document ${index + 1} · ${tokens} tokens${cut ? ` · ${cut} more cut off` : ""}`;
-  const item = make("li", "", make("span", "", documents[index]),
+  const text = make("span", "", documents[index]);
+  text.dir = "auto";
+  const item = make("li", "", text,
     make("span", "score", score.toFixed(4)), make("div", "bar", fill), make("p", "quiet", facts));
   Object.assign(item.dataset, { index, score, tokens, cut });
   return item;
@@ -39,6 +41,10 @@ listModels().catch((error) => {
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   documents = $("documents").value.split("\n").map((line) => line.trim()).filter(Boolean);
+  if (!$("query").value.trim() || documents.length === 0) {
+    $("status").textContent = "Type a query, and documents, one per line.";
+    return;
+  }
   $("rank").disabled = true;
   $("ranking").replaceChildren();
   $("status").textContent = "Loading the model…";
@@ -59,4 +65,11 @@ worker.addEventListener("message", ({ data }) => {
   $("status").textContent =
     `Ranked ${documents.length} documents in ${seconds(data.ranking_ms)}; ` +
     `loading took ${seconds(data.loading)}.`;
+});
+
+// Nothing can be ranked until the page is loaded again.
+worker.addEventListener("error", ({ message }) => {
+  $("rank").disabled = true;
+  const why = message ?? "is transformers.js there? `make browser` installs it";
+  $("status").textContent = `The worker cannot run: ${why}.`;
 });

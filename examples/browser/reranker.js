@@ -19,6 +19,9 @@ env.backends.onnx.wasm.wasmPaths = { mjs: `${runtime}.mjs`, wasm: `${runtime}.wa
 env.useBrowserCache = false;
 env.useWasmCache = false;
 
+/** The least length of a pair, in tokens, as in Python: room for some of the query and the document. */
+const LEAST = 16;
+
 /** Scores documents for a query. */
 export class Reranker {
   #model;
@@ -40,6 +43,9 @@ export class Reranker {
    * longer is cut.
    */
   static async load(folder, maxLength = 8192) {
+    if (!Number.isInteger(maxLength) || maxLength < LEAST) {
+      throw new Error(`The maximum length must be a whole number from ${LEAST}.`);
+    }
     // The export's config.json has a model_type that transformers.js knows. Of a known model it
     // uses nothing but the names of inputs and outputs; the architecture is in the graph.
     const model = await AutoModelForSequenceClassification.from_pretrained(folder, {

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,13 +64,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(models: Path) -> Iterator[str]:
-    """The page's address; it is served as `make browser` does."""
-    command = [sys.executable, str(PAGE / "serve.py"), "--port", "0", "--models", str(models)]
+@contextmanager
+def serve(page: Path, models: Path) -> Iterator[str]:
+    """Serve a copy of the page as `make browser` does; gives its address."""
+    command = [sys.executable, str(page / "serve.py"), "--port", "0", "--models", str(models)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         yield server.stdout.readline().strip()
         server.terminate()
+
+
+@pytest.fixture(scope="module")
+def address(models: Path) -> Iterator[str]:
+    """The page's address."""
+    with serve(PAGE, models) as found:
+        yield found
 
 
 def rank(seen: Visit, model: str, query: str, documents: list[str]) -> list[dict]:
@@ -167,3 +175,37 @@ def test_a_model_that_is_not_there_is_said(address: str, visit: Open, models: Pa
         assert "models/int8" in seen.say("status")
     finally:
         shutil.move(moved, models / "int8")
+
+
+def test_a_worker_that_cannot_be_loaded_is_said(models: Path, visit: Open, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    shutil.copytree(PAGE, page, ignore=shutil.ignore_patterns("node_modules", "models"))
+    with serve(page, models) as address:
+        seen = visit(address, ready="document.getElementById('status').textContent")
+        assert "is transformers.js there?" in seen.say("status")
+        assert seen.page.get_by_role("button", name="Rank").is_disabled()
+
+
+@pytest.mark.parametrize("length", ["abc", "0", "15", "64.5"])
+def test_a_maximum_length_that_is_none_is_said(address: str, visit: Open, length: str) -> None:
+    seen = visit(f"{address}?max-length={length}", ready=RANKED)
+    seen.page.get_by_role("button", name="Rank").click()
+    seen.until(f"{RANKED} && document.getElementById('status').textContent")
+    assert seen.say("status") == "The maximum length must be a whole number from 16."
+    assert seen.page.get_by_role("listitem").count() == 0
+
+
+def test_blanks_are_neither_a_query_nor_documents(address: str, visit: Open) -> None:
+    seen = visit(address, ready=RANKED)
+    for query, documents in ((" ", "a"), ("q", " \n ")):
+        seen.page.get_by_label("Query").fill(query)
+        seen.page.get_by_label("Documents").fill(documents)
+        seen.page.get_by_role("button", name="Rank").click()
+        assert seen.say("status") == "Type a query, and documents, one per line."
+
+
+def test_texts_from_right_to_left_stand_so(address: str, visit: Open) -> None:
+    seen = visit(address, ready=RANKED)
+    rank(seen, "int8", "מה בירת צרפת?", ["בירת צרפת היא פריז", "Paris is the capital."])
+    assert seen.page.locator("#query:dir(rtl), #documents:dir(rtl)").count() == 2
+    assert seen.page.locator("li > span:dir(rtl)").count() == 1
