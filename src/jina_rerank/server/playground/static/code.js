@@ -24,12 +24,15 @@ function body({ model, query, documents, top_n, threshold }) {
 function curl(asked, address, hasKey) {
   // Within single quotes a shell reads everything as it is, but for a single quote.
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  return [
+  const head = [
     `curl ${quoted(`${address}/v1/rerank`)}`,
     ...(hasKey ? [`-H "Authorization: Bearer $${KEY}"`] : []),
     "-H 'Content-Type: application/json'",
-    `-d ${quoted(JSON.stringify(body(asked), null, 1))}`,
+    "--data-binary @- <<'JSON'",
   ].join(" \\\n  ");
+  // On standard input, since Linux allows 128 KiB for an argument. No line of the body is JSON alone:
+  // in texts, line breaks are escaped.
+  return `${head}\n${JSON.stringify(body(asked), null, 1)}\nJSON\n`;
 }
 
 function python({ model, query, documents, top_n, threshold }, address, hasKey) {
@@ -72,6 +75,7 @@ function javascript(asked, address, hasKey) {
     `  headers: ${headers},`,
     `  body: JSON.stringify(${JSON.stringify(body(asked), null, 2).replaceAll("\n", "\n  ")}),`,
     "});",
+    "if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);",
     "const { results } = await response.json();",
     "for (const { index, relevance_score, document } of results) {",
     "  console.log(index, relevance_score, document);",
