@@ -11,6 +11,7 @@ export async function listModels(key) {
 
 /**
  * One model's ranking: `results` best first, each with index, score, tokens and truncated_tokens;
+ * the model's `family`; `degraded`, the reason if the scores are not the model's own, otherwise null;
  * `tokens` computed and `seconds` taken by the service; `wait`, the milliseconds until it was here.
  */
 export async function rank(model, query, documents, key, signal) {
@@ -47,9 +48,21 @@ function refusal(response, answer, key) {
   if (response.status === 401) {
     return new KeyNeeded(key ? "The service does not know this key." : "The service wants a key.");
   }
-  const said = answer?.message;
-  if (typeof said !== "string") return new Error(`The service answered ${response.status}.`);
+  const { message, request_id: id } = errorIn(answer);
+  const said = typeof message === "string" && message
+    ? `${message[0].toUpperCase()}${message.slice(1)}.`
+    : `The service answered ${response.status}.`;
+  // A proxy may send a date instead of seconds.
   const wait = response.headers.get("retry-after");
-  const when = wait === null ? "" : ` Try again in ${wait} s.`;
-  return new Error(`${said[0].toUpperCase()}${said.slice(1)}.${when}`);
+  const when = /^\d+$/.test(wait) ? ` Try again in ${wait} s.` : "";
+  // Only of the service's own failures does its log tell more than the message.
+  const where = response.status >= 500 && id ? ` Request id: ${id}.` : "";
+  return new Error(`${said}${when}${where}`);
+}
+
+/** The part of an error's body that has its message: Jina's dialect may have it under `detail`. */
+function errorIn(answer) {
+  const detail = answer?.detail;
+  if (typeof detail === "string") return { ...answer, message: detail };
+  return detail ?? answer ?? {};
 }
