@@ -1,4 +1,4 @@
-"""The playground's state: links, files, keys, refusals."""
+"""The playground's state: links, files, keys."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import random
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 from chromium import Visit
-from serving import GatedModel, LiveService, served, until
+from serving import LiveService, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
@@ -60,7 +63,7 @@ def test_what_a_link_holds_goes_to_no_server_but_to_be_ranked(
     seen = visit(f"{service.url}/{fragment(**state)}")
     seen.wait()
     log = [url.partition("#")[0] for url in seen.requests]
-    names = ("script", "documents", "example", "link", "ranking", "service")
+    names = ("script", "code", "documents", "example", "link", "ranking", "service")
     files = {f"{service.url}/playground/{name}.js" for name in names}
     files |= {f"{service.url}/playground/style.css", f"{service.url}/playground/icon.svg"}
     asked = {f"{service.url}/{path}" for path in ("", "v1/models", "playground/rank")}
@@ -76,12 +79,35 @@ def test_a_link_that_is_opened_in_an_open_page(service: LiveService, visit: Open
     assert seen.ranking("small").count() == 3
 
 
-def test_too_much_for_a_link_is_said(service: LiveService, visit: Open) -> None:
+def test_an_edit_takes_the_link_out_of_the_address(service: LiveService, visit: Open) -> None:
     seen = visit(service.url)
-    seen.type("q", [random.Random(0).randbytes(20_000).hex()])
+    seen.type("q", ["a", "b"])
+    link_of(seen)
+    assert seen.page.evaluate("location.hash").startswith("#1.")
+    seen.page.get_by_label("Query", exact=True).fill("another question")
+    assert seen.page.evaluate("location.href") == f"{service.url}/"
+    assert not seen.page.get_by_label("Link to").is_visible()
+    seen.page.reload()
+    seen.page.get_by_label("small").wait_for()
+    assert seen.page.get_by_label("Query", exact=True).input_value() == ""
+    assert seen.page.get_by_role("article").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [(random.Random(0).randbytes(20_000).hex(), "16,000"), ("a" * 1_000_000, "1,000,000")],
+    ids=["packed", "unpacked"],
+)
+def test_too_much_for_a_link_is_said(
+    service: LiveService, visit: Open, tmp_path: Path, text: str, limit: str
+) -> None:
+    seen = visit(service.url)
+    (tmp_path / "text.txt").write_text(text)
+    seen.open_file(tmp_path / "text.txt")
+    seen.page.get_by_text("1 document", exact=True).wait_for()
     seen.page.get_by_role("button", name="Copy link").click()
     seen.page.get_by_text("Too much for a link").wait_for()
-    assert "16,000 characters" in seen.say("alert")
+    assert f"more than {limit} characters" in seen.say("alert")
     assert "#" not in seen.page.url
 
 
@@ -108,6 +134,19 @@ def test_a_link_to_a_model_that_is_not_there(service: LiveService, visit: Open) 
     seen = visit(f"{service.url}/{fragment(**state)}")
     seen.wait()
     assert seen.ranking("jina-rerank-mini").count() == 1
+    seen.until("document.querySelector('#status').textContent.startsWith('Ranked')")
+    note = seen.page.get_by_text("The link names a model that is not served here.")
+    assert note.is_visible()
+    seen.page.get_by_role("button", name="Example").click()
+    assert not note.is_visible()
+
+
+def test_limits_that_a_link_cannot_have_are_ignored(service: LiveService, visit: Open) -> None:
+    state = {"query": "q", "documents": "a", "division": "lines", "models": ["small"]}
+    seen = visit(f"{service.url}/{fragment(**state, top_n=0, threshold=5)}")
+    seen.wait()
+    for label in ("Keep the best", "Lowest score"):
+        assert seen.page.get_by_label(label).input_value() == ""
 
 
 def test_files_of_text_and_of_json_lines(service: LiveService, visit: Open, tmp_path: Path) -> None:
@@ -153,7 +192,7 @@ def test_a_service_with_keys(visit: Open, small_checkpoint: Path) -> None:
         field.fill("schlüssel")
         field.press("Enter")
         seen.page.get_by_text("A key has letters, digits and signs only.").wait_for()
-        field.fill(KEY)
+        field.fill(f" {KEY}\t")  # as it may be copied
         field.press("Enter")
         seen.wait()
         assert seen.ranking("small").count() == 2
@@ -170,80 +209,34 @@ def test_a_service_with_keys(visit: Open, small_checkpoint: Path) -> None:
         again.page.get_by_label("API key").fill(KEY)
         again.rank()
         assert again.ranking("small").count() == 2
+        # A key is no part of a link, so that typing one is no edit.
+        assert again.page.evaluate("location.href") == address
 
 
-def test_what_is_missing_is_said_before_anything_is_sent(service: LiveService, visit: Open) -> None:
-    seen = visit(service.url)
-    focused = "document.activeElement.id || document.activeElement.value"
-    for query, documents, model, said, where in [
-        (" ", "a", True, "Type a query.", "query"),
-        ("q", " \n ", True, "Paste some documents, or open a file.", "documents"),
-        ("q", "a", False, "Choose a model.", "jina-rerank-mini"),
-    ]:
-        seen.type(query, [documents])
-        seen.page.get_by_label("jina-rerank-mini").set_checked(model)
-        seen.page.get_by_role("button", name="Rank").click()
-        seen.page.get_by_text(said).wait_for()
-        assert seen.page.evaluate(focused) == where
-    assert not any(url.endswith("/rank") for url in seen.requests)
-
-
-def test_a_refusal_is_said_in_words(visit: Open, small_checkpoint: Path) -> None:
-    with LiveService(models=(f"small={small_checkpoint}",), max_documents=3) as service:
+def test_of_two_quick_requests_only_the_last_is_shown(visit: Open, small_checkpoint: Path) -> None:
+    with LiveService(models=(f"small={small_checkpoint}",), keys=f"search:{KEY}") as service:
         seen = visit(service.url)
-        seen.type("q", ["a", "b", "c", "d"])
-        seen.rank()
-        said = "Documents: 4 are more than 3; send fewer at a time."
-        assert said in seen.say("alert")
-        assert said in seen.page.get_by_role("article").inner_text()
-        seen.type("q", ["a", "b", "c"])
-        seen.rank()
-        assert seen.say("alert") == ""
-        assert seen.ranking("small").count() == 3
-
-
-def test_a_full_queue_says_when_to_come_again(visit: Open, small_checkpoint: Path) -> None:
-    gated = GatedModel(small_checkpoint)
-    with LiveService(served(gated), max_queued_tokens=10) as service:
-        until(lambda: service.engine.ready)
-        gated.hold()
-        with httpx.Client(base_url=service.url) as other:
-            first = visit(service.url)
-            first.type("q", ["a"] * 4)
-            first.page.get_by_role("button", name="Rank").click()
-            assert gated.computing.wait(20)
-            assert other.get("/ready").status_code == 200
-            second = visit(service.url)
-            second.type("q", ["b"] * 4)
-            second.rank()
-            assert "The queue is full" in second.say("alert")
-            assert "Try again in 1 s." in second.say("alert")
-            gated.release()
-            first.wait()
-            assert first.ranking("gated").count() == 4
-
-
-def test_a_new_question_gives_the_old_one_up(visit: Open, small_checkpoint: Path) -> None:
-    gated = GatedModel(small_checkpoint)
-    with LiveService(served(gated)) as service:
-        until(lambda: service.engine.ready)
-        gated.hold()
-        seen = visit(service.url)
+        field = seen.page.get_by_label("API key")
+        field.wait_for()
         seen.type("q", ["a", "b"])
-        seen.page.get_by_role("button", name="Rank").click()
-        assert gated.computing.wait(20)
-        assert service.engine.queue.requests == 1
-        seen.type("q", ["c"])
-        seen.page.get_by_role("button", name="Rank").click()
-        gated.release()
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        seen.page.route("**/v1/models", hold)
+        field.fill(KEY)
+        for number in (1, 2):
+            field.press("Control+Enter")
+            until(lambda number=number: seen.page.evaluate("true") and len(held) == number)
+        first, second = held
+        second.continue_()
+        seen.page.get_by_role("article").wait_for()
         seen.wait()
-        assert seen.ranking("gated").count() == 1
-        until(lambda: service.engine.queue.requests == 0)
-
-
-def test_a_service_that_has_gone_is_said(visit: Open, service: LiveService) -> None:
-    seen = visit(service.url)
-    seen.type("q", ["a"])
-    seen.page.context.set_offline(True)
-    seen.rank()
-    assert "The service cannot be reached." in seen.say("alert")
+        # When the first has its list of models, the page writes it anew.
+        seen.page.evaluate("document.querySelector('[name=model]').id = 'seconds'")
+        first.continue_()
+        seen.until("document.querySelector('[name=model]:not(#seconds)')")
+        assert seen.page.locator("[aria-busy=true]").count() == 0
+        assert seen.ranking("small").count() == 2
+        assert "Ranked 2 documents." in seen.say("status")

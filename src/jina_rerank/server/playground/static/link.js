@@ -1,7 +1,7 @@
 // What is on the page as a link. It stands in the fragment, which browsers send to nobody.
 
 /** Characters of a link above which programs that people share links with cut it. */
-export const LONGEST = 16_000;
+const LONGEST = 16_000;
 
 /** Characters that a link may unfold to; a few kilobytes of a hostile one could become gigabytes. */
 const LARGEST = 1_000_000;
@@ -9,14 +9,24 @@ const LARGEST = 1_000_000;
 /** Goes before the packed state, so that links outlive a change of their form. */
 const FORM = "1.";
 
-/** A fragment for the state, without its #; null if the link would be longer than `LONGEST`. */
+/**
+ * A fragment for the state, without its #.
+ *
+ * Throws an Error, with words for the page, where the state is too large for a link.
+ */
 export async function pack(state, address) {
-  const json = new Blob([JSON.stringify(state)]);
-  const stream = json.stream().pipeThrough(new CompressionStream("deflate-raw"));
+  const json = JSON.stringify(state);
+  if (json.length > LARGEST) throw tooMuch("the texts have", LARGEST);
+  const stream = new Blob([json]).stream().pipeThrough(new CompressionStream("deflate-raw"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
-  if (address.length + (bytes.length * 4) / 3 > LONGEST) return null;
+  if (address.length + (bytes.length * 4) / 3 > LONGEST) throw tooMuch("it would have", LONGEST);
   const letters = btoa(String.fromCharCode(...bytes));
   return FORM + letters.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+function tooMuch(which, limit) {
+  const characters = limit.toLocaleString("en");
+  return new Error(`Too much for a link: ${which} more than ${characters} characters. Share a file instead.`);
 }
 
 /**
@@ -38,7 +48,7 @@ export async function unpack(fragment) {
     division: division === "blocks" ? "blocks" : "lines",
     models,
     top_n: Number.isInteger(top_n) && top_n > 0 ? top_n : null,
-    threshold: Number.isFinite(threshold) ? threshold : null,
+    threshold: typeof threshold === "number" && threshold >= 0 && threshold <= 1 ? threshold : null,
   };
 }
 

@@ -3,7 +3,11 @@
 /** Characters of a document that are shown at first. */
 const SHOWN = 160;
 
-/** Documents up to which the list moves: beyond them most of it would happen out of sight. */
+/**
+ * Documents up to which the list is there before its ranking, and moves into it.
+ *
+ * Beyond them most of it would happen out of sight, and the service may refuse so many.
+ */
 const MOVING = 100;
 
 const MOVE = { duration: 700, easing: "cubic-bezier(.2, .8, .2, 1)" };
@@ -32,7 +36,7 @@ const milliseconds = (value) => `${Math.max(1, Math.round(value)).toLocaleString
 
 /** The column of one model: first the documents as given, then their ranking or what was wrong. */
 export class Column {
-  constructor(model, documents, doubts, cancel) {
+  constructor(model, documents, cancel) {
     const id = `model-${++columns}`;
     // Here it goes away without moving anything.
     const button = make("button", { type: "button", className: "more" }, "Cancel");
@@ -43,13 +47,20 @@ export class Column {
     this.element = make("article", { className: "ranking" }, heading, this.list);
     this.element.setAttribute("aria-labelledby", id);
     this.element.setAttribute("aria-busy", "true");
-    this.items = documents.map((text, index) => new Item(text, index, doubts[index]));
-    this.list.append(...this.items.map((item) => item.element));
+    this.documents = documents;
+    this.items = [];
+    if (documents.length <= MOVING) this.#build();
   }
 
-  /** Show a ranking as `service.rank` answers it. */
-  show(ranking) {
-    const cut = ranking.results.filter((result) => result.truncated_tokens).length;
+  /**
+   * Show a ranking as `service.rank` answers it.
+   *
+   * `doubt` says of a text why the model is unlikely to read it well; "" where nothing speaks against it.
+   */
+  show(ranking, query, doubt) {
+    const moves = this.items.length > 0;
+    if (!moves) this.#build();
+    this.degraded = ranking.degraded !== null;
     const facts = [
       count(this.items.length, "document"),
       ranking.tokens === null ? "" : count(ranking.tokens, "token"),
@@ -57,22 +68,25 @@ export class Column {
       `${milliseconds(ranking.wait)} round trip`,
     ];
     this.facts.replaceChildren(...facts.filter(Boolean).map((fact) => make("span", {}, fact)));
-    if (cut || ranking.truncated_query_tokens) {
-      this.facts.after(make("p", { className: "quiet cut" }, cutInWords(cut, ranking)));
-    }
+    const notes = [degradedInWords(ranking), doubtInWords(doubt(query)), cutInWords(ranking)];
+    this.facts.after(...notes.filter(Boolean).map((note) => make("p", { className: "quiet warn" }, note)));
     const ranked = ranking.results.map((result) => this.items[result.index]);
     const before = this.items.map((item) => item.element.getBoundingClientRect().top);
-    ranking.results.forEach((result, place) => ranked[place].show(result, place));
+    ranking.results.forEach((result, place) => {
+      ranked[place].show(result, place, doubt(this.documents[result.index]));
+    });
     this.list.append(...ranked.map((item) => item.element));
-    if (ranked.length <= MOVING) this.#move(ranked, before);
+    if (moves) this.#move(ranked, before);
     this.ranked = ranked;
     this.element.setAttribute("aria-busy", "false");
   }
 
   /** Mark what `top_n` and `threshold` leave out; null is no limit. */
   limit(topN, threshold) {
+    // As in the service: a threshold is chosen for the scores of the model itself.
+    const lowest = this.degraded ? null : threshold;
     const kept = (this.ranked ?? []).filter(
-      (item, place) => (topN === null || place < topN) && (threshold === null || item.value >= threshold),
+      (item, place) => (topN === null || place < topN) && (lowest === null || item.value >= lowest),
     ).length;
     (this.ranked ?? []).forEach((item, place) => item.leaveOut(place >= kept, place === kept));
   }
@@ -90,6 +104,11 @@ export class Column {
     this.element.setAttribute("aria-busy", "false");
   }
 
+  #build() {
+    this.items = this.documents.map((text, index) => new Item(text, index));
+    this.list.append(...this.items.map((item) => item.element));
+  }
+
   /** Every item now stands where it belongs: let it be seen to come from where it was. */
   #move(ranked, before) {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
@@ -103,8 +122,17 @@ export class Column {
   }
 }
 
-function cutInWords(documents, ranking) {
+function degradedInWords({ degraded }) {
+  return degraded === null ? "" : `Degraded: ${degraded}. The lowest score does not apply.`;
+}
+
+function doubtInWords(doubt) {
+  return doubt ? `The query is ${doubt}: this model reads English.` : "";
+}
+
+function cutInWords(ranking) {
   const query = ranking.truncated_query_tokens;
+  const documents = ranking.results.filter((result) => result.truncated_tokens).length;
   return [
     query ? `The query is too long: its last ${count(query, "token")} were not read.` : "",
     documents
@@ -122,9 +150,8 @@ function shareCut({ results }) {
 
 /** One document in a column. */
 class Item {
-  constructor(text, index, doubt) {
+  constructor(text, index) {
     this.index = index;
-    this.doubt = doubt;
     this.place = make("span", { className: "place" }, String(index + 1));
     this.score = make("span", { className: "score" });
     this.bar = make("i");
@@ -141,7 +168,7 @@ class Item {
     this.left.textContent = isOut ? "left out" : "";
   }
 
-  show({ score, tokens, truncated_tokens: cut }, place) {
+  show({ score, tokens, truncated_tokens: cut }, place, doubt) {
     this.value = score;
     this.place.textContent = place + 1;
     this.score.replaceChildren(make("span", { className: "unseen" }, "score "), score.toFixed(4));
@@ -153,10 +180,10 @@ class Item {
     this.facts.replaceChildren(moved(this.index, place), this.left);
     if (tokens !== null) this.facts.append(make("span", {}, count(tokens, "token")));
     if (cut) {
-      this.facts.append(make("span", { className: "cut" }, `${count(cut, "more token")} cut off`));
+      this.facts.append(make("span", { className: "warn" }, `${count(cut, "more token")} cut off`));
     }
-    if (this.doubt) {
-      this.facts.append(make("span", { className: "cut" }, `${this.doubt}: this model reads English`));
+    if (doubt) {
+      this.facts.append(make("span", { className: "warn" }, `${doubt}: this model reads English`));
     }
   }
 }

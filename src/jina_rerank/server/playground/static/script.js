@@ -1,6 +1,7 @@
+import { write } from "./code.js";
 import { divide, doubt, load } from "./documents.js";
 import { EXAMPLE } from "./example.js";
-import { LONGEST, pack, unpack } from "./link.js";
+import { pack, unpack } from "./link.js";
 import { Column, count, preview } from "./ranking.js";
 import { KeyNeeded, listModels, rank } from "./service.js";
 
@@ -13,7 +14,7 @@ let models = null;
 let running = new AbortController();
 let columns = [];
 
-/** The texts of the rankings that are shown; null where there are none. */
+/** Models, query and documents of the rankings that are shown; null where there are none. */
 let ranked = null;
 
 /** Families whose models read English only. */
@@ -26,12 +27,28 @@ const documents = () => divide(texts.value, division());
 const chosen = () => [...$("models").querySelectorAll(":checked")].map((box) => box.value);
 
 const number = (id) => ($(id).value === "" || !$(id).validity.valid ? null : $(id).valueAsNumber);
-const written = () => JSON.stringify([query.value, documents()]);
+
+/** The key without the blanks that may be copied with it. */
+const keyText = () => key.value.trim();
+
+/** Tell whether the rankings are of other texts than those that are there now. */
+function isStale() {
+  if (ranked === null) return false;
+  const given = documents();
+  return query.value !== ranked.query
+    || given.length !== ranked.documents.length
+    || given.some((text, index) => text !== ranked.documents[index]);
+}
+
+/** Mark what the limits leave out of a ranking. */
+function limit(column) {
+  column.limit(number("top-n"), number("threshold"));
+}
 
 /** Mark what the limits leave out, and whether the rankings are of the texts that are there now. */
 function showLimits() {
-  for (const column of columns) column.limit(number("top-n"), number("threshold"));
-  const stale = ranked !== null && ranked !== written();
+  columns.forEach(limit);
+  const stale = isStale();
   $("stale").hidden = !stale;
   rankings.classList.toggle("edited", stale);
   $("code-field").hidden = true;
@@ -49,19 +66,26 @@ function fill(state) {
   $("top-n").value = state.top_n ?? "";
   $("threshold").value = state.threshold ?? "";
   $("link-field").hidden = true;
+  $("unserved").textContent = "";
   showCount();
   showLimits();
+}
+
+/** Take the link away, from the address too: it is not of what is there now. */
+function dropLink() {
+  $("link-field").hidden = true;
+  if (location.hash) history.replaceState(null, "", location.pathname + location.search);
 }
 
 /** Ask which models there are, and show the field for a key where one is wanted. */
 async function findModels() {
   try {
-    showModels(await listModels(key.value));
+    showModels(await listModels(keyText()));
     refuse("");
   } catch (error) {
     if (error instanceof KeyNeeded) $("key-field").hidden = false;
     // That a key is wanted, the field says already.
-    refuse(error instanceof KeyNeeded && !key.value ? "" : error.message);
+    refuse(error instanceof KeyNeeded && !keyText() ? "" : error.message);
   }
 }
 
@@ -81,7 +105,7 @@ function showModels(served) {
     }),
   );
   $("models").hidden = false;
-  if (known.length < before.length) say("The link names a model that is not served here.");
+  $("unserved").textContent = known.length < before.length ? "The link names a model that is not served here." : "";
   wanted = [];
 }
 
@@ -94,13 +118,22 @@ function problem() {
   return null;
 }
 
+/** Take the marks off a part of the page, with what was said of them. */
+function unmark(part) {
+  const marked = part.querySelectorAll("[aria-invalid]");
+  for (const field of marked) field.removeAttribute("aria-invalid");
+  if (marked.length) refuse("");
+}
+
 async function run() {
   giveUp();
   running = new AbortController();
   const { signal } = running;
+  say("");
   refuse("");
-  for (const field of [query, texts, key]) field.removeAttribute("aria-invalid");
+  unmark(document);
   if (models === null) await findModels();
+  if (signal.aborted) return;
   const found = problem();
   if (found) {
     const [field, message] = found;
@@ -109,11 +142,12 @@ async function run() {
     field.focus();
     return;
   }
-  const given = documents();
-  const ranking = chosen().map((model) => [model, new Column(model, given, doubtsOf(model, given), cancel)]);
-  columns = ranking.map(([, column]) => column);
+  const asked = { models: chosen(), query: query.value, documents: documents() };
+  ranked = asked;
+  columns = asked.models.map((model) => new Column(model, asked.documents, cancel));
+  // What has the focus there goes away.
+  if (rankings.contains(document.activeElement)) $("rank").focus({ preventScroll: true });
   rankings.replaceChildren(...columns.map((column) => column.element));
-  ranked = written();
   $("tools").hidden = false;
   showLimits();
   say("Ranking…");
@@ -122,17 +156,10 @@ async function run() {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     rankings.scrollIntoView({ behavior: still ? "instant" : "smooth" });
   }
-  const ends = ranking.map(([model, column]) => fillColumn(model, column, given, signal));
+  const ends = asked.models.map((model, place) => fillColumn(model, columns[place], asked, signal));
   const best = (await Promise.all(ends)).filter(Boolean);
   if (signal.aborted) return;
-  showLimits();
-  say(best.length ? `Ranked ${count(given.length, "document")}. ${best.join(" ")}` : "");
-}
-
-/** Say of each document why a model is unlikely to read it well; "" where nothing speaks against it. */
-function doubtsOf(name, given) {
-  const { family } = models.find((model) => model.id === name);
-  return given.map((text) => (ENGLISH_ONLY.includes(family) ? doubt(text) : ""));
+  say(best.length ? `Ranked ${count(asked.documents.length, "document")}. ${best.join(" ")}` : "");
 }
 
 /** Stop what is being ranked. */
@@ -147,15 +174,18 @@ function cancel() {
   $("rank").focus();
 }
 
+/** Tell whether the limits can be used; the browser says at its field what is wrong with one. */
+const areLimitsRight = () => $("top-n").reportValidity() && $("threshold").reportValidity();
+
 async function copyCode(language) {
+  if (!areLimitsRight()) return;
   const asked = {
-    model: chosen()[0] ?? models[0].id,
-    query: query.value,
-    documents: documents(),
+    model: ranked.models[0],
+    query: ranked.query,
+    documents: ranked.documents,
     top_n: number("top-n"),
     threshold: number("threshold"),
   };
-  const { write } = await import("./code.js");
   const code = write(language, asked, new URL(".", location.href).href, !$("key-field").hidden);
   $("code").value = code;
   $("code-field").hidden = false;
@@ -170,12 +200,14 @@ async function copyCode(language) {
 }
 
 /** Show one model's ranking, and say in words which document is best. */
-async function fillColumn(model, column, given, signal) {
+async function fillColumn(model, column, asked, signal) {
   try {
-    const ranking = await rank(model, query.value, given, key.value, signal);
-    column.show(ranking);
+    const ranking = await rank(model, asked.query, asked.documents, keyText(), signal);
+    column.show(ranking, asked.query, ENGLISH_ONLY.includes(ranking.family) ? doubt : () => "");
+    limit(column);
     const [{ index, score }] = ranking.results;
-    return `Best with ${model}: number ${index + 1}, ${score.toFixed(4)}.`;
+    const how = ranking.degraded === null ? "" : ", degraded";
+    return `Best with ${model}${how}: number ${index + 1}, ${score.toFixed(4)}.`;
   } catch (error) {
     if (signal.aborted) return null;
     if (error instanceof KeyNeeded) $("key-field").hidden = false;
@@ -186,6 +218,7 @@ async function fillColumn(model, column, given, signal) {
 }
 
 async function copyLink() {
+  if (!areLimitsRight()) return;
   const address = location.href.replace(/#.*$/, "");
   const state = {
     query: query.value,
@@ -195,11 +228,12 @@ async function copyLink() {
     top_n: number("top-n"),
     threshold: number("threshold"),
   };
-  const fragment = await pack(state, address);
-  if (fragment === null) {
+  let fragment;
+  try {
+    fragment = await pack(state, address);
+  } catch (error) {
     $("link-field").hidden = true;
-    const limit = LONGEST.toLocaleString("en");
-    refuse(`Too much for a link: it would have more than ${limit} characters. Share a file instead.`);
+    refuse(error.message);
     return;
   }
   refuse("");
@@ -237,14 +271,19 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   run();
 });
-form.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
-});
-form.addEventListener("input", () => {
-  showCount();
-  showLimits();
-});
-$("tools").addEventListener("input", showLimits);
+form.addEventListener("input", ({ target }) => unmark(target.closest(".field")));
+for (const part of [form, $("tools")]) {
+  part.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault(); // a button would be pressed as well
+    form.requestSubmit();
+  });
+  part.addEventListener("input", ({ target }) => {
+    if (target !== key) dropLink();
+    showCount();
+    showLimits();
+  });
+}
 $("tools").addEventListener("click", ({ target }) => {
   if (target.dataset.language) copyCode(target.dataset.language);
 });
@@ -253,6 +292,7 @@ $("share").addEventListener("click", copyLink);
 $("link").addEventListener("focus", () => $("link").select());
 function runExample() {
   fill(EXAMPLE);
+  dropLink();
   run();
 }
 $("example").addEventListener("click", runExample);
