@@ -69,8 +69,10 @@ def serve(page: Path, models: Path) -> Iterator[str]:
     """Serve a copy of the page as `make browser` does; gives its address."""
     command = [sys.executable, str(page / "serve.py"), "--port", "0", "--models", str(models)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        yield server.stdout.readline().strip()
-        server.terminate()
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
 
 
 @pytest.fixture(scope="module")
