@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,19 @@ def test_names_that_nobody_knows() -> None:
         load_collection("no/such/name")
     with pytest.raises(InputError, match="beir/scifact: has no qrels in ir_datasets"):
         load_collection("beir/scifact")
+
+
+def test_too_little_space_on_the_disk_is_said(tmp_path: Path) -> None:
+    for name in ("docs.tsv", "queries.tsv"):
+        (tmp_path / name).write_text("1\ttea\n")
+    larger = shutil.disk_usage(tmp_path).total + 1
+    download = ir_datasets.util.Download([], cache_path=str(tmp_path / "qrels"), size_hint=larger)
+    texts = ir_datasets.create_dataset(str(tmp_path / "docs.tsv"), str(tmp_path / "queries.tsv"))
+    qrels = ir_datasets.formats.TrecQrels(download, {})
+    dataset = ir_datasets.datasets.base.Dataset(texts, qrels)
+    ir_datasets.registry.register("jina-rerank-large", dataset)
+    with pytest.raises(InputError, match="large: cannot be downloaded: Insufficient disk space"):
+        load_collection("jina-rerank-large")
 
 
 def test_a_missing_library_is_named() -> None:

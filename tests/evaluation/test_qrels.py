@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 
 import ir_measures
@@ -242,7 +243,11 @@ def test_the_option_of_the_command(tmp_path: Path) -> None:
     assert "--ignore-identical-ids: does not go with --suite" in done.stderr
 
 
-def test_the_suite_of_beir_leaves_it_out_as_beir_does(tmp_path: Path) -> None:
+def test_the_suite_of_beir_leaves_it_out_as_beir_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would download the other sets of BEIR.
+    monkeypatch.setitem(sys.modules, "ir_datasets", None)
     write_beir(tmp_path / "quora", DUPLICATES)
     figures = run_suite("beir", [], data=tmp_path, depth=2).figures["quora"]
     found = bm25(DUPLICATES, 2, ignore_identical_ids=True)

@@ -50,7 +50,8 @@ def _load_ir_dataset(name: str) -> Collection:
         documents = {
             document.doc_id: document.default_text().strip() for document in dataset.docs_iter()
         }
-    except (OSError, RuntimeError) as error:
+    # ValueError: ir_datasets' own check finds too little free disk space.
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(name, f"cannot be downloaded: {error}") from error
     return Collection(name, queries, documents, {query: qrels[query] for query in queries})
 
