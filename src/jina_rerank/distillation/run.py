@@ -33,6 +33,7 @@ from .recipe import Recipe
 from .saving import Saver
 from .students.student import Material, Student
 from .teachers import check_teacher, load_teacher
+from .training.memory import return_freed_memory
 from .training.ranking import AuxiliaryLoss, RankingObjective, RankingSettings
 from .training.tensorboard import tensorboard
 from .training.trainer import Trainer, check_same_run
@@ -85,6 +86,8 @@ def _distill(recipe: Recipe, output: Path, until: int | None, progress: bool) ->
     identity["teacher scores"] = digest_scores(prepared.scores)
     examples = _examples(prepared, student)
     model, tokenizer = student.build(examples)
+    # Fitting a student's layers takes more memory than training them.
+    return_freed_memory()
     model = model.to(device)
     masks = student.masks(model)
     objective_of = _ranking_objectives(recipe, prepared, tokenizer, device)

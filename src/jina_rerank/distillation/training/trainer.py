@@ -30,11 +30,16 @@ from ...encoders.cpu import team
 from ...errors import ConfigurationError, ModelLoadError, ScoringError
 from ...scorers.device import choose_device, choose_dtype
 from ..settings import Count, MoreThan0, NotNegative, Settings, Steps, TorchDtype
+from .memory import return_freed_memory
 
 logger = logging.getLogger(__name__)
 
 S_co = TypeVar("S_co", covariant=True)
 S = TypeVar("S")
+
+RETURN_EVERY = 10
+"""Number of steps after which freed memory is returned to the operating system. In these steps the
+process grows by some gigabytes."""
 
 STATE = "state.pt"
 LOG = "log.jsonl"
@@ -187,6 +192,8 @@ class Trainer(Generic[S]):
                     on_step(self.step, figures)
                 bar.update()
                 bar.set_postfix(loss=f"{figures['loss']:.4f}")
+                if self.step % RETURN_EVERY == 0:
+                    return_freed_memory()
                 if self.step % settings.save_every == 0 or self.step == last:
                     self._save()
                     if self._after_save is not None:
