@@ -48,7 +48,7 @@ class Result:
     """One workload, measured once.
 
     Args:
-        workload: Its short name, which names the file too.
+        workload: Its short name, which names the file too; a slash is a folder.
         title: What it is, in a line.
         seconds: For each contender the seconds of each round.
         figures: Whatever else was counted or measured.
@@ -92,9 +92,10 @@ class Result:
             "figures": self.figures,
             "targets": [{**asdict(t), "met": t.met} for t in self.targets],
         }
-        RESULTS.mkdir(exist_ok=True)
+        file = RESULTS / f"{self.workload}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(payload, indent=1, ensure_ascii=False)
-        (RESULTS / f"{self.workload}.json").write_text(text + "\n", encoding="utf-8")
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:

@@ -36,7 +36,7 @@ def measure(rounds: int, *, quick: bool, folder: Path | None = None) -> Result:
         quick: Every tenth question.
         folder: A collection, which gets a result of its own; None for coffee.
     """
-    workload = "precision" if folder is None else f"precision-{folder.name}"
+    workload = "precision" if folder is None else f"precision/{folder.name}"
     folder = folder or COFFEE
     title = f"{folder.name}: BM25's best {DEPTH}, pairs of {MAX_LENGTH} tokens"
     result = Result(workload, title)

@@ -76,7 +76,8 @@ def all_blocks(saved: dict[str, Saved]) -> dict[str, str]:
     blocks["readme"] = readme_table(saved["chunks"])
     for name in ("families", "without_bfloat16"):
         blocks[name] = shapes_table(saved[name])
-    precision = [saved[name] for name in sorted(saved) if name.startswith("precision")]
+    others = sorted((RESULTS / "precision").glob("*.json"))
+    precision = [saved["precision"], *(json.loads(path.read_text("utf-8")) for path in others)]
     blocks["precision"] = precision_table(precision)
     blocks["precision-targets"] = targets(*precision)
     blocks["announcement"] = announcement_table(saved["announcement"])
