@@ -62,6 +62,12 @@ def test_as_many_commas_in_texts_are_no_values(start) -> None:
     assert post(service, json.dumps(RIGHT | {"documents": [table]}).encode()).status_code == 200
 
 
+def test_a_string_that_does_not_end_is_searched_once(start) -> None:
+    body = with_unread("," * 2 * LEAST_MAX_VALUES)[:-2] + b'"' + b'\\"' * 2_000_000
+    response = post(start(), body)
+    assert (response.status_code, response.json()["code"]) == (413, "INPUT_TOO_LARGE")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -55,7 +55,9 @@ VALUES_PER_DOCUMENT = 100
 """The maximum number of JSON values in a body: so many for each document that a request may have,
 and at least `LEAST_MAX_VALUES`. A value of three bytes takes 72 bytes of memory when parsed."""
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
+"""A string of JSON. One that does not end reaches to the end of the body: otherwise each escaped
+quote in it would be tried as a beginning, which takes hours."""
 
 AddBytes = Callable[[int], None]
 """Function that counts more bytes of a body."""
