@@ -42,11 +42,11 @@ from jina_rerank.server import run as running
 from jina_rerank.server.logs import log_json
 
 log_json("info")
-running.CHECK_EVERY = 0.1
-model = GatedModel(Path(sys.argv[1]))
+folder, running.CHECK_EVERY, deadline, drain = sys.argv[1], *map(float, sys.argv[2:])
+model = GatedModel(Path(folder))
 model.hold()
 model.release(1)  # the batch with which the service begins
-running.run(Engine(Settings(port=0, deadline=0.2), served(model)))
+running.run(Engine(Settings(port=0, deadline=deadline, drain=drain), served(model)))
 """
 
 
@@ -64,12 +64,20 @@ def test_a_signal_while_a_model_loads_ends_it_at_once() -> None:
         assert process.wait(30) == 0
 
 
-def test_a_second_signal_ends_it_although_a_request_waits_for_the_model() -> None:
+@pytest.mark.parametrize("state", ["loading", "ready"])
+def test_a_second_signal_ends_it_although_a_request_waits(
+    state: str, small_checkpoint: Path
+) -> None:
+    running = (LOADING, "3600")
+    if state == "ready":
+        running = (HANGING, str(small_checkpoint), "3600", "3600", "3600")
+
     def ask() -> None:
         with suppress(httpx.TransportError):
             httpx.post(f"{url}/v1/rerank", json={"query": "a", "documents": ["b"]}, timeout=60)
 
-    with program(LOADING, "3600") as (process, url), ThreadPoolExecutor(1) as pool:
+    with program(*running) as (process, url), ThreadPoolExecutor(1) as pool:
+        until(lambda: httpx.get(f"{url}/ready").text == state)
         pool.submit(ask)
         until(lambda: "jina_rerank_queued_requests 1.0" in httpx.get(f"{url}/metrics").text)
         process.send_signal(signal.SIGTERM)
@@ -79,7 +87,7 @@ def test_a_second_signal_ends_it_although_a_request_waits_for_the_model() -> Non
 
 
 def test_a_model_that_hangs_ends_it(small_checkpoint: Path) -> None:
-    with program(HANGING, str(small_checkpoint)) as (process, _):
+    with program(HANGING, str(small_checkpoint), "0.1", "0.2", "0") as (process, _):
         _, log = process.communicate(timeout=60)
     assert process.returncode == 1
     last = json.loads(log.splitlines()[-1])

@@ -191,7 +191,7 @@ def _check_values(body: bytes, most: int) -> None:
     Raises:
         TooLarge: There are too many.
     """
-    # Of a body with many commas in its texts, those outside of texts are counted.
+    # A comma in a text begins no value, so a body that seems too large is counted without texts.
     if _count_values(body) > most and _count_values(_STRING.sub(b"", body)) > most:
         raise TooLarge(
             f"the body has more than {most:,} JSON values; send fewer documents at a time, or "

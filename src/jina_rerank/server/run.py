@@ -8,8 +8,10 @@ import os
 import socket
 import sys
 from array import array
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -46,7 +48,7 @@ class Server(uvicorn.Server):
 
     On SIGTERM or SIGINT it is no longer ready and asks clients to close their connections. It
     continues to accept requests for `Settings.drain`, then stops accepting and answers the
-    remaining requests. A second signal ends it at once.
+    remaining requests.
 
     Args:
         engine: The engine to serve.
@@ -98,17 +100,10 @@ class Server(uvicorn.Server):
         # Here, before requests are answered: another process may be about to listen on the file.
         if self._listener is not None:
             self._listener.remove_file()
-        tasks = [
-            asyncio.create_task(self._abort_silent_connections()),
-            asyncio.create_task(self._abort_handshakes()),
-        ]
-        try:
+        with _beside(self._abort_silent_connections(), self._abort_handshakes()):
             await super().shutdown(sockets)
-        finally:
-            for task in tasks:
-                task.cancel()
 
-    async def answered(self) -> None:
+    async def _answered(self) -> None:
         """Wait until all connections are closed and all requests are answered."""
         # ASYNC110: uvicorn has no event for it.
         while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
@@ -120,7 +115,7 @@ class Server(uvicorn.Server):
         asyncio waits 60 s for a handshake, and since Python 3.12 for its connection. Python 3.12
         itself cannot abort it.
         """
-        await self.answered()
+        await self._answered()
         for server in self.servers:
             if isinstance(server, asyncio.Server) and sys.version_info >= (3, 13):
                 server.abort_clients()
@@ -148,11 +143,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first signal; end at once at the second."""
-        if self._engine.draining:
-            super().handle_exit(sig, frame)
-            self.force_exit = True
-            return
+        """Drain, then end."""
         # Now and not in the event loop: a second signal may arrive before the loop runs it.
         self._engine.drain()
         self._loop.call_soon_threadsafe(self._begin_to_end)
@@ -178,19 +169,13 @@ class _Process(Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the end; end the process if the models no longer compute."""
-        watching = asyncio.create_task(self._watch())
-        try:
+        with _beside(self._watch()):
             await super().serve(sockets)
-        finally:
-            watching.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; end the process with the last response if a model is still being loaded."""
-        leaving = asyncio.create_task(self._leave_loading())
-        try:
+        with _beside(self._leave_loading()):
             await super().shutdown(sockets)
-        finally:
-            leaving.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal; end the process at the second."""
@@ -209,7 +194,7 @@ class _Process(Server):
         self._end_process(1)
 
     async def _leave_loading(self) -> None:
-        await self.answered()
+        await self._answered()
         if self._engine.loading:
             self._end_process(0)
 
@@ -217,6 +202,17 @@ class _Process(Server):
         if self._listener is not None:
             self._listener.remove_file()
         os._exit(status)
+
+
+@contextmanager
+def _beside(*work: Coroutine[Any, Any, None]) -> Iterator[None]:
+    """Run coroutines as tasks until the end of the block."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _unread(transport: asyncio.Transport) -> int:
